@@ -1,0 +1,23 @@
+/* Shared by the front-end's files: is every sample a number that can be squared and summed? */
+#ifndef SER_CHECK_H
+#define SER_CHECK_H
+
+#include <stddef.h>
+#include <stdint.h>
+#include <string.h>
+
+/* samples: [n]. 1 if each is finite and within +-1e12, else 0. Compares bits: NaN and infinity have the largest. */
+static inline int ser_all_usable(const float *samples, size_t n) {
+    const float limit = 1e12f;
+    uint32_t limit_bits, bad = 0;
+    size_t i;
+    memcpy(&limit_bits, &limit, sizeof limit_bits);
+    for (i = 0; i < n; i++) {
+        uint32_t bits;
+        memcpy(&bits, &samples[i], sizeof bits);
+        bad |= (uint32_t)((bits & 0x7fffffffu) > limit_bits);
+    }
+    return !bad;
+}
+
+#endif

@@ -1,0 +1,295 @@
+/* Streaming LogMel: a carry of at most one block of frames, and a kernel that computes several frames at once. */
+#include "check.h"
+#include "logmel_tables.h"
+#include "sertool.h"
+
+typedef struct geometry {
+    int n_fft, hop, n_mels;
+    int radix[5];                /* of the half-length transform, their product n_fft / 2 */
+    const float *window;         /* [n_fft] */
+    const float *twiddle;        /* [2 n_fft] */
+    const unsigned char *first;  /* [n_mels] */
+    const unsigned char *count;  /* [n_mels] */
+    const float *weight;         /* [sum of count] */
+} geometry;
+
+static const geometry geometries[] = {
+    {64, 32, 26, {4, 4, 2, 0, 0}, window_64, twiddle_64, mel_first_64, mel_count_64, mel_weight_64},
+    {144, 72, 64, {4, 2, 3, 3, 0}, window_144, twiddle_144, mel_first_144, mel_count_144, mel_weight_144},
+};
+
+/* ---- the kernel, once for each instruction set ---------------------------------------------------------------- */
+
+static inline int32_t int_of(float x) {
+    int32_t i;
+    memcpy(&i, &x, sizeof i);
+    return i;
+}
+static inline float float_of(int32_t i) {
+    float x;
+    memcpy(&x, &i, sizeof x);
+    return x;
+}
+
+#define NAME(x) x##_plain
+#define TARGET
+#define LANES 1
+#define vec float
+#define ivec int32_t
+#define AS_INT(v) int_of(v)
+#define AS_FLOAT(v) float_of(v)
+#define TO_FLOAT(v) ((float)(v))
+#define AT_LEAST(v, c) ((v) > (c) ? (v) : (c))
+#include "logmel_kernel.h"
+#undef NAME
+#undef TARGET
+#undef LANES
+#undef vec
+#undef ivec
+#undef AS_INT
+#undef AS_FLOAT
+#undef TO_FLOAT
+#undef AT_LEAST
+
+#if defined(__GNUC__) && (defined(__x86_64__) || defined(__aarch64__))
+#define WITH_VECTORS 1
+
+typedef float vec4 __attribute__((vector_size(16)));
+typedef int32_t ivec4 __attribute__((vector_size(16)));
+typedef float vec8 __attribute__((vector_size(32)));
+typedef int32_t ivec8 __attribute__((vector_size(32)));
+typedef float vec16 __attribute__((vector_size(64)));
+typedef int32_t ivec16 __attribute__((vector_size(64)));
+
+#define AS_INT(v) ((ivec)(v))
+#define AS_FLOAT(v) ((vec)(v))
+#define TO_FLOAT(v) __builtin_convertvector(v, vec)
+#define AT_LEAST(v, c) \
+    ((vec)(((ivec)(v) & (ivec)((v) > (c))) | ((ivec)((vec){0} + (c)) & ~(ivec)((v) > (c)))))
+
+#define NAME(x) x##_128
+#define TARGET
+#define LANES 4
+#define vec vec4
+#define ivec ivec4
+#include "logmel_kernel.h"
+#undef NAME
+#undef TARGET
+#undef LANES
+#undef vec
+#undef ivec
+
+#if defined(__x86_64__)
+#define NAME(x) x##_avx2
+#define TARGET __attribute__((target("avx2")))
+#define LANES 8
+#define vec vec8
+#define ivec ivec8
+#include "logmel_kernel.h"
+#undef NAME
+#undef TARGET
+#undef LANES
+#undef vec
+#undef ivec
+
+#define NAME(x) x##_avx512
+#define TARGET __attribute__((target("avx512f")))
+#define LANES 16
+#define vec vec16
+#define ivec ivec16
+#include "logmel_kernel.h"
+#define MOST_LANES 16
+#else
+#define MOST_LANES 4
+#endif
+
+#else
+#define WITH_VECTORS 0
+#define MOST_LANES 1
+#endif
+
+int ser_isa_available(ser_isa isa) {
+    switch (isa) {
+    case SER_ISA_BEST:
+    case SER_ISA_PLAIN: return 1;
+    case SER_ISA_128: return WITH_VECTORS;
+#if WITH_VECTORS && defined(__x86_64__)
+    case SER_ISA_AVX2: return __builtin_cpu_supports("avx2") != 0;
+    case SER_ISA_AVX512: return __builtin_cpu_supports("avx512f") != 0;
+#else
+    case SER_ISA_AVX2:
+    case SER_ISA_AVX512: return 0;
+#endif
+    }
+    return 0;
+}
+
+/* ---- streaming ------------------------------------------------------------------------------------------------ */
+
+struct ser_logmel {
+    const geometry *g;
+    void (*block)(const geometry *, const float *, int, void *, float *);
+    int lanes;
+    float mean, scale;
+    uint64_t samples; /* pushed */
+    uint64_t frames;  /* written */
+    size_t held;      /* floats in carry */
+    float *carry;     /* [CARRY]: the sample before the next frame, then that frame and what follows it */
+    void *work;       /* vec [5 n_fft / 2 + 1] */
+};
+
+enum { ALIGNMENT = 64 };
+
+/* Floats to gather before a block is computed: one sample before, `lanes` frames, and one more, since the reflection
+ * to the left takes a sample more than the first frame. */
+static size_t gathered(const geometry *g, int lanes) {
+    return 2 + (size_t)(lanes - 1) * (size_t)g->hop + (size_t)g->n_fft;
+}
+
+/* A gathered block and the padding that finish adds. */
+static size_t carry_floats(const geometry *g) { return gathered(g, MOST_LANES) + (size_t)g->n_fft / 2; }
+
+static size_t aligned(size_t bytes) { return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT; }
+
+static const geometry *geometry_of(int n_fft) {
+    size_t i;
+    for (i = 0; i < sizeof geometries / sizeof *geometries; i++)
+        if (geometries[i].n_fft == n_fft) return &geometries[i];
+    return NULL;
+}
+
+static void rewind_to_start(ser_logmel *s) {
+    s->samples = s->frames = 0;
+    s->held = 1 + (size_t)s->g->n_fft / 2; /* filled in once there is enough to reflect */
+}
+
+size_t ser_logmel_size(int n_fft) {
+    const geometry *g = geometry_of(n_fft);
+    if (!g) return 0;
+    return ALIGNMENT + aligned(sizeof(ser_logmel)) + aligned(carry_floats(g) * sizeof(float)) +
+           (size_t)(5 * g->n_fft / 2 + 1) * MOST_LANES * sizeof(float);
+}
+
+ser_status ser_logmel_init(void *memory, size_t bytes, int n_fft, ser_isa isa, ser_logmel **logmel) {
+    const geometry *g = geometry_of(n_fft);
+    unsigned char *at = memory;
+    ser_logmel *s;
+    if (!memory || !logmel || !g || bytes < ser_logmel_size(n_fft) || !ser_isa_available(isa)) return SER_E_ARGUMENT;
+    memset(memory, 0, ser_logmel_size(n_fft));
+    if (isa == SER_ISA_BEST) {
+        isa = SER_ISA_PLAIN;
+        if (ser_isa_available(SER_ISA_128)) isa = SER_ISA_128;
+        if (ser_isa_available(SER_ISA_AVX2)) isa = SER_ISA_AVX2;
+        if (ser_isa_available(SER_ISA_AVX512)) isa = SER_ISA_AVX512;
+    }
+    at += (ALIGNMENT - (uintptr_t)at % ALIGNMENT) % ALIGNMENT;
+    s = (ser_logmel *)(void *)at;
+    at += aligned(sizeof *s);
+    s->carry = (float *)(void *)at;
+    at += aligned(carry_floats(g) * sizeof(float));
+    s->work = at;
+    s->g = g;
+    s->scale = 1;
+    s->block = block_plain;
+    s->lanes = 1;
+#if WITH_VECTORS
+    if (isa == SER_ISA_128) s->block = block_128, s->lanes = 4;
+#if defined(__x86_64__)
+    if (isa == SER_ISA_AVX2) s->block = block_avx2, s->lanes = 8;
+    if (isa == SER_ISA_AVX512) s->block = block_avx512, s->lanes = 16;
+#endif
+#endif
+    rewind_to_start(s);
+    *logmel = s;
+    return SER_OK;
+}
+
+int ser_logmel_hop(const ser_logmel *s) { return s->g->hop; }
+int ser_logmel_mels(const ser_logmel *s) { return s->g->n_mels; }
+
+void ser_logmel_normalise(ser_logmel *s, float mean, float scale) {
+    s->mean = mean;
+    s->scale = scale;
+}
+
+/* Frames that lie within the first n samples and their reflection to the left. */
+static uint64_t complete_frames(const geometry *g, uint64_t n) {
+    const uint64_t half = (uint64_t)g->n_fft / 2;
+    return n < half + 1 ? 0 : 1 + (n - half) / (uint64_t)g->hop;
+}
+
+size_t ser_logmel_ready(const ser_logmel *s, size_t n) {
+    return (size_t)(complete_frames(s->g, s->samples + n) - s->frames);
+}
+
+/* Compute `count` frames at the head of the carry, at most s->lanes, and drop what no later frame needs. */
+static void take_frames(ser_logmel *s, int count, float *out) {
+    const size_t used = (size_t)count * (size_t)s->g->hop;
+    s->block(s->g, s->carry + 1, count, s->work, out);
+    s->held -= used;
+    memmove(s->carry, s->carry + used, s->held * sizeof *s->carry);
+    s->frames += (uint64_t)count;
+}
+
+ser_status ser_logmel_push(ser_logmel *s, const float *samples, size_t n, float *out, size_t capacity,
+                           size_t *frames) {
+    const geometry *g;
+    size_t ready, done = 0;
+    if (!s || !frames || (n && !samples)) return SER_E_ARGUMENT;
+    *frames = 0;
+    g = s->g;
+    if (!ser_all_usable(samples, n)) return SER_E_VALUE;
+    ready = ser_logmel_ready(s, n);
+    if (ready > capacity) return SER_E_SPACE;
+    if (ready && !out) return SER_E_ARGUMENT;
+    while (n) {
+        const size_t half = (size_t)g->n_fft / 2, room = gathered(g, s->lanes) - s->held;
+        const size_t take = n < room ? n : room;
+        const int had_left = s->samples > half;
+        size_t i, count;
+        for (i = 0; i < take; i++) s->carry[s->held + i] = (samples[i] - s->mean) * s->scale;
+        s->held += take;
+        s->samples += take;
+        samples += take;
+        n -= take;
+        if (!had_left && s->samples > half)
+            for (i = 1; i <= half; i++) s->carry[1 + half - i] = s->carry[1 + half + i];
+        count = (size_t)(complete_frames(g, s->samples) - s->frames);
+        if (count && (n == 0 || count == (size_t)s->lanes)) {
+            take_frames(s, (int)count, out + done * (size_t)g->n_mels);
+            done += count;
+        }
+    }
+    *frames = done;
+    return SER_OK;
+}
+
+ser_status ser_logmel_finish(ser_logmel *s, float *out, size_t capacity, size_t *frames) {
+    const geometry *g;
+    size_t i, half, left;
+    if (!s || !frames) return SER_E_ARGUMENT;
+    *frames = 0;
+    g = s->g;
+    half = (size_t)g->n_fft / 2;
+    if (s->samples < half + 1) return SER_E_SHORT;
+    left = (size_t)(1 + s->samples / (uint64_t)g->hop - s->frames);
+    if (left > capacity) return SER_E_SPACE;
+    if (left && !out) return SER_E_ARGUMENT;
+    for (i = 0; i < half; i++) s->carry[s->held + i] = s->carry[s->held - 2 - i];
+    s->held += half;
+    for (i = 0; i < left; i += 1) take_frames(s, 1, out + i * (size_t)g->n_mels);
+    *frames = left;
+    rewind_to_start(s);
+    return SER_OK;
+}
+
+const char *ser_status_text(ser_status status) {
+    switch (status) {
+    case SER_OK: return "done";
+    case SER_E_ARGUMENT: return "wrong argument";
+    case SER_E_SHORT: return "too few samples";
+    case SER_E_VALUE: return "NaN, infinity or a value beyond 1e12 among the samples";
+    case SER_E_SPACE: return "output too small";
+    }
+    return "unknown status";
+}

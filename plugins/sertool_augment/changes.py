@@ -1,0 +1,112 @@
+"""The augmentations. Each takes float32 [n] at 16 kHz and a numpy Generator and returns new float32 samples."""
+
+from pathlib import Path
+
+import numpy as np
+
+from sertool import audio
+from sertool.errors import UsageError
+
+
+class Gain:
+    """Multiply by a random factor between ``low`` and ``high`` dB; length kept."""
+
+    def __init__(self, low: float = -18.0, high: float = 6.0):
+        self.low, self.high = low, high
+
+    def __call__(self, samples, rng):
+        return samples * np.float32(10 ** (rng.uniform(self.low, self.high) / 20))
+
+
+class Noise:
+    """Add a random stretch of a random file below ``folder`` at ``low`` to ``high`` dB signal-to-noise ratio.
+
+    Length kept. Noise shorter than the clip is repeated; a silent clip or a silent noise leaves the clip as it is.
+    """
+
+    def __init__(self, folder: str, low: float = 5.0, high: float = 30.0):
+        self.clips = _Clips(folder)
+        self.low, self.high = low, high
+
+    def __call__(self, samples, rng):
+        noise = self.clips.pick(rng)
+        start = rng.integers(max(1, len(noise) - len(samples) + 1))
+        noise = np.resize(noise[start:], len(samples))
+        speech_power, noise_power = _power(samples), _power(noise)
+        if speech_power == 0 or noise_power == 0:
+            return samples.copy()
+        snr = rng.uniform(self.low, self.high)
+        return samples + noise * np.float32(np.sqrt(speech_power / noise_power / 10 ** (snr / 10)))
+
+
+class Room:
+    """Convolve with a random impulse response below ``folder``; length and energy kept.
+
+    The response's strongest sample is taken as time zero, so that the words stay where they were.
+    """
+
+    def __init__(self, folder: str):
+        self.clips = _Clips(folder)
+
+    def __call__(self, samples, rng):
+        response = self.clips.pick(rng)
+        response = response[np.argmax(np.abs(response)) :]
+        size = 1 << int(len(samples) + len(response) - 2).bit_length()
+        wet = np.fft.irfft(np.fft.rfft(samples, size) * np.fft.rfft(response, size), size)[: len(samples)]
+        wet_power = _power(wet)
+        if wet_power == 0:
+            return samples.copy()
+        return (wet * np.sqrt(_power(samples) / wet_power)).astype(np.float32)
+
+
+class Speed:
+    """Play ``low`` to ``high`` times as fast, pitch and formants moving along; the length is divided by the factor."""
+
+    def __init__(self, low: float = 0.9, high: float = 1.1):
+        self.low, self.high = low, high
+
+    def __call__(self, samples, rng):
+        factor = rng.uniform(self.low, self.high)
+        return audio.resample(samples, audio.SAMPLE_RATE, audio.SAMPLE_RATE / factor)
+
+
+class Equaliser:
+    """Filter with a random smooth response of up to +-``range`` dB at ``bands`` points; length and energy kept.
+
+    It stands for the microphones and channels that tell one corpus from another.
+    """
+
+    def __init__(self, bands: int = 6, range: float = 6.0):
+        self.bands, self.range = bands, range
+
+    def __call__(self, samples, rng):
+        spectrum = np.fft.rfft(samples)
+        decibels = rng.uniform(-self.range, self.range, self.bands)
+        # Points spaced by octaves from 125 Hz up, where hearing and mel filters resolve.
+        points = np.geomspace(125, audio.SAMPLE_RATE / 2, self.bands)
+        response = np.interp(np.linspace(0, audio.SAMPLE_RATE / 2, len(spectrum)), points, decibels)
+        filtered = np.fft.irfft(spectrum * 10 ** (response / 20), len(samples))
+        power = _power(filtered)
+        if power == 0:
+            return samples.copy()
+        return (filtered * np.sqrt(_power(samples) / power)).astype(np.float32)
+
+
+class _Clips:
+    """The readable audio below a folder, decoded on first use and kept."""
+
+    def __init__(self, folder: str):
+        self.paths = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in audio.EXTENSIONS)
+        if not self.paths:
+            raise UsageError(f"{folder}: no audio files for the augmentation")
+        self._decoded = {}
+
+    def pick(self, rng):
+        path = self.paths[rng.integers(len(self.paths))]
+        if path not in self._decoded:
+            self._decoded[path] = audio.read(path)
+        return self._decoded[path]
+
+
+def _power(samples) -> float:
+    return float(np.mean(np.square(samples, dtype=np.float64))) if len(samples) else 0.0

@@ -1,0 +1,17 @@
+"""Emotion labels for audio: ``sertool.load("wav2small").label("call.mp3")``."""
+
+from .hookspecs import hookimpl
+from .registry import Augmentation, Corpus, Exporter, Model
+
+__version__ = "0.1.0"
+__all__ = ["Augmentation", "Corpus", "Exporter", "Model", "hookimpl", "load"]
+
+
+def load(model: str = "wav2small", *, variant: str | None = None):
+    """A labeller for a bundled or installed model's name, a bundle folder or a lone ``.onnx`` file.
+
+    Raises sertool.errors.BundleError or UsageError. See sertool.labelling.Labeller for what it can do.
+    """
+    from .labelling import Labeller
+
+    return Labeller(model, variant=variant)

@@ -1,0 +1,158 @@
+"""Decode, mix down and resample: any file to 16 kHz mono float32, whole or in blocks."""
+
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import soundfile
+import soxr
+
+from .errors import AudioError
+
+SAMPLE_RATE = 16_000
+
+#: Endings that count as audio when a folder is searched. A file named outright is tried whatever its ending.
+EXTENSIONS = frozenset(
+    ".wav .wave .flac .ogg .oga .opus .mp3 .aif .aiff .au .caf .w64 .rf64 .m4a .aac .wma .mp4 .m4b .mka .webm .amr".split()
+)
+
+#: What libsndfile cannot read, by the first bytes: (offset, bytes, name).
+_NOT_SOUNDFILE = (
+    (4, b"ftyp", "AAC"),
+    (0, b"\xff\xf1", "AAC"),
+    (0, b"\xff\xf9", "AAC"),
+    (0, b"\x30\x26\xb2\x75\x8e\x66\xcf\x11", "WMA"),
+    (0, b"\x1a\x45\xdf\xa3", "Matroska/WebM"),
+    (0, b"#!AMR", "AMR"),
+)
+
+_BLOCK_SECONDS = 10
+
+
+def read(path) -> np.ndarray:
+    """The whole recording, float32 [samples], 16 kHz, channels averaged. Raises AudioError."""
+    parts = list(blocks(path))
+    return np.concatenate(parts) if parts else np.zeros(0, np.float32)
+
+
+def blocks(path) -> Iterator[np.ndarray]:
+    """The recording as float32 blocks of about 10 s, 16 kHz, channels averaged, in memory that does not grow.
+
+    Raises AudioError, with a reason that a person can act on, for whatever is not a complete, finite recording.
+    """
+    path = Path(path)
+    stream = None
+    position = 0
+    for rate, native in _native_blocks(path):
+        if not np.isfinite(native).all():
+            at = (position + int(np.argmin(np.isfinite(native)))) / rate
+            raise AudioError(f"NaN or infinity at {at:.3f} s")
+        position += len(native)
+        if rate == SAMPLE_RATE:
+            yield native
+            continue
+        if stream is None:
+            stream = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
+        resampled = stream.resample_chunk(native)
+        if len(resampled):
+            yield resampled
+    if stream is not None:
+        yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
+    if position == 0:
+        raise AudioError("empty: the file holds no audio")
+
+
+def resample(samples: np.ndarray, rate: float, to: float) -> np.ndarray:
+    """float32 [n] from one rate to another (soxr, HQ)."""
+    return soxr.resample(np.ascontiguousarray(samples, np.float32), rate, to, quality="HQ")
+
+
+def mono(samples, rate: float) -> np.ndarray:
+    """An array of the caller's, [samples] or [samples, channels], as 16 kHz mono float32. Raises AudioError.
+
+    Integers are scaled by their full range; channels are averaged.
+    """
+    samples = np.asarray(samples)
+    if samples.ndim not in (1, 2):
+        raise AudioError(f"samples must be [samples] or [samples, channels], not {list(samples.shape)}")
+    if np.issubdtype(samples.dtype, np.integer):
+        samples = samples / -float(np.iinfo(samples.dtype).min or -np.iinfo(samples.dtype).max)
+    if samples.ndim == 2:
+        samples = samples.mean(axis=1)
+    samples = np.ascontiguousarray(samples, np.float32)
+    if not np.isfinite(samples).all():
+        raise AudioError(f"NaN or infinity at sample {int(np.argmin(np.isfinite(samples)))}")
+    return samples if rate == SAMPLE_RATE else resample(samples, rate, SAMPLE_RATE)
+
+
+def _native_blocks(path: Path) -> Iterator[tuple[int, np.ndarray]]:
+    """(rate, float32 [n]) blocks at the file's own rate, channels averaged."""
+    try:
+        with open(path, "rb") as file:
+            head = file.read(16)
+    except IsADirectoryError:
+        raise AudioError("is a folder") from None
+    except OSError as error:
+        raise AudioError((error.strerror or str(error)).lower()) from None
+    if not head:
+        raise AudioError("empty: zero bytes")
+    codec = next((name for at, magic, name in _NOT_SOUNDFILE if head[at : at + len(magic)] == magic), None)
+    yield from _soundfile_blocks(path) if codec is None else _av_blocks(path, codec)
+
+
+def _soundfile_blocks(path: Path):
+    try:
+        with soundfile.SoundFile(path) as file:
+            done = 0
+            promised = max(file.frames, _frames_in_wav_header(file))
+            while True:
+                block = file.read(_BLOCK_SECONDS * file.samplerate, dtype="float32", always_2d=True)
+                if not len(block):
+                    break
+                done += len(block)
+                yield file.samplerate, block[:, 0] if file.channels == 1 else block.mean(axis=1, dtype=np.float32)
+            if done < promised:
+                raise _truncated(path, done / file.samplerate, promised / file.samplerate)
+    except soundfile.LibsndfileError as error:
+        raise AudioError(f"not audio that can be read ({error.error_string.strip(' .')})") from None
+
+
+def _frames_in_wav_header(file: soundfile.SoundFile) -> int:
+    """Frames that a WAV header promises where the file holds fewer, else 0.
+
+    libsndfile reads what is there and says the rest in its log only. Sizes near 2 or 4 GiB are the mark of a
+    recorder that wrote to a pipe and never knew the length: nothing is missing there.
+    """
+    log = re.search(r"^data : (\d+) \(should be (\d+)\)", file.extra_info, re.MULTILINE)
+    if not log or not file.frames or int(log[1]) >= 0x7FFF_0000:
+        return 0
+    return file.frames * int(log[1]) // int(log[2])
+
+
+def _truncated(path: Path, done: float, promised: float) -> AudioError:
+    return AudioError(
+        f"truncated: {done:.1f} of {promised:.1f} s can be decoded; "
+        f"to label what is there: ffmpeg -i {path.name} {path.stem}-repaired.flac"
+    )
+
+
+def _av_blocks(path: Path, codec: str):
+    try:
+        import av
+    except ImportError:
+        raise AudioError(
+            f"cannot decode {codec}; install the reader (pip install 'sertool[av]') "
+            f"or convert it (ffmpeg -i {path.name} {path.stem}.flac)"
+        ) from None
+    try:
+        with av.open(os.fspath(path)) as container:
+            if not container.streams.audio:
+                raise AudioError("no audio stream in it")
+            planar = av.AudioResampler(format="fltp")
+            for frame in container.decode(container.streams.audio[0]):
+                for part in planar.resample(frame):
+                    yield part.sample_rate, part.to_ndarray().mean(axis=0, dtype=np.float32)
+    except av.FFmpegError as error:
+        raise AudioError(f"cannot decode {codec} ({error.strerror or error})") from None

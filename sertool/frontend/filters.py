@@ -1,0 +1,82 @@
+"""The one definition of LogMel's constants: window, Fourier basis, mel filters (DESIGN.md section 2).
+
+The C tables (csrc/logmel_tables.h) and the torch layers (sertool/nn/logmel.py) are both made from here.
+"""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+SAMPLE_RATE = 16_000
+F_MAX = 8_000.0
+AMIN = 1e-10
+
+
+@dataclass(frozen=True)
+class Geometry:
+    """Sizes of one LogMel, in samples and filters."""
+
+    n_fft: int
+    hop: int
+    n_mels: int
+
+    @property
+    def bins(self) -> int:
+        return self.n_fft // 2 + 1
+
+    @property
+    def shortest(self) -> int:
+        """Fewest samples that reflect padding can extend."""
+        return self.n_fft // 2 + 1
+
+    def frames(self, samples: int) -> int:
+        return 1 + samples // self.hop
+
+
+#: The two geometries in use, by n_fft: all students, and MobileNetV4-L.
+GEOMETRIES = {g.n_fft: g for g in (Geometry(64, 32, 26), Geometry(144, 72, 64))}
+
+
+def geometry(n_fft: int) -> Geometry:
+    """The geometry of that FFT length; ValueError if there is none."""
+    try:
+        return GEOMETRIES[n_fft]
+    except KeyError:
+        raise ValueError(f"n_fft {n_fft}: LogMel is defined for {', '.join(map(str, GEOMETRIES))}") from None
+
+
+def hann(n_fft: int) -> np.ndarray:
+    """Periodic Hann window, float64 [n_fft]: 0.5 - 0.5 cos(2 pi n / n_fft)."""
+    return 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft)
+
+
+def fourier_basis(n_fft: int) -> tuple[np.ndarray, np.ndarray]:
+    """Windowed real and imaginary DFT rows, float64 [n_fft // 2 + 1, n_fft] each."""
+    k, n = np.arange(n_fft // 2 + 1)[:, None], np.arange(n_fft)[None]
+    angle = 2 * np.pi * ((k * n) % n_fft) / n_fft  # the modulo keeps the angle, and so cos and sin, exact to an ulp
+    return np.cos(angle) * hann(n_fft), -np.sin(angle) * hann(n_fft)
+
+
+def hz_to_mel(hz):
+    """Slaney's scale: linear, 3 mel per 200 Hz, below 1 kHz; above it 27 mel per factor 6.4."""
+    hz = np.asarray(hz, dtype=np.float64)
+    return np.where(hz < 1000, hz * 3 / 200, 15 + 27 * np.log(np.maximum(hz, 1) / 1000) / np.log(6.4))
+
+
+def mel_to_hz(mel):
+    """Inverse of :func:`hz_to_mel`."""
+    mel = np.asarray(mel, dtype=np.float64)
+    return np.where(mel < 15, mel * 200 / 3, 1000 * np.exp((mel - 15) * np.log(6.4) / 27))
+
+
+def mel_filters(n_fft: int, n_mels: int) -> np.ndarray:
+    """Triangular mel filters, float64 [n_mels, n_fft // 2 + 1], 0 to 8000 Hz, each of area 1 (Slaney norm).
+
+    The definition is librosa.filters.mel's with its defaults (htk=False, norm="slaney"). With 64 points a few
+    of the lowest triangles fall between two bins and stay empty: they always read -100 dB.
+    """
+    edges = mel_to_hz(np.linspace(0, hz_to_mel(F_MAX), n_mels + 2))
+    bins = np.arange(n_fft // 2 + 1) * SAMPLE_RATE / n_fft
+    rising = (bins - edges[:-2, None]) / (edges[1:-1] - edges[:-2])[:, None]
+    falling = (edges[2:, None] - bins) / (edges[2:] - edges[1:-1])[:, None]
+    return np.maximum(0, np.minimum(rising, falling)) * (2 / (edges[2:] - edges[:-2]))[:, None]

@@ -1,0 +1,61 @@
+"""LogMel from the C kernel."""
+
+import numpy as np
+
+from .filters import geometry
+from .kernel import ISAS, check, ffi, lib, samples_pointer
+from .statistics import Statistics
+
+
+class LogMel:
+    """Streaming LogMel: push samples as they come, get the frames that they complete.
+
+    16 kHz samples in, frames [frames, n_mels] float32 in dB out; working memory does not depend on the length. The
+    frames have the same bits however the samples are cut into pushes. Definition: DESIGN.md section 2.
+
+    n_fft: 64 (hop 32, 26 mels) or 144 (hop 72, 64 mels). isa: a name of sertool.frontend.kernel.ISAS.
+    Raises ValueError for an unknown n_fft or an instruction set that this processor lacks.
+    """
+
+    def __init__(self, n_fft: int = 64, isa: str = "best"):
+        self.geometry = geometry(n_fft)
+        size = lib.ser_logmel_size(n_fft)
+        self._memory = ffi.new("unsigned char[]", size)
+        state = ffi.new("ser_logmel **")
+        if lib.ser_logmel_init(self._memory, size, n_fft, ISAS[isa], state) != lib.SER_OK:
+            raise ValueError(f"instruction set {isa!r} is not to be had here")
+        self._state = state[0]
+
+    def normalise(self, mean: float, scale: float) -> None:
+        """Turn what is pushed from now on into (x - mean) * scale."""
+        lib.ser_logmel_normalise(self._state, mean, scale)
+
+    def push(self, samples) -> np.ndarray:
+        """Take float32 [n] in, return [frames, n_mels]; ValueError on NaN or infinity, and nothing was taken."""
+        samples, pointer = samples_pointer(samples)
+        frames = lib.ser_logmel_ready(self._state, len(samples))
+        return self._collect(frames, lambda *out: lib.ser_logmel_push(self._state, pointer, len(samples), *out))
+
+    def finish(self) -> np.ndarray:
+        """The frames that reach over the end; then ready for another recording. ValueError if it was too short."""
+        return self._collect(2, lambda *out: lib.ser_logmel_finish(self._state, *out))
+
+    def _collect(self, capacity: int, call) -> np.ndarray:
+        out = np.empty((capacity, self.geometry.n_mels), np.float32)
+        written = ffi.new("size_t *")
+        check(call(ffi.cast("float *", ffi.from_buffer(out)), capacity, written))
+        return out[: written[0]]
+
+
+def logmel(samples, n_fft: int = 64, normalise: bool = False, isa: str = "best") -> np.ndarray:
+    """LogMel [1 + n // hop, n_mels] in dB of float32 [n], 16 kHz, normalised to unit variance first if asked.
+
+    Raises ValueError on NaN, infinity, or fewer than n_fft // 2 + 1 samples.
+    """
+    kernel = LogMel(n_fft, isa)
+    if normalise:
+        statistics = Statistics()
+        statistics.push(samples)
+        kernel.normalise(*statistics.finish())
+    frames = kernel.push(samples)
+    return np.concatenate([frames, kernel.finish()])

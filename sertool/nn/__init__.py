@@ -1,0 +1,7 @@
+"""Torch building blocks that students share; importing this package imports torch."""
+
+from .logmel import LogMel
+from .normalise import UtteranceNorm
+from .pooling import SoftmaxPool
+
+__all__ = ["LogMel", "SoftmaxPool", "UtteranceNorm"]

@@ -1,0 +1,53 @@
+"""LogMel as two convolutions and a matrix product, so that it trains on any device and exports to ONNX."""
+
+from contextlib import nullcontext
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from ..frontend import filters
+
+
+class LogMel(nn.Module):
+    """Waveform to LogMel in dB, with frozen constants (DESIGN.md section 2).
+
+    Input [batch, samples], 16 kHz; output [batch, 1 + samples // hop, n_mels]. Raises ValueError for fewer than
+    n_fft // 2 + 1 samples. Follows librosa.feature.melspectrogram(center=True, pad_mode="reflect") and
+    power_to_db(ref=1, amin=1e-10, top_db=None).
+    """
+
+    def __init__(self, n_fft: int = 64):
+        super().__init__()
+        self.geometry = filters.geometry(n_fft)
+        real, imaginary = filters.fourier_basis(n_fft)
+        mel = filters.mel_filters(n_fft, self.geometry.n_mels)
+        self.real = _frozen(real[:, None])  # [bins, 1, n_fft]
+        self.imaginary = _frozen(imaginary[:, None])  # [bins, 1, n_fft]
+        self.mel = _frozen(mel.T)  # [bins, n_mels]
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        g = self.geometry
+        # Skipped while tracing: there the shape is symbolic, and the exported Pad checks for itself.
+        if not torch.compiler.is_compiling() and waveform.shape[-1] < g.shortest:
+            raise ValueError(f"LogMel needs at least {g.shortest} samples, got {waveform.shape[-1]}")
+        with _full_precision(waveform):
+            return self._logmel(waveform)
+
+    def _logmel(self, waveform: Tensor) -> Tensor:
+        g = self.geometry
+        padded = F.pad(waveform[:, None], (g.n_fft // 2, g.n_fft // 2), mode="reflect")
+        real = F.conv1d(padded, self.real, stride=g.hop)
+        imaginary = F.conv1d(padded, self.imaginary, stride=g.hop)
+        power = (real * real + imaginary * imaginary).transpose(1, 2)
+        return 10 * torch.log10(torch.clamp(power @ self.mel, min=filters.AMIN))
+
+
+def _full_precision(waveform: Tensor):
+    """Switch mixed precision off: 8 bits of mantissa would drown quiet bands."""
+    device = waveform.device.type
+    return torch.autocast(device, enabled=False) if torch.is_autocast_enabled(device) else nullcontext()
+
+
+def _frozen(values) -> nn.Parameter:
+    return nn.Parameter(torch.as_tensor(values, dtype=torch.float32).contiguous(), requires_grad=False)

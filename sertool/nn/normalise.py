@@ -1,0 +1,15 @@
+"""Utterance normalisation inside the graph."""
+
+import torch
+from torch import Tensor, nn
+
+
+class UtteranceNorm(nn.Module):
+    """Zero mean and unit variance per clip: x -= mean, x /= sqrt(mean(x * x) + 1e-7) (DESIGN.md section 2).
+
+    Input and output [batch, samples]. Removes the recording level; silence stays silence.
+    """
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        centred = waveform - waveform.mean(dim=-1, keepdim=True)
+        return centred / torch.sqrt((centred * centred).mean(dim=-1, keepdim=True) + 1e-7)

@@ -1,0 +1,66 @@
+"""What plugins register: a name, a line of help, and a function that does the heavy work when called."""
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+
+@dataclass(frozen=True)
+class Model:
+    """A network from 16 kHz waveform to outputs.
+
+    ``build(**options)`` returns a torch module: [batch, samples] float32 -> [batch, len(outputs)].
+    ``shortest`` is the fewest samples it takes. ``recipes`` are TOML training recipes, found by their file name.
+    """
+
+    name: str
+    summary: str
+    build: Callable[..., Any]
+    outputs: tuple[str, ...]
+    shortest: int
+    recipes: tuple[Path, ...] = ()
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """A random change of a waveform.
+
+    ``build(**options)`` returns ``change(samples, rng)``: float32 [n] at 16 kHz and a numpy.random.Generator, the
+    only source of randomness it may use, to a new float32 [m].
+    """
+
+    name: str
+    summary: str
+    build: Callable[..., Callable[..., Any]]
+
+
+@dataclass(frozen=True)
+class Exporter:
+    """A file format.
+
+    ``export(module, path, outputs, metadata)`` writes a torch module in eval mode, with a JSON-able metadata dict
+    inside the file.
+    """
+
+    name: str
+    summary: str
+    export: Callable[..., None]
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """A folder layout. ``read(root)`` returns a list of sertool.corpora.Row."""
+
+    name: str
+    summary: str
+    read: Callable[[Path], list]
+
+
+#: Hook -> (what it registers, its plural as users see it).
+KINDS = {
+    "register_models": (Model, "models"),
+    "register_augmentations": (Augmentation, "augmentations"),
+    "register_exporters": (Exporter, "exporters"),
+    "register_corpora": (Corpus, "corpora"),
+}

@@ -1,0 +1,1 @@
+"""Train a registered model from a TOML recipe."""

@@ -1,0 +1,94 @@
+"""Rows to batches: decode once, crop, augment, with randomness that depends on seed and step only."""
+
+import os
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+
+from .. import audio
+from ..corpora import Row
+from ..corpora.coordinates import coordinates
+from ..errors import UsageError
+
+
+@dataclass(frozen=True)
+class Clips:
+    """Decoded recordings with their targets, in memory as 16-bit samples (115 MB an hour)."""
+
+    rows: list[Row]
+    samples: list[np.ndarray]  # int16 [n] each
+    targets: np.ndarray  # float32 [clips, 3]: arousal, dominance, valence
+
+    def waveform(self, index: int) -> np.ndarray:
+        """float32 [n], full scale 1."""
+        return self.samples[index].astype(np.float32) / 32768
+
+
+def target(row: Row, intensity: dict) -> tuple | None:
+    """Arousal, dominance, valence: the row's ratings if it has them, else its label's published place, else None."""
+    ratings = (row.arousal, row.dominance, row.valence)
+    if None not in ratings:
+        return ratings
+    return coordinates(row.emotion, intensity.get(row.intensity, 1.0))
+
+
+def decode(rows: list[Row], intensity: dict, progress=lambda done, total: None) -> Clips:
+    """Decode the rows that have a target; UsageError if none has. ``progress(done, total)`` is called a row."""
+    rated = [(row, values) for row in rows if (values := target(row, intensity)) is not None]
+    if not rated:
+        raise UsageError("no row has arousal, dominance and valence, or an emotion that has a published place")
+
+    def one(pair):
+        return (np.clip(audio.read(pair[0].file), -1, 1) * 32767).astype(np.int16)
+
+    samples = []
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for decoded in pool.map(one, rated):
+            samples.append(decoded)
+            progress(len(samples), len(rated))
+    return Clips([row for row, _ in rated], samples, np.array([values for _, values in rated], np.float32))
+
+
+class Batches(torch.utils.data.Dataset):
+    """Batch number ``step`` of a run: ([batch, samples] waveforms, [batch, 3] targets).
+
+    The same step of the same seed is the same batch, whichever worker makes it and wherever a run was resumed.
+    """
+
+    def __init__(self, clips: Clips, chain: list, settings, balance: float):
+        self.clips, self.chain, self.settings = clips, chain, settings
+        groups: dict[tuple, int] = {}
+        for row in clips.rows:
+            groups[row.corpus, row.emotion] = groups.get((row.corpus, row.emotion), 0) + 1
+        weights = np.array([groups[row.corpus, row.emotion] ** (balance - 1) for row in clips.rows])
+        self.odds = weights / weights.sum()
+
+    def __len__(self):
+        return self.settings.steps
+
+    def __getitem__(self, step: int):
+        rng = np.random.default_rng([self.settings.seed, step])
+        length = int(rng.uniform(self.settings.shortest_s, self.settings.longest_s) * audio.SAMPLE_RATE)
+        chosen = rng.choice(len(self.odds), self.settings.batch, p=self.odds)
+        waveforms = np.stack([self._clip(index, length, rng) for index in chosen])
+        return torch.from_numpy(waveforms), torch.from_numpy(self.clips.targets[chosen])
+
+    def _clip(self, index: int, length: int, rng) -> np.ndarray:
+        samples = fit(self.clips.waveform(index), length, rng)
+        for probability, change in self.chain:
+            if rng.random() < probability:
+                samples = change(samples, rng)
+        # A recording cannot exceed full scale: what an augmentation made louder is clipped as a recorder would.
+        return np.clip(fit(samples, length, rng), -1, 1)
+
+
+def fit(samples: np.ndarray, length: int, rng) -> np.ndarray:
+    """float32 [length]: a random stretch of a longer clip, or a shorter one at a random place in silence."""
+    spare = len(samples) - length
+    if spare >= 0:
+        start = rng.integers(spare + 1)
+        return samples[start : start + length]
+    before = rng.integers(-spare + 1)
+    return np.pad(samples, (before, -spare - before))
