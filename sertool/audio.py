@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -9,6 +10,7 @@ import numpy as np
 import soundfile
 import soxr
 
+from . import mp3
 from .errors import AudioError
 
 SAMPLE_RATE = 16_000
@@ -104,16 +106,19 @@ def _native_blocks(path: Path) -> Iterator[tuple[int, np.ndarray]]:
 
 def _soundfile_blocks(path: Path):
     try:
-        with soundfile.SoundFile(path) as file:
+        with soundfile.SoundFile(os.fsencode(path) if os.name == "posix" else path) as file:
             done = 0
             promised = max(file.frames, _frames_in_wav_header(file))
+            if file.format == "MP3":
+                promised = _checked_mp3(path, file, promised)
             while True:
                 block = file.read(_BLOCK_SECONDS * file.samplerate, dtype="float32", always_2d=True)
                 if not len(block):
                     break
                 done += len(block)
                 yield file.samplerate, block[:, 0] if file.channels == 1 else block.mean(axis=1, dtype=np.float32)
-            if done < promised:
+            # An MP3 may end within a frame, and its decoder may keep the last one or two to itself.
+            if done < promised - (4 * 1152 if file.format == "MP3" else 0):
                 raise _truncated(path, done / file.samplerate, promised / file.samplerate)
     except soundfile.LibsndfileError as error:
         raise AudioError(f"not audio that can be read ({error.error_string.strip(' .')})") from None
@@ -131,10 +136,29 @@ def _frames_in_wav_header(file: soundfile.SoundFile) -> int:
     return file.frames * int(log[1]) // int(log[2])
 
 
+def _checked_mp3(path: Path, file: soundfile.SoundFile, promised: int) -> int:
+    """The frames that libsndfile will read; AudioError if the file holds more, of which it would say nothing."""
+    counted = mp3.frames(path)
+    if counted is None:
+        return promised
+    if counted > promised * 1.01 + file.samplerate:
+        name = _in_shell(path.name)
+        raise AudioError(
+            f"MP3 of variable bit rate without a length: only {promised / file.samplerate:.1f} of "
+            f"{counted / file.samplerate:.1f} s would be read; ffmpeg -i {name} -c copy fixed.mp3 mends it"
+        )
+    return min(promised, counted)
+
+
+def _in_shell(name: str) -> str:
+    """A file name as it can be pasted into a command."""
+    return shlex.quote(f"./{name}" if name.startswith("-") else name)
+
+
 def _truncated(path: Path, done: float, promised: float) -> AudioError:
     return AudioError(
         f"truncated: {done:.1f} of {promised:.1f} s can be decoded; "
-        f"to label what is there: ffmpeg -i {path.name} {path.stem}-repaired.flac"
+        f"to label what is there: ffmpeg -i {_in_shell(path.name)} repaired.flac"
     )
 
 
@@ -144,7 +168,7 @@ def _av_blocks(path: Path, codec: str):
     except ImportError:
         raise AudioError(
             f"cannot decode {codec}; install the reader (pip install 'sertool[av]') "
-            f"or convert it (ffmpeg -i {path.name} {path.stem}.flac)"
+            f"or convert it (ffmpeg -i {_in_shell(path.name)} {_in_shell(path.stem)}.flac)"
         ) from None
     try:
         with av.open(os.fspath(path)) as container:

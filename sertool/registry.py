@@ -39,8 +39,8 @@ class Augmentation:
 class Exporter:
     """A file format.
 
-    ``export(module, path, outputs, metadata)`` writes a torch module in eval mode, with a JSON-able metadata dict
-    inside the file.
+    ``export(module, path, metadata)`` writes a torch module, [1, samples] -> [1, k], with a dict of strings inside
+    the file.
     """
 
     name: str

@@ -19,7 +19,10 @@ def concordance(outputs: np.ndarray, targets: np.ndarray, names) -> dict[str, fl
 
 
 def class_pairs(outputs: np.ndarray, rows, names) -> dict[str, dict[str, float]]:
-    """Corpus -> measure -> AUC, for outputs [n, len(names)] of n rows with emotion labels."""
+    """Corpus -> measure -> AUC, for outputs [n, len(names)] of n rows with emotion labels.
+
+    A measure is left out where a corpus lacks one side of the pair.
+    """
     by_corpus = defaultdict(list)
     for i, row in enumerate(rows):
         by_corpus[row.corpus].append(i)
@@ -31,5 +34,6 @@ def class_pairs(outputs: np.ndarray, rows, names) -> dict[str, dict[str, float]]
             is_high, is_low = np.isin(emotions, list(high)), np.isin(emotions, list(low))
             either = is_high | is_low
             scores = outputs[indices, list(names).index(output)]
-            result[corpus][measure] = auc(scores[either], is_high[either])
+            if is_high.any() and is_low.any():
+                result[corpus][measure] = auc(scores[either], is_high[either])
     return result

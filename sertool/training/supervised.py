@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import json
+import math
 import os
 import time
 from collections.abc import Iterator
@@ -11,7 +12,7 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
+from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn
 
 from ..corpora import check_speakers_disjoint, select
 from ..errors import UsageError
@@ -75,11 +76,11 @@ def train(recipe: Recipe, run: Path) -> Iterator[Progress]:
     batches = Batches(training, augmentations(recipe, load_plugins()), settings, recipe.data.balance)
 
     network = network.to(memory_format=torch.channels_last)
-    averaged = AveragedModel(network, multi_avg_fn=get_ema_multi_avg_fn(settings.ema), use_buffers=True)
+    averaged = AveragedModel(network, avg_fn=_ema(settings.ema), use_buffers=True)
     trained = [p for p in network.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=settings.lr, weight_decay=settings.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _warm_cosine(step, settings))
-    state = {"step": 0, "best": -np.inf, "val": None, "seconds": 0.0}
+    state = {"step": 0, "best": -math.inf, "val": None, "seconds": 0.0}
     parts = {"network": network, "averaged": averaged, "optimiser": optimiser, "schedule": schedule}
     if (run / "last.pt").exists():
         saved = torch.load(run / "last.pt", weights_only=True)
@@ -148,11 +149,20 @@ def _decode(stage: str, rows, recipe: Recipe):
     return clips
 
 
+def _ema(decay: float):
+    """Moving average whose memory grows with the run, so that it soon forgets the untrained weights."""
+
+    def average(mean, new, count):
+        return get_ema_avg_fn(min(decay, (1 + int(count)) / (10 + int(count))))(mean, new, count)
+
+    return average
+
+
 def _warm_cosine(step: int, settings) -> float:
     warm = max(1, int(settings.warmup * settings.steps))
     if step < warm:
         return (step + 1) / warm
-    return 0.5 * (1 + np.cos(np.pi * (step - warm) / max(1, settings.steps - warm)))
+    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, settings.steps - warm)))
 
 
 def _check_same_recipe(recipe: Recipe, run: Path) -> None:

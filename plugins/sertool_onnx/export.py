@@ -1,0 +1,56 @@
+"""A torch module as ONNX."""
+
+import contextlib
+import io
+import logging
+import warnings
+
+import onnx
+import torch
+
+OPSET = 18
+TRACED_SAMPLES = 80_000  # 5 s
+
+
+def export(module: torch.nn.Module, path, metadata: dict[str, str]) -> None:
+    """Write ``module`` ([1, time] -> [1, k], 16 kHz) to ``path`` with ``metadata`` as the file's metadata_props.
+
+    The time axis is dynamic. The batch is fixed at one, so that audonnx can call the file as it is. Without the
+    tracer's notes, so that the same weights give the same bytes wherever the code lies.
+    """
+    with _quiet():
+        program = torch.onnx.export(
+            module.eval(),
+            (torch.zeros(1, TRACED_SAMPLES),),
+            input_names=["waveform"],
+            output_names=["outputs"],
+            dynamic_shapes=({1: torch.export.Dim("time", min=2)},),
+            opset_version=OPSET,
+            dynamo=True,
+        )
+    model = program.model_proto
+    for thing in [*model.graph.node, *model.graph.input, *model.graph.output, *model.graph.initializer]:
+        thing.ClearField("metadata_props")
+        thing.ClearField("doc_string")
+    model.graph.ClearField("value_info")
+    model.graph.ClearField("metadata_props")
+    model.ClearField("metadata_props")
+    model.graph.name = type(module).__name__
+    for key, value in metadata.items():
+        model.metadata_props.add(key=key, value=value)
+    onnx.checker.check_model(model)
+    onnx.save(model, path)
+
+
+@contextlib.contextmanager
+def _quiet():
+    """torch.onnx reports its steps on standard output and logs what it does not need (torchvision)."""
+    logger = logging.getLogger("torch.onnx")
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        with contextlib.redirect_stdout(io.StringIO()), warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            yield
+    finally:
+        logger.setLevel(level)

@@ -1,0 +1,5 @@
+"""``python -m sertool``."""
+
+from .cli import main
+
+main()

@@ -1,0 +1,90 @@
+"""The command line: one file a command, imported when that command is asked for."""
+
+import importlib
+import os
+import sys
+
+import click
+
+from .. import __version__
+from ..errors import SertoolError
+
+#: Command -> the line that `sertool --help` shows. Its module, of the same name, is imported only to run it.
+COMMANDS = {
+    "label": "Label recordings with emotion.",
+    "logmel": "Show or save the LogMel of a recording.",
+    "models": "List the models that are there and those that can be built.",
+    "bundle": "Check a bundle, or show what is in it.",
+    "plugins": "List plugins, what they register, and which failed.",
+    "train": "Train a model from a recipe and write it as a bundle.",
+}
+
+
+class LazyGroup(click.Group):
+    """Own commands by name without importing them; plugins are loaded when one of theirs may be meant."""
+
+    def list_commands(self, ctx):
+        self._add_plugins()
+        return [*COMMANDS, *(name for name in self.commands if name not in COMMANDS)]
+
+    def get_command(self, ctx, name):
+        if name in COMMANDS:
+            return getattr(importlib.import_module(f".{name}", __name__), name)
+        if name not in self.commands:
+            self._add_plugins()
+        return self.commands.get(name)
+
+    def format_commands(self, ctx, formatter):
+        self._add_plugins()
+        rows = list(COMMANDS.items())
+        rows += [(name, command.get_short_help_str(100)) for name, command in self.commands.items()]
+        with formatter.section("Commands"):
+            formatter.write_dl(rows)
+
+    def add_command(self, cmd, name=None):
+        if (name or cmd.name) in COMMANDS:
+            raise ValueError(f"command {name or cmd.name!r} is taken")
+        super().add_command(cmd, name)
+
+    def _add_plugins(self):
+        from ..plugins import load_plugins
+
+        load_plugins().add_commands(self)
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="sertool")
+def cli():
+    """Emotion labels on audio: arousal, dominance and valence for every recording in a folder.
+
+    sertool label FOLDER -o labels.csv
+    """
+
+
+def main(args=None) -> None:
+    """Entry point: errors become one line, Ctrl-C exit code 130, a closed pipe a quiet end."""
+    try:
+        status = cli.main(args, prog_name="sertool", standalone_mode=False)
+        sys.stdout.flush()
+    except SertoolError as error:
+        status = _complain(str(error), 2)
+    except click.exceptions.Exit as error:
+        status = error.exit_code
+    except click.ClickException as error:
+        error.show()
+        status = error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        status = _complain("interrupted", 130)
+    except BrokenPipeError:
+        # The reader has gone (`| head`): nothing to say, and nobody to say it to.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        status = 141
+    except OSError as error:
+        status = _complain(f"cannot write {error.filename or 'the output'}: {error.strerror}", 1)
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    sys.exit(status if isinstance(status, int) else 0)
+
+
+def _complain(message: str, status: int) -> int:
+    print(f"sertool: {message}", file=sys.stderr)
+    return status

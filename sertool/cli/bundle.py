@@ -1,0 +1,64 @@
+"""`sertool bundle`: check and show what a trained model is on disk."""
+
+import json
+
+import click
+
+
+@click.group()
+def bundle():
+    """Check a bundle, or show what is in it. A bundle is named by its folder or, if installed, its name."""
+
+
+@bundle.command()
+@click.argument("directory", metavar="DIR")
+def check(directory):
+    """Check form and sums, run the samples and compare with the expected outputs.
+
+    Exit codes: 0 sound, 1 not, with the first fault named.
+    """
+    from .. import bundle as bundles
+    from ..errors import SertoolError
+    from ..labelling.selftest import TOLERANCE, self_test
+
+    try:
+        found = bundles.read(bundles.find(directory))
+        files = bundles.check_sums(found)
+        click.echo(f"{found.manifest['name']} {found.manifest['version']}: {files} files as listed in {bundles.SUMS}")
+        for variant in found.manifest["variants"]:
+            clips, difference = self_test(found, variant["name"])
+            click.echo(f"{variant['file']}: {clips} samples, largest difference {difference:.1e} (at most {TOLERANCE:g})")
+    except SertoolError as error:
+        click.echo(f"sertool: {error}", err=True)
+        return 1
+    click.echo("sound")
+    return 0
+
+
+@bundle.command()
+@click.argument("directory", metavar="DIR")
+@click.option("--json", "as_json", is_flag=True, help="The whole of bundle.json.")
+def show(directory, as_json):
+    """Show a bundle: outputs and their range, variants, licence, training, metrics."""
+    from .. import bundle as bundles
+
+    found = bundles.read(bundles.find(directory))
+    manifest = found.manifest
+    if as_json:
+        click.echo(json.dumps(manifest, indent=2, ensure_ascii=False))
+        return 0
+    outputs = ", ".join(f"{o['name']} ({o['range'][0]:g} to {o['range'][1]:g})" for o in manifest["outputs"])
+    click.echo(f"{manifest['name']} {manifest['version']}: {manifest['title']}")
+    click.echo(f"  folder    {found.path}")
+    click.echo(f"  student   {manifest['student']}, {manifest['task']}")
+    click.echo(f"  outputs   {outputs}")
+    click.echo(f"  input     {manifest['sample_rate']} Hz, at least {manifest['shortest_samples']} samples; windows of {manifest['window_s']:g} s")
+    for variant in manifest["variants"]:
+        worst = variant["difference"]["max"]
+        click.echo(f"  variant   {variant['name']}: {variant['file']}, {variant['bytes']} bytes, at most {worst:.1e} from torch")
+    click.echo(f"  licence   {manifest['licence']}")
+    for split, metrics in manifest["metrics"].items():
+        for measure, value in metrics.items():
+            value = ", ".join(f"{k} {v:.3f}" for k, v in value.items()) if isinstance(value, dict) else f"{value:.3f}"
+            click.echo(f"  {split:<9} {measure}: {value}")
+    return 0

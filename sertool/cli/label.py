@@ -1,0 +1,219 @@
+"""`sertool label`: recordings in, a table out."""
+
+import contextlib
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import click
+
+from .progress import bar, on_terminal
+
+SHOWN_FAILURES = 5
+
+
+@click.command(
+    epilog="""\b
+Columns: file; start, end in seconds; the model's outputs (wav2small: arousal,
+dominance, valence, each about 0 to 1, 0.5 is neutral); speech; error.
+\b
+Exit codes: 0 all labelled, 1 some failed (their rows say why), 2 wrong usage,
+130 interrupted.
+\b
+Examples:
+  sertool label call.mp3
+  sertool label interviews/ -o labels.csv
+  sertool label talk.wav --windows --format jsonl
+  find . -name '*.wav' -print0 | sertool label - -o labels.csv --resume"""
+)
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@click.option("-m", "--model", default="wav2small", show_default=True, help="A model's name, bundle folder or .onnx file.")
+@click.option("--variant", help="Which of the bundle's files to run.  [default: its first]")
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write the table here.  [default: standard output]")
+@click.option("--format", "form", type=click.Choice(["csv", "jsonl", "parquet"]), help="[default: by the output's ending, else csv]")
+@click.option("--windows", is_flag=True, help="A row a window instead of a row a file.")
+@click.option("--window", type=click.FloatRange(min=0, min_open=True), help="Window length in seconds.  [default: the model's, 8]")
+@click.option("--hop", type=click.FloatRange(min=0, min_open=True), help="Seconds from window to window.  [default: the window]")
+@click.option("-j", "--jobs", type=click.IntRange(min=1), help="Files at once, one thread each.  [default: all cores]")
+@click.option("--ordered", is_flag=True, help="Rows in the order of the files, not as they are finished.")
+@click.option("--glob", "pattern", metavar="PATTERN", help="Of folders, take only files that match, as '*.wav'.")
+@click.option("--resume", is_flag=True, help="Go on with a run that was cut off; label only new, changed and failed files.")
+@click.option("--restart", is_flag=True, help="Write an existing output anew.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress and no summary; failures stay in the table.")
+def label(paths, model, variant, output, form, windows, window, hop, jobs, ordered, pattern, resume, restart, quiet):
+    """Label recordings with emotion.
+
+    PATH is a file, a folder (searched all the way down), a pattern as '*.wav', or - for a list of files on standard
+    input (one a line, or separated by NUL). wav, flac, ogg, opus, mp3 and more, any rate, channels averaged; m4a, aac
+    and wma with the extra sertool[av]. Recordings up to 8 s are labelled whole, longer ones in windows of 8 s, averaged
+    by duration.
+    """
+    from ..errors import UsageError
+    from ..labelling import Labeller, run, table
+    from ..labelling.journal import Journal
+    from ..labelling.scan import scan
+
+    form = form or (output.suffix.lower().removeprefix(".") if output else "")
+    form = form if form in table.FORMATS else "csv"
+    if form == "parquet" and not output:
+        raise UsageError("--format parquet needs a file: -o labels.parquet")
+    if (resume or restart) and not output:
+        raise UsageError("--resume and --restart need a file: -o labels.csv")
+    if resume and restart:
+        raise UsageError("--resume and --restart exclude each other")
+    table.require(form)
+
+    recordings = scan(_with_standard_input(paths), pattern)
+    labeller = Labeller(model, variant, window, hop)
+    manifest = labeller.bundle.manifest
+    jobs = jobs or _cores()
+    terminal = on_terminal() and not quiet
+    if not recordings:
+        click.echo(f"sertool: no audio files in {', '.join(paths)}", err=True)
+        return 1
+
+    journal = None
+    if output:
+        described = {
+            "model": labeller.bundle.id,
+            "variant": labeller.runtime.variant["name"],
+            "settings": {"window": labeller.window, "hop": labeller.hop, "windows": windows},
+            "paths": [os.path.abspath(p) if p != "-" else p for p in paths],
+        }
+        mode = "resume" if resume else "restart" if restart else "new"
+        _check_writable(output)
+        journal = Journal(output, described, mode)
+
+    stop = threading.Event()
+    summary, failures = run.Summary(), []
+    with contextlib.ExitStack() as stack:
+        writer = _open(stack, output, form, labeller.outputs, recordings)
+        _interruptible(stack, stop, jobs)
+        if terminal and (output or len(recordings) > 1):
+            click.echo(f"{manifest['name']} {manifest['version']} ({labeller.runtime.variant['name']}), {jobs} workers", err=True)
+        wide = "{task.fields[hours]}  {task.fields[speed]}"
+        update = stack.enter_context(bar(len(recordings), "files", shown=terminal and len(recordings) > 1, wide=wide))
+        results = run.label_all(
+            labeller, recordings, jobs=jobs, windows=windows, ordered=ordered, journal=journal, stop=stop
+        )
+        for done, result in enumerate(run.timed(results, summary), start=1):
+            writer.write(result.rows)
+            if result.failed:
+                failures.append(result)
+            speed = f"{summary.seconds / summary.wall:.0f}x real time" if summary.wall else ""
+            update(done, "interrupted: finishing" if stop.is_set() else "labelling", hours=f"{summary.seconds / 3600:.1f} h", speed=speed)
+        if journal:
+            journal.close()
+    if not quiet:
+        _report(summary, failures, len(recordings), output)
+    finished = summary.labelled + summary.failed
+    if finished < len(recordings):
+        left = len(recordings) - finished
+        way_on = "add --resume to the same command to go on" if output else "use -o FILE to be able to go on"
+        click.echo(f"interrupted: {finished} files done, {left} to go; {way_on}", err=True)
+        return 130
+    return 1 if summary.failed else 0
+
+
+def _with_standard_input(paths) -> list[str]:
+    """PATHs with - replaced by the list on standard input."""
+    listed = []
+    for path in paths:
+        if path != "-":
+            listed.append(path)
+            continue
+        data = sys.stdin.buffer.read()
+        names = data.split(b"\0") if b"\0" in data else data.splitlines()
+        listed += [os.fsdecode(name) for name in names if name]
+    return listed
+
+
+def _cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _check_writable(output: Path) -> None:
+    from ..errors import UsageError
+
+    if not output.absolute().parent.is_dir():
+        raise UsageError(f"cannot write {output}: there is no folder {output.parent}")
+
+
+def _open(stack, output, form, outputs, recordings):
+    """The writer for these options, closed with the stack."""
+    from ..errors import UsageError
+    from ..labelling import table
+
+    if output is None and form == "csv" and sys.stdout.isatty():
+        return _Aligned(max(len(table.printable(r.name)) for r in recordings), outputs)
+    if output is None:
+        sys.stdout.reconfigure(encoding="utf-8", newline="")
+        return table.open_writer(form, sys.stdout, outputs)
+    try:
+        target = output
+        if form != "parquet":
+            target = stack.enter_context(open(output, "w", encoding="utf-8", newline=""))
+        writer = table.open_writer(form, target, outputs)
+    except OSError as error:
+        raise UsageError(f"cannot write {output}: {error.strerror}") from None
+    stack.callback(writer.close)
+    return writer
+
+
+class _Aligned:
+    """Rows as a person reads them: what `sertool label` prints on a terminal."""
+
+    def __init__(self, longest: int, outputs):
+        self._file, self._outputs = min(max(longest, 4), 48), outputs
+        heads = "".join(f"{name:>{max(10, len(name) + 2)}}" for name in outputs)
+        click.echo(f"{'file':<{self._file}}{'start':>10}{'end':>10}{heads}")
+
+    def write(self, rows):
+        for row in rows:
+            name = row["file"].replace("\n", "\\n")
+            name = name if len(name) <= self._file else "…" + name[1 - self._file :]
+            if row["error"]:
+                click.echo(f"{name:<{self._file}}  {row['error']}")
+                continue
+            values = "".join(f"{row[n]:>{max(10, len(n) + 2)}.2f}" for n in self._outputs)
+            click.echo(f"{name:<{self._file}}{row['start']:>10.3f}{row['end']:>10.3f}{values}")
+
+
+def _interruptible(stack, stop: threading.Event, jobs: int) -> None:
+    """First Ctrl-C or SIGTERM: finish what is in flight. Second: leave at once."""
+
+    def handle(number, frame):
+        if stop.is_set():
+            click.echo("\nstopped", err=True)
+            os._exit(130)
+        stop.set()
+        click.echo(f"\ninterrupted: finishing up to {jobs} files in flight; Ctrl-C again to leave at once", err=True)
+
+    for number in (signal.SIGINT, signal.SIGTERM):
+        stack.callback(signal.signal, number, signal.signal(number, handle))
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds < 60 else f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.2f} h"
+
+
+def _report(summary, failures, total: int, output) -> None:
+    for result in failures[:SHOWN_FAILURES]:
+        name = result.rows[0]["file"].replace("\n", "\\n")
+        click.echo(f"{name}: {result.rows[0]['error']}", err=True)
+    if len(failures) > SHOWN_FAILURES:
+        click.echo(f"... and {len(failures) - SHOWN_FAILURES} more", err=True)
+    if total == 1 and not failures and output is None:
+        return
+    before = f" ({summary.taken_over} of them before)" if summary.taken_over else ""
+    line = f"{summary.labelled} labelled{before}, {summary.failed} failed"
+    if summary.seconds:
+        line += (
+            f"; {_duration(summary.seconds)} in {_duration(summary.wall)}, "
+            f"real-time factor {summary.rtf:.4f} ({summary.seconds / summary.wall:.0f}x real time)"
+        )
+    click.echo(line, err=True)
+    if failures and output:
+        click.echo(f'the reasons are in {output}, column "error"', err=True)

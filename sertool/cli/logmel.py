@@ -1,0 +1,57 @@
+"""`sertool logmel`: what the models hear."""
+
+from pathlib import Path
+
+import click
+
+
+@click.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write float32 [frames, n_mels] in dB as .npy.")
+@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw it (png, pdf, svg; needs matplotlib).")
+@click.option("--n-fft", type=click.Choice(["64", "144"]), default="64", show_default=True, help="64: hop 32, 26 mels; 144: hop 72, 64 mels.")
+@click.option("--raw", is_flag=True, help="As recorded; without it the level is normalised first, as the models do.")
+def logmel(file, output, plot, n_fft, raw):
+    """Show or save the LogMel of a recording.
+
+    16 kHz, mono; power in dB per mel filter from 0 to 8000 Hz, floor -100 dB.
+    """
+    import numpy as np
+
+    from .. import audio, frontend
+    from ..errors import AudioError
+    from ..frontend.filters import geometry
+
+    try:
+        samples = audio.read(file)
+        if len(samples) < geometry(int(n_fft)).shortest:
+            raise AudioError(f"too short: {len(samples)} samples, the LogMel needs {geometry(int(n_fft)).shortest}")
+    except AudioError as error:
+        click.echo(f"{file}: {error}", err=True)
+        return 1
+    frames = frontend.logmel(samples, int(n_fft), normalise=not raw)
+    if output:
+        with open(output, "wb") as stream:
+            np.save(stream, frames)
+    if plot:
+        _plot(frames, len(samples) / audio.SAMPLE_RATE, geometry(int(n_fft)), plot, str(file))
+    click.echo(
+        f"{file}: {len(samples) / audio.SAMPLE_RATE:.3f} s, {frames.shape[0]} frames x {frames.shape[1]} mels, "
+        f"{frames.min():.1f} to {frames.max():.1f} dB, mean {frames.mean():.1f} dB"
+    )
+    return 0
+
+
+def _plot(frames, seconds: float, shape, path: Path, title: str) -> None:
+    from ..errors import UsageError
+
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise UsageError("--plot needs matplotlib: pip install 'sertool[eval]'") from None
+    figure = Figure(figsize=(9, 3.2), layout="constrained")
+    axes = figure.subplots()
+    picture = axes.imshow(frames.T, origin="lower", aspect="auto", extent=(0, seconds, 0, shape.n_mels), vmin=-100 + 20, cmap="magma")
+    axes.set(xlabel="seconds", ylabel="mel filter", title=title)
+    figure.colorbar(picture, label="dB")
+    figure.savefig(path, dpi=120)

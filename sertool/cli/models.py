@@ -1,0 +1,52 @@
+"""`sertool models`: what is there to label with, and what can be built."""
+
+import json
+
+import click
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="A JSON object instead of tables.")
+def models(as_json):
+    """List the models that are there and those that can be built.
+
+    Bundles: those that ship with sertool, and your own below SERTOOL_BUNDLES (by default sertool/bundles in your data
+    folder); any of these names goes with `sertool label --model`. Networks: what plugins can build, for `sertool train`.
+    """
+    from .. import bundle as bundles
+    from ..errors import BundleError
+    from ..plugins import load_plugins
+
+    there = []
+    for name, path in sorted(bundles.installed().items()):
+        entry = {"name": name, "path": str(path), "shipped": path.parent == bundles.bundled_folder()}
+        try:
+            manifest = bundles.read(path).manifest
+            entry |= {key: manifest[key] for key in ("version", "student", "task", "licence")}
+            entry["outputs"] = [output["name"] for output in manifest["outputs"]]
+            entry["variants"] = {variant["name"]: variant["bytes"] for variant in manifest["variants"]}
+        except BundleError as error:
+            entry["error"] = str(error)
+        there.append(entry)
+    plugins = load_plugins()
+    names = plugins.names("models")
+    buildable = [{"name": name, "summary": plugins.get("models", name).summary} for name in names]
+    if as_json:
+        click.echo(json.dumps({"bundles": there, "networks": buildable}, indent=2))
+        return 0
+    click.echo("bundles (sertool label --model NAME)")
+    for entry in there:
+        if "error" in entry:
+            click.echo(f"  {entry['name']:<16} {entry['error']}")
+            continue
+        sizes = ", ".join(f"{name} {size / 1000:.0f} kB" for name, size in entry["variants"].items())
+        where = "ships with sertool" if entry["shipped"] else entry["path"]
+        click.echo(f"  {entry['name']:<16} {entry['version']}  {', '.join(entry['outputs'])}; {sizes}; {entry['licence']}; {where}")
+    if not there:
+        click.echo("  none")
+    click.echo("networks (sertool train RECIPE)")
+    for entry in buildable:
+        click.echo(f"  {entry['name']:<16} {entry['summary']}")
+    if not buildable:
+        click.echo("  none")
+    return 0

@@ -1,0 +1,92 @@
+"""What a run has finished, so that one that was cut off can go on.
+
+OUTPUT.journal holds JSON lines: first what the run was (model, settings, paths), then a line a finished recording
+with its rows. It is complete whenever a line is, so it survives even SIGKILL; the table is written anew from it.
+"""
+
+import json
+import os
+from pathlib import Path
+
+from ..errors import UsageError
+from .scan import Recording
+
+
+class Journal:
+    """The journal of one output file.
+
+    ``run`` is what must be the same for rows to be taken over. Modes: "new" refuses if the output exists, "resume"
+    goes on where it can, "restart" begins anew. Raises UsageError.
+    """
+
+    def __init__(self, output: Path, run: dict, mode: str):
+        self.path = output.with_name(output.name + ".journal")
+        self._done: dict[str, dict] = {}
+        if mode == "new" and output.exists():
+            raise UsageError(f"{output} exists: --resume goes on with it, --restart writes it anew")
+        if mode == "resume":
+            self._read(output, run)
+        # Written beside and renamed when what was done before is in it: a run cut off right here loses nothing.
+        beside = self.path.with_name(self.path.name + ".part")
+        try:
+            self._stream = open(beside, "w", encoding="utf-8")  # noqa: SIM115 (closed by close)
+            for entry in (run, *self._done.values()):
+                self._write(entry)
+            os.replace(beside, self.path)
+        except OSError as error:
+            raise UsageError(f"cannot write {self.path}: {error.strerror}") from None
+
+    def finished(self, recording: Recording) -> list[dict] | None:
+        """The rows of a recording that was labelled before and has not changed since, else None."""
+        entry = self._done.get(recording.name)
+        return entry["rows"] if entry and entry["stamp"] == stamp(recording.path) else None
+
+    def add(self, recording: Recording, file_stamp, rows: list[dict], failed: bool) -> None:
+        """Note a recording as finished. One that failed is tried again by the next --resume."""
+        self._write({"name": recording.name, "stamp": file_stamp, "failed": failed, "rows": rows})
+
+    def close(self) -> None:
+        self._stream.close()
+
+    def _read(self, output: Path, run: dict) -> None:
+        try:
+            with open(self.path, encoding="utf-8") as stream:
+                lines = stream.read().split("\n")
+        except FileNotFoundError:
+            if output.exists():
+                raise UsageError(
+                    f"{output} exists but not its journal ({self.path.name}): --restart writes it anew"
+                ) from None
+            return
+        except OSError as error:
+            raise UsageError(f"{self.path}: {error.strerror}") from None
+        lines.pop()  # what stands after the last line feed was cut off in the writing
+        entries = [json.loads(line) for line in lines]
+        if not entries:
+            return
+        before, *finished = entries
+        changed = [key for key in run if before.get(key) != run[key]]
+        if changed:
+            key = changed[0]
+            raise UsageError(
+                f"{output} was made with another {key} ({_short(before.get(key))}, now {_short(run[key])}): "
+                "choose another -o, or --restart"
+            )
+        self._done = {entry["name"]: entry for entry in finished if not entry["failed"]}
+
+    def _write(self, entry: dict) -> None:
+        self._stream.write(json.dumps(entry) + "\n")
+        self._stream.flush()
+
+
+def stamp(path: Path) -> list[int] | None:
+    """[size, modification time in ns], which changes when the file does; None if there is no file."""
+    try:
+        status = os.stat(path)
+    except (OSError, ValueError):
+        return None
+    return [status.st_size, status.st_mtime_ns]
+
+
+def _short(value) -> str:
+    return value if isinstance(value, str) else json.dumps(value)

@@ -1,0 +1,88 @@
+"""One recording to its rows."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from .. import audio
+from ..errors import AudioError, UsageError
+from ..runtime import Runtime
+from .windows import windows as cut
+
+#: Peak below which there is nothing to label: -80 dB under full scale, where 16-bit dither lives.
+SILENCE = 1e-4
+
+
+class Labeller:
+    """Emotion labels from one model.
+
+    ``model``: a name, a bundle folder or an .onnx file; ``variant``: one of the bundle's, by default its first.
+    ``window`` and ``hop`` in seconds; the bundle's own window, end to end, by default.
+    """
+
+    def __init__(
+        self, model: str = "wav2small", variant: str | None = None, window: float | None = None, hop: float | None = None
+    ):
+        self.runtime = Runtime(model, variant)
+        self.bundle = self.runtime.bundle
+        self.outputs = self.bundle.outputs
+        self.window = float(self.bundle.manifest["window_s"] if window is None else window)
+        self.hop = float(self.window if hop is None else hop)
+        if not (self.window * audio.SAMPLE_RATE >= self.runtime.shortest and self.hop * audio.SAMPLE_RATE >= 1):
+            raise UsageError(
+                f"window {self.window:g} s, hop {self.hop:g} s: the window must hold {self.runtime.shortest} samples "
+                f"({self.runtime.shortest / audio.SAMPLE_RATE:g} s) and the hop must be positive"
+            )
+
+    def label(self, recording, rate: float | None = None, *, windows: bool = False) -> dict | list[dict]:
+        """Labels of a file, or of an array [samples] or [samples, channels] with its ``rate`` in Hz.
+
+        Returns a dict with start, end (seconds), the model's outputs under their names and speech; with
+        ``windows=True`` a list of such dicts. Raises AudioError.
+        """
+        if isinstance(recording, (str, Path)):
+            blocks = audio.blocks(recording)
+        elif rate is None:
+            raise UsageError("an array needs its rate: label(samples, rate)")
+        else:
+            blocks = [audio.mono(recording, rate)]
+        rows = self.rows(blocks)
+        return rows if windows else self.average(rows)
+
+    def rows(self, blocks: Iterable[np.ndarray]) -> list[dict]:
+        """A row a window; a silent one has an ``error`` and no outputs. AudioError from decoding passes through."""
+        window, hop = (round(seconds * audio.SAMPLE_RATE) for seconds in (self.window, self.hop))
+        return [self._row(start, samples) for start, samples in cut(blocks, window, hop)]
+
+    def average(self, rows: list[dict]) -> dict:
+        """One row from the rows of a recording's windows, weighted by duration; AudioError if none has outputs."""
+        labelled = [row for row in rows if row["error"] is None]
+        if not labelled:
+            raise AudioError(rows[0]["error"] if rows else "empty: the file holds no audio")
+        weights = np.array([row["end"] - row["start"] for row in labelled])
+        values = np.array([[row[name] for name in self.outputs] for row in labelled])
+        means = weights @ values / weights.sum()
+        return {
+            "start": rows[0]["start"],
+            "end": rows[-1]["end"],
+            **dict(zip(self.outputs, means.tolist(), strict=True)),
+            "speech": None,
+            "error": None,
+        }
+
+    def _row(self, start: int, samples: np.ndarray) -> dict:
+        row = {
+            "start": start / audio.SAMPLE_RATE,
+            "end": (start + len(samples)) / audio.SAMPLE_RATE,
+            **dict.fromkeys(self.outputs),
+            "speech": None,
+            "error": None,
+        }
+        try:
+            if max(samples.max(), -samples.min()) < SILENCE:
+                raise AudioError("silent: nothing above -80 dB full scale")
+            row.update(zip(self.outputs, self.runtime.run(samples).tolist(), strict=True))
+        except AudioError as error:
+            row["error"] = str(error)
+        return row

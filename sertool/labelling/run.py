@@ -1,0 +1,133 @@
+"""Many recordings, several at a time, every one of them to its rows."""
+
+import threading
+import time
+from collections import deque
+from collections.abc import Iterator
+from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from dataclasses import dataclass
+
+from .. import audio
+from ..errors import AudioError
+from . import table
+from .journal import Journal, stamp
+from .labeller import Labeller
+from .scan import Recording
+
+
+@dataclass(frozen=True)
+class Result:
+    """A finished recording: its rows as they go into the table, its length, whether it failed or was done before."""
+
+    recording: Recording
+    rows: list[dict]
+    seconds: float
+    failed: bool
+    taken_over: bool = False
+
+
+@dataclass
+class Summary:
+    """Counts of a run; ``seconds`` of audio were labelled in ``wall`` seconds."""
+
+    labelled: int = 0
+    failed: int = 0
+    taken_over: int = 0
+    seconds: float = 0.0
+    wall: float = 0.0
+
+    def add(self, result: Result) -> None:
+        self.failed += result.failed
+        self.labelled += not result.failed
+        self.taken_over += result.taken_over
+        if not result.taken_over:
+            self.seconds += result.seconds
+
+    @property
+    def rtf(self) -> float:
+        """Real-time factor: seconds of work for a second of audio."""
+        return self.wall / self.seconds if self.seconds else float("nan")
+
+
+def label_one(labeller: Labeller, recording: Recording, windows: bool) -> Result:
+    """A recording's result; whatever is wrong with the file ends up in the row's ``error``."""
+    outputs = labeller.outputs
+    try:
+        if recording.error:
+            raise AudioError(recording.error)
+        rows = labeller.rows(audio.blocks(recording.path))
+        whole = labeller.average(rows)
+        kept = rows if windows else [whole]
+        return Result(recording, [table.row(recording.name, r, outputs) for r in kept], whole["end"], failed=False)
+    except AudioError as error:
+        reason = str(error)
+    except (MemoryError, OSError, ValueError, RuntimeError) as error:
+        # One odd file must not end a run of thousands; the kind of error is kept for the report.
+        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+    return Result(recording, [table.row(recording.name, {"error": reason}, outputs)], 0.0, failed=True)
+
+
+def label_all(
+    labeller: Labeller,
+    recordings: list[Recording],
+    *,
+    jobs: int,
+    windows: bool = False,
+    ordered: bool = False,
+    journal: Journal | None = None,
+    stop: threading.Event | None = None,
+) -> Iterator[Result]:
+    """Results as they are finished, or in the order of ``recordings`` if ``ordered``; each recording exactly once.
+
+    Setting ``stop`` begins no new file; those in flight are finished and yielded. With a journal, recordings that it
+    holds are taken over, and each new one is noted as soon as it is finished.
+    """
+    stop = stop or threading.Event()
+
+    def work(recording: Recording) -> Result:
+        rows = journal.finished(recording) if journal else None
+        if rows is not None:
+            ends = [row["end"] or 0.0 for row in rows]
+            return Result(recording, rows, ends[-1], failed=False, taken_over=True)
+        before = stamp(recording.path)
+        result = label_one(labeller, recording, windows)
+        if journal:
+            with lock:
+                journal.add(recording, before, result.rows, result.failed)
+        return result
+
+    lock = threading.Lock()
+    waiting = iter(recordings)
+    # Enough in hand to keep every thread busy while a long file holds the head of an ordered run back.
+    in_hand = 4 * jobs if not ordered else 64 * jobs
+    pending: deque[Future] = deque()
+    with ThreadPoolExecutor(jobs, thread_name_prefix="label") as pool:
+        while True:
+            while len(pending) < in_hand and not stop.is_set():
+                recording = next(waiting, None)
+                if recording is None:
+                    break
+                pending.append(pool.submit(work, recording))
+            if stop.is_set():
+                # What no thread has begun is left to the next run.
+                pending = deque(future for future in pending if not future.cancel())
+            if not pending:
+                return
+            if ordered:
+                wait([pending[0]])
+                yield pending.popleft().result()
+            else:
+                done, _ = wait(pending, return_when=FIRST_COMPLETED)
+                finished = [future for future in pending if future in done]
+                pending = deque(future for future in pending if future not in done)
+                for future in finished:
+                    yield future.result()
+
+
+def timed(results: Iterator[Result], summary: Summary) -> Iterator[Result]:
+    """Pass results on, counting them and the wall time into ``summary``."""
+    started = time.monotonic()
+    for result in results:
+        summary.add(result)
+        summary.wall = time.monotonic() - started
+        yield result

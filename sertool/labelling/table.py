@@ -1,0 +1,113 @@
+"""Rows as CSV, JSON lines or Parquet. The same values in each: seconds and outputs to six decimals."""
+
+import csv
+import json
+import os
+from pathlib import Path
+from typing import Protocol
+
+from ..errors import UsageError
+
+FORMATS = ("csv", "jsonl", "parquet")
+
+
+class Writer(Protocol):
+    """Where rows go; ``write`` passes them on at once, ``close`` completes the table."""
+
+    def write(self, rows: list[dict]) -> None: ...
+
+    def close(self) -> None: ...
+
+
+def columns(outputs: list[str]) -> list[str]:
+    """Column names: audformat's segmented index, the model's outputs, seconds of speech, and what went wrong."""
+    return ["file", "start", "end", *outputs, "speech", "error"]
+
+
+def row(file: str, values: dict, outputs: list[str]) -> dict:
+    """A row in column order, numbers rounded to six decimals, what is missing None."""
+    full = {"file": printable(file), **values}
+    return {name: _rounded(full.get(name)) for name in columns(outputs)}
+
+
+def printable(name: str) -> str:
+    """A file name as UTF-8 can carry it: bytes that are none show as \\xNN."""
+    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+
+
+def open_writer(form: str, stream, outputs: list[str]) -> Writer:
+    """A writer of one of FORMATS; ``stream`` is a text stream for csv and jsonl, a path for parquet."""
+    return {"csv": _Csv, "jsonl": _JsonLines, "parquet": _Parquet}[form](stream, outputs)
+
+
+def require(form: str) -> None:
+    """UsageError if a format's library is not installed."""
+    if form == "parquet":
+        try:
+            import pyarrow.parquet  # noqa: F401
+        except ImportError:
+            raise UsageError("--format parquet needs pyarrow: pip install 'sertool[parquet]'") from None
+
+
+class _Csv:
+    def __init__(self, stream, outputs):
+        self._stream = stream
+        self._table = csv.DictWriter(stream, columns(outputs), lineterminator="\n")
+        self._table.writeheader()
+        stream.flush()
+
+    def write(self, rows):
+        self._table.writerows(rows)
+        self._stream.flush()
+
+    def close(self):
+        self._stream.flush()
+
+
+class _JsonLines:
+    def __init__(self, stream, outputs):
+        self._stream = stream
+
+    def write(self, rows):
+        self._stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        self._stream.flush()
+
+    def close(self):
+        self._stream.flush()
+
+
+class _Parquet:
+    """Row groups of a few thousand rows, in a file that takes its name when it is complete."""
+
+    GROUP = 5000
+
+    def __init__(self, path: Path, outputs):
+        import pyarrow
+        from pyarrow import parquet
+
+        self._path, self._beside, self._rows = path, path.with_name(path.name + ".part"), []
+        text = ("file", "emotion", "error")
+        self._schema = pyarrow.schema(
+            [(name, pyarrow.string() if name in text else pyarrow.float64()) for name in columns(outputs)]
+        )
+        self._pyarrow = pyarrow
+        self._file = parquet.ParquetWriter(self._beside, self._schema)
+
+    def write(self, rows):
+        self._rows += rows
+        if len(self._rows) >= self.GROUP:
+            self._flush()
+
+    def close(self):
+        self._flush()
+        self._file.close()
+        os.replace(self._beside, self._path)
+
+    def _flush(self):
+        if self._rows:
+            self._file.write_table(self._pyarrow.Table.from_pylist(self._rows, schema=self._schema))
+            self._rows = []
+
+
+def _rounded(value):
+    return round(value, 6) if isinstance(value, float) else value

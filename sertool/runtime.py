@@ -1,0 +1,55 @@
+"""A bundle and samples to outputs, through onnxruntime on one thread."""
+
+import numpy as np
+import onnxruntime
+
+from . import bundle as bundles
+from .bundle import Bundle
+from .errors import AudioError, BundleError, UsageError
+
+
+class Runtime:
+    """One variant of a model, ready to run; may be shared by threads, each call uses the thread it came on.
+
+    ``model``: a name, a bundle folder or a lone .onnx file. Raises BundleError or UsageError.
+    """
+
+    def __init__(self, model: str, variant: str | None = None):
+        path = bundles.find(model)
+        if path.is_dir():
+            self.bundle = bundles.read(path)
+            self.variant = self.bundle.variant(variant)
+            bundles.check_variant(self.bundle, self.variant)
+            self._session = _session(self.bundle.file(self.variant))
+        else:
+            self._session = _session(path)
+            text = self._session.get_modelmeta().custom_metadata_map.get(bundles.METADATA_KEY)
+            if text is None:
+                raise BundleError(f"{path}: no {bundles.METADATA_KEY!r} in its metadata: not a model of sertool's")
+            self.bundle = Bundle(path, bundles.parse(text, str(path), embedded=True))
+            self.variant = self.bundle.variant(variant)
+        if self.bundle.manifest["preprocessing"]:
+            steps = ", ".join(map(str, self.bundle.manifest["preprocessing"]))
+            raise UsageError(f"{path}: this sertool does not know the pre-processing steps {steps}")
+        self.shortest = self.bundle.manifest["shortest_samples"]
+        self._input = self._session.get_inputs()[0].name
+
+    def run(self, samples: np.ndarray) -> np.ndarray:
+        """Outputs float32 [k] for float32 [n] at 16 kHz. AudioError if n is too short or an output is not finite."""
+        if len(samples) < self.shortest:
+            raise AudioError(f"too short: {len(samples)} samples at 16 kHz, the model needs {self.shortest}")
+        outputs = self._session.run(None, {self._input: samples[None]})[0][0]
+        if not np.isfinite(outputs).all():
+            raise AudioError("the model's output is not a number")
+        return outputs
+
+
+def _session(path):
+    options = onnxruntime.SessionOptions()
+    # The caller runs one file a core; more threads below that would only get in each other's way.
+    options.intra_op_num_threads = options.inter_op_num_threads = 1
+    options.log_severity_level = 3
+    try:
+        return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+    except Exception as error:  # onnxruntime raises a class of its own for each kind of damage
+        raise BundleError(f"{path}: onnxruntime cannot load it ({' '.join(str(error).split())})") from None

@@ -1,0 +1,184 @@
+"""A trained network to a bundle: exported, measured, with samples and a model card."""
+
+import csv
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from .. import audio, bundle
+from ..corpora.rows import Row
+from ..errors import BundleError, UsageError
+from ..evaluation.dimensional import class_pairs, concordance
+from ..frontend.filters import SAMPLE_RATE
+from ..plugins import load_plugins
+from ..runtime import Runtime
+from .recipe import Recipe
+from .supervised import best_network, splits
+
+#: Largest difference between the exported file and the torch module that is still called an export.
+LARGEST_DIFFERENCE = 1e-4
+
+#: Lengths in samples at which they are compared, beside real clips: the shortest, around one FFT, and a minute.
+LENGTHS = (33, 34, 63, 64, 65, 100, 16_000, 80_001, 960_000)
+
+
+def release(recipe: Recipe, run: Path, progress=lambda stage, done, total: None) -> bundle.Bundle:
+    """Write RUN/NAME from the best weights of a run. Raises BundleError if the export does not agree with torch.
+
+    Metrics: CCC per output on ``val``; on ``ood``, which nothing was chosen by, AUC of class pairs by corpus. They are
+    measured on the exported file, clip by clip, as `label` runs it.
+    """
+    model, network, step = best_network(recipe, run)
+    plugins = load_plugins()
+    train_rows, val_rows, ood_rows = splits(recipe)
+    folder = run / recipe.bundle.name
+    shutil.rmtree(folder, ignore_errors=True)
+    folder.mkdir()
+    file = folder / "model.onnx"
+
+    # A first export to measure with; the second carries what was measured.
+    manifest = _manifest(recipe, model, step, train_rows)
+    export = plugins.get("exporters", recipe.bundle.exporter).export
+    export(network, file, {bundle.METADATA_KEY: bundle.embedded(manifest)})
+    runtime = Runtime(str(file))
+    manifest["variants"][0]["difference"] = _difference(network, runtime, val_rows[:: max(1, len(val_rows) // 50)])
+    manifest["metrics"] = _metrics(recipe, runtime, val_rows, ood_rows, progress)
+    export(network, file, {bundle.METADATA_KEY: bundle.embedded(manifest)})
+    _samples(recipe, Runtime(str(file)), folder / bundle.SAMPLES)
+    return bundle.write(folder, manifest, _card(recipe, manifest))
+
+
+def _manifest(recipe: Recipe, model, step: int, train_rows: list[Row]) -> dict:
+    resolved = recipe.as_dict()
+    resolved["data"]["root"] = ""  # where the data lay is nobody's business and changes the bundle's bytes
+    used = sorted({(row.corpus, row.licence) for row in train_rows})
+    return {
+        "schema": bundle.SCHEMA,
+        "name": recipe.bundle.name,
+        "version": recipe.bundle.version,
+        "title": recipe.bundle.title or recipe.bundle.name,
+        "student": model.name,
+        "task": "dimensional",
+        "outputs": [{"name": name, "range": [0, 1]} for name in model.outputs],
+        "sample_rate": SAMPLE_RATE,
+        "input": {"name": "waveform", "shape": [1, "time"], "dtype": "float32", "channels": 1},
+        "frontend": {"name": "logmel", "inside": True},
+        "preprocessing": [],
+        "window_s": 8.0,
+        "shortest_samples": model.shortest,
+        "variants": [{"name": "fp32", "file": "model.onnx", "difference": {}}],
+        "licence": recipe.bundle.licence,
+        "training": {
+            "data": [{"corpus": corpus, "licence": licence} for corpus, licence in used],
+            "targets": "Russell and Mehrabian (1977) coordinates of the category labels; not human ratings of the clips",
+            "best_step": step,
+            "recipe": resolved,
+        },
+        "metrics": {},
+    }
+
+
+def _difference(network, runtime: Runtime, rows: list[Row]) -> dict:
+    """Largest and mean |exported - torch| over real clips and odd lengths of noise."""
+    noise = np.random.default_rng(0).standard_normal(max(LENGTHS)).astype(np.float32)
+    clips = [audio.read(row.file) for row in rows] + [0.1 * noise[:n] for n in LENGTHS]
+    with torch.inference_mode():
+        differences = [np.abs(runtime.run(c) - network(torch.from_numpy(c)[None])[0].numpy()) for c in clips]
+    largest = float(max(d.max() for d in differences))
+    if not largest <= LARGEST_DIFFERENCE:
+        raise BundleError(f"the exported model differs from torch by {largest:.1e}, more than {LARGEST_DIFFERENCE:g}")
+    return {"max": largest, "mean": float(np.mean([d.mean() for d in differences])), "clips": len(clips)}
+
+
+def _metrics(recipe: Recipe, runtime: Runtime, val_rows, ood_rows, progress) -> dict:
+    from .data import target
+
+    names = runtime.bundle.outputs
+    rated = [(row, target(row, recipe.targets.intensity)) for row in val_rows]
+    rated = [(row, values) for row, values in rated if values is not None]
+    outputs = _outputs(runtime, [row for row, _ in rated], "validation", progress)
+    metrics = {"val": {"CCC": concordance(outputs, np.array([values for _, values in rated]), names), "clips": len(rated)}}
+    pairs = class_pairs(outputs, [row for row, _ in rated], names)
+    metrics["val"] |= {f"AUC {corpus}": values for corpus, values in pairs.items()}
+    if ood_rows:
+        outputs = _outputs(runtime, ood_rows, "out of domain", progress)
+        pairs = class_pairs(outputs, ood_rows, names)
+        metrics[recipe.data.ood] = {f"AUC {corpus}": values for corpus, values in pairs.items()} | {"clips": len(ood_rows)}
+    return metrics
+
+
+def _outputs(runtime: Runtime, rows: list[Row], stage: str, progress) -> np.ndarray:
+    outputs = []
+    for row in rows:
+        outputs.append(runtime.run(audio.read(row.file)))
+        progress(stage, len(outputs), len(rows))
+    return np.stack(outputs)
+
+
+def _samples(recipe: Recipe, runtime: Runtime, folder: Path) -> None:
+    source = recipe.folder / recipe.bundle.samples
+    clips = sorted(source.glob("*.wav"))
+    if not clips:
+        raise UsageError(f"{source}: no .wav samples for the bundle's self-test")
+    folder.mkdir()
+    with open(folder / bundle.EXPECTED, "w", newline="", encoding="utf-8") as stream:
+        table = csv.writer(stream, lineterminator="\n")
+        table.writerow(["file", *runtime.bundle.outputs])
+        for clip in clips:
+            shutil.copyfile(clip, folder / clip.name)
+            table.writerow([clip.name, *(f"{value:.6f}" for value in runtime.run(audio.read(clip)))])
+
+
+def _card(recipe: Recipe, manifest: dict) -> str:
+    variant = manifest["variants"][0]
+    data = "\n".join(f"- {d['corpus']} ({d['licence'] or 'licence not stated'})" for d in manifest["training"]["data"])
+    metrics = "\n".join(
+        f"| {split} | {measure} | {', '.join(f'{k} {v:.3f}' for k, v in value.items()) if isinstance(value, dict) else value} |"
+        for split, table in manifest["metrics"].items()
+        for measure, value in table.items()
+    )
+    strengths = ", ".join(f"{k} {v:g}" for k, v in recipe.targets.intensity.items()) or "none"
+    return f"""# {manifest["name"]} {manifest["version"]}
+
+{manifest["title"]}. Student `{manifest["student"]}`; from 16 kHz mono waveform, {manifest["shortest_samples"]} samples or more, to
+{", ".join(o["name"] for o in manifest["outputs"])}, each meant to lie between 0 and 1 with 0.5 neutral. Outputs are not cut off there.
+
+Licence of the weights: **{manifest["licence"]}**, as the training data asks for. (sertool's code is MIT.)
+
+## What the numbers are, and are not
+
+The training corpora carry category labels ("angry", "sad"), not ratings of arousal, dominance and valence. Each label was
+replaced by the published place of that word in J. A. Russell and A. Mehrabian, "Evidence for a three-factor theory of
+emotions", Journal of Research in Personality 11 (1977), scaled from [-1, 1] to [0, 1]. A corpus's intensity moves a clip
+along the line from neutral (0.5, 0.5, 0.5) to that place ({strengths}; others 1).
+
+So these targets are **not human ratings** of the recordings: all clips of one label share one target, actors' portrayals
+stand for feelings, and an output says which acted emotion a voice resembles. The CCC below is against such targets and
+does not compare with a CCC against human ratings. Do not use it to judge people.
+
+## Training
+
+Trained with `sertool train`; the resolved recipe is in bundle.json. Training data:
+
+{data}
+
+## Measured on the exported file
+
+| split | measure | value |
+|---|---|---|
+{metrics}
+
+CCC: concordance correlation with the targets above; speakers of `{recipe.data.val}` are not in training, and the step that is
+best there was kept. AUC on `{recipe.data.ood or "-"}` corpora, which chose nothing: arousal for angry, happy, fearful against sad,
+neutral, calm; valence for happy against angry, sad.
+
+Largest difference from the torch model over {variant["difference"]["clips"]} clips from {LENGTHS[0]} samples to a minute: {variant["difference"]["max"]:.1e}.
+
+## Limits
+
+Acted speech in a studio, adults, four languages; nothing was measured on spontaneous speech. Valence from a voice alone is
+weak across languages and recordings. Music, noise and silence get numbers too unless they are silent outright.
+"""
