@@ -51,7 +51,7 @@ static inline float float_of(int32_t i) {
 #undef TO_FLOAT
 #undef AT_LEAST
 
-#if defined(__GNUC__) && (defined(__x86_64__) || defined(__aarch64__))
+#if (defined(__clang__) || (defined(__GNUC__) && __GNUC__ >= 12)) && (defined(__x86_64__) || defined(__aarch64__))
 #define WITH_VECTORS 1
 
 typedef float vec4 __attribute__((vector_size(16)));
@@ -67,12 +67,35 @@ typedef int32_t ivec16 __attribute__((vector_size(64)));
 #define AT_LEAST(v, c) \
     ((vec)(((ivec)(v) & (ivec)((v) > (c))) | ((ivec)((vec){0} + (c)) & ~(ivec)((v) > (c)))))
 
+typedef float loose4 __attribute__((vector_size(16), aligned(4), may_alias));
+#define LOAD(p) ((vec4) * (const loose4 *)(p))
+#define STORE(p, v) (*(loose4 *)(p) = (loose4)(v))
+#define JOIN4(a, b) __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7)
+#define JOIN8(a, b) __builtin_shufflevector(a, b, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15)
+#define QUARTER(v, b) __builtin_shufflevector(v, v, 4 * (b), 4 * (b) + 1, 4 * (b) + 2, 4 * (b) + 3)
+#define STORE_IF(yes, p, v) \
+    do { \
+        if (yes) STORE(p, v); \
+    } while (0)
+
 #define NAME(x) x##_128
 #define TARGET
 #define LANES 4
 #define vec vec4
 #define ivec ivec4
+#define GATHER(p, s) LOAD(p)
+#define SCATTER(p, s, v, n) STORE_IF((n) > 0, p, v)
+#define LO32(a, b) __builtin_shufflevector(a, b, 0, 4, 1, 5)
+#define HI32(a, b) __builtin_shufflevector(a, b, 2, 6, 3, 7)
+#define LO64(a, b) __builtin_shufflevector(a, b, 0, 1, 4, 5)
+#define HI64(a, b) __builtin_shufflevector(a, b, 2, 3, 6, 7)
 #include "logmel_kernel.h"
+#undef GATHER
+#undef SCATTER
+#undef LO32
+#undef HI32
+#undef LO64
+#undef HI64
 #undef NAME
 #undef TARGET
 #undef LANES
@@ -85,7 +108,23 @@ typedef int32_t ivec16 __attribute__((vector_size(64)));
 #define LANES 8
 #define vec vec8
 #define ivec ivec8
+#define GATHER(p, s) JOIN4(LOAD(p), LOAD((p) + 4 * (s)))
+#define SCATTER(p, s, v, n) \
+    do { \
+        STORE_IF((n) > 0, p, QUARTER(v, 0)); \
+        STORE_IF((n) > 4, (p) + 4 * (s), QUARTER(v, 1)); \
+    } while (0)
+#define LO32(a, b) __builtin_shufflevector(a, b, 0, 8, 1, 9, 4, 12, 5, 13)
+#define HI32(a, b) __builtin_shufflevector(a, b, 2, 10, 3, 11, 6, 14, 7, 15)
+#define LO64(a, b) __builtin_shufflevector(a, b, 0, 1, 8, 9, 4, 5, 12, 13)
+#define HI64(a, b) __builtin_shufflevector(a, b, 2, 3, 10, 11, 6, 7, 14, 15)
 #include "logmel_kernel.h"
+#undef GATHER
+#undef SCATTER
+#undef LO32
+#undef HI32
+#undef LO64
+#undef HI64
 #undef NAME
 #undef TARGET
 #undef LANES
@@ -97,6 +136,18 @@ typedef int32_t ivec16 __attribute__((vector_size(64)));
 #define LANES 16
 #define vec vec16
 #define ivec ivec16
+#define GATHER(p, s) JOIN8(JOIN4(LOAD(p), LOAD((p) + 4 * (s))), JOIN4(LOAD((p) + 8 * (s)), LOAD((p) + 12 * (s))))
+#define SCATTER(p, s, v, n) \
+    do { \
+        STORE_IF((n) > 0, p, QUARTER(v, 0)); \
+        STORE_IF((n) > 4, (p) + 4 * (s), QUARTER(v, 1)); \
+        STORE_IF((n) > 8, (p) + 8 * (s), QUARTER(v, 2)); \
+        STORE_IF((n) > 12, (p) + 12 * (s), QUARTER(v, 3)); \
+    } while (0)
+#define LO32(a, b) __builtin_shufflevector(a, b, 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29)
+#define HI32(a, b) __builtin_shufflevector(a, b, 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31)
+#define LO64(a, b) __builtin_shufflevector(a, b, 0, 1, 16, 17, 4, 5, 20, 21, 8, 9, 24, 25, 12, 13, 28, 29)
+#define HI64(a, b) __builtin_shufflevector(a, b, 2, 3, 18, 19, 6, 7, 22, 23, 10, 11, 26, 27, 14, 15, 30, 31)
 #include "logmel_kernel.h"
 #define MOST_LANES 16
 #else
@@ -135,7 +186,7 @@ struct ser_logmel {
     uint64_t frames;  /* written */
     size_t held;      /* floats in carry */
     float *carry;     /* [CARRY]: the sample before the next frame, then that frame and what follows it */
-    void *work;       /* vec [5 n_fft / 2 + 1] */
+    void *work;       /* vec [5 n_fft / 2 + 1 + n_mels] */
 };
 
 enum { ALIGNMENT = 64 };
@@ -167,7 +218,7 @@ size_t ser_logmel_size(int n_fft) {
     const geometry *g = geometry_of(n_fft);
     if (!g) return 0;
     return ALIGNMENT + aligned(sizeof(ser_logmel)) + aligned(carry_floats(g) * sizeof(float)) +
-           (size_t)(5 * g->n_fft / 2 + 1) * MOST_LANES * sizeof(float);
+           (size_t)(5 * g->n_fft / 2 + 1 + g->n_mels) * MOST_LANES * sizeof(float);
 }
 
 ser_status ser_logmel_init(void *memory, size_t bytes, int n_fft, ser_isa isa, ser_logmel **logmel) {

@@ -3,6 +3,10 @@
  *   LANES     frames at once                            vec      LANES floats         ivec   LANES int32_t
  *   AS_INT, AS_FLOAT   the same bits in the other type  TO_FLOAT int32_t to float by value
  *   AT_LEAST(v, c)     the larger of the two, lane by lane
+ * and, where LANES is 4 or more,
+ *   GATHER(p, s)       4 neighbouring floats from each of p, p + 4 s, p + 8 s, ...: a quarter (4 lanes) each
+ *   SCATTER(p, s, v, n)  the reverse: a quarter each to p, p + 4 s, ... as long as 0, 4, ... is below n
+ *   LO32, HI32, LO64, HI64(a, b)  interleave the lower or upper halves of each quarter, by one or two floats
  * With LANES 1 all of this is plain C and the reference for the rest.
  */
 
@@ -68,23 +72,44 @@ TARGET static inline vec NAME(decibels)(vec x) {
     return TO_FLOAT(e) * 3.01029995663981195f + s * series * 8.68588963806503655f; /* 10 log10(2), 20 / ln(10) */
 }
 
+#if LANES > 1
+/* Turn v [4][LANES / 4 quarters][4] within each quarter: lane 4 b + i of v[j] and lane 4 b + j of v[i] change places. */
+TARGET static inline void NAME(turn)(vec *v) {
+    const vec a = LO32(v[0], v[1]), b = HI32(v[0], v[1]), c = LO32(v[2], v[3]), d = HI32(v[2], v[3]);
+    v[0] = LO64(a, c);
+    v[1] = HI64(a, c);
+    v[2] = LO64(b, d);
+    v[3] = HI64(b, d);
+}
+#endif
+
 /* frames: lane l's frame begins at samples[l * hop]; samples: [(LANES - 1) * hop + n_fft].
- * work: vec [5 * n_fft / 2 + 1]. out: [count][n_mels]; lanes from count on are not written. */
+ * work: vec [5 * n_fft / 2 + 1 + n_mels]. out: [count][n_mels]; lanes from count on are not written. */
 TARGET static void NAME(block)(const geometry *g, const float *samples, int count, void *work, float *out) {
     const int half = g->n_fft / 2;
-    vec *ar = (vec *)work, *ai = ar + half, *br = ai + half, *bi = br + half, *power = bi + half;
+    vec *ar = (vec *)work, *ai = ar + half, *br = ai + half, *bi = br + half, *power = bi + half,
+        *db = power + half + 1;
     const float *weight = g->weight;
-    int j, k, l, m, n, s, r;
+    int j, k, m, n, s, r;
 
     /* Even samples as real, odd as imaginary parts: an n_fft-point real transform from a half-length complex one. */
+#if LANES == 1
     for (j = 0; j < half; j++) {
-        const float even = g->window[2 * j], odd = g->window[2 * j + 1];
-        float *re = (float *)&ar[j], *im = (float *)&ai[j];
-        for (l = 0; l < LANES; l++) {
-            re[l] = samples[l * g->hop + 2 * j] * even;
-            im[l] = samples[l * g->hop + 2 * j + 1] * odd;
-        }
+        ar[j] = samples[2 * j] * g->window[2 * j];
+        ai[j] = samples[2 * j + 1] * g->window[2 * j + 1];
     }
+#else
+    for (j = 0; j < half; j += 2) {
+        const float *at = samples + 2 * j, *w = g->window + 2 * j;
+        vec v[4]; /* v[i], quarter b: 4 samples of frame 4 b + i; turned, v[i] is sample i of every frame */
+        for (k = 0; k < 4; k++) v[k] = GATHER(at + k * g->hop, g->hop);
+        NAME(turn)(v);
+        ar[j] = v[0] * w[0];
+        ai[j] = v[1] * w[1];
+        ar[j + 1] = v[2] * w[2];
+        ai[j + 1] = v[3] * w[3];
+    }
+#endif
 
     for (n = half, s = 1, r = 0; n > 1; n /= g->radix[r], s *= g->radix[r], r++) {
         vec *t;
@@ -112,10 +137,20 @@ TARGET static void NAME(block)(const geometry *g, const float *samples, int coun
 
     for (m = 0; m < g->n_mels; m++) {
         const vec *p = power + g->first[m];
-        vec sum = p[0] * 0.0f, db;
-        float *row = (float *)&db;
+        vec sum = p[0] * 0.0f;
         for (j = 0; j < g->count[m]; j++) sum += p[j] * *weight++;
-        db = NAME(decibels)(sum);
-        for (l = 0; l < count; l++) out[l * g->n_mels + m] = row[l];
+        db[m] = NAME(decibels)(sum);
     }
+#if LANES == 1
+    (void)count;
+    for (m = 0; m < g->n_mels; m++) out[m] = db[m];
+#else
+    for (m = 0; m < g->n_mels; m += 4) {
+        const int at = m + 4 <= g->n_mels ? m : g->n_mels - 4; /* the last four overlap those before */
+        vec v[4];
+        for (k = 0; k < 4; k++) v[k] = db[at + k];
+        NAME(turn)(v);
+        for (k = 0; k < 4; k++) SCATTER(out + k * g->n_mels + at, g->n_mels, v[k], count - k);
+    }
+#endif
 }

@@ -11,4 +11,6 @@ def read_manifest(root):
 
 @hookimpl
 def register_corpora(register):
-    register(Corpus("manifest", "a folder with manifest.csv: file, speaker, and any of emotion, split, ...", read_manifest))
+    register(
+        Corpus("manifest", "a folder with manifest.csv: file, speaker, and any of emotion, split, ...", read_manifest)
+    )

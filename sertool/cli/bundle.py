@@ -27,7 +27,9 @@ def check(directory):
         click.echo(f"{found.manifest['name']} {found.manifest['version']}: {files} files as listed in {bundles.SUMS}")
         for variant in found.manifest["variants"]:
             clips, difference = self_test(found, variant["name"])
-            click.echo(f"{variant['file']}: {clips} samples, largest difference {difference:.1e} (at most {TOLERANCE:g})")
+            click.echo(
+                f"{variant['file']}: {clips} samples, largest difference {difference:.1e} (at most {TOLERANCE:g})"
+            )
     except SertoolError as error:
         click.echo(f"sertool: {error}", err=True)
         return 1
@@ -52,10 +54,14 @@ def show(directory, as_json):
     click.echo(f"  folder    {found.path}")
     click.echo(f"  student   {manifest['student']}, {manifest['task']}")
     click.echo(f"  outputs   {outputs}")
-    click.echo(f"  input     {manifest['sample_rate']} Hz, at least {manifest['shortest_samples']} samples; windows of {manifest['window_s']:g} s")
+    click.echo(
+        f"  input     {manifest['sample_rate']} Hz, at least {manifest['shortest_samples']} samples; windows of {manifest['window_s']:g} s"
+    )
     for variant in manifest["variants"]:
         worst = variant["difference"]["max"]
-        click.echo(f"  variant   {variant['name']}: {variant['file']}, {variant['bytes']} bytes, at most {worst:.1e} from torch")
+        click.echo(
+            f"  variant   {variant['name']}: {variant['file']}, {variant['bytes']} bytes, at most {worst:.1e} from torch"
+        )
     click.echo(f"  licence   {manifest['licence']}")
     for split, metrics in manifest["metrics"].items():
         for measure, value in metrics.items():

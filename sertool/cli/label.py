@@ -29,17 +29,35 @@ Examples:
   find . -name '*.wav' -print0 | sertool label - -o labels.csv --resume"""
 )
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
-@click.option("-m", "--model", default="wav2small", show_default=True, help="A model's name, bundle folder or .onnx file.")
+@click.option(
+    "-m", "--model", default="wav2small", show_default=True, help="A model's name, bundle folder or .onnx file."
+)
 @click.option("--variant", help="Which of the bundle's files to run.  [default: its first]")
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write the table here.  [default: standard output]")
-@click.option("--format", "form", type=click.Choice(["csv", "jsonl", "parquet"]), help="[default: by the output's ending, else csv]")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write the table here.  [default: standard output]",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["csv", "jsonl", "parquet"]),
+    help="[default: by the output's ending, else csv]",
+)
 @click.option("--windows", is_flag=True, help="A row a window instead of a row a file.")
-@click.option("--window", type=click.FloatRange(min=0, min_open=True), help="Window length in seconds.  [default: the model's, 8]")
-@click.option("--hop", type=click.FloatRange(min=0, min_open=True), help="Seconds from window to window.  [default: the window]")
+@click.option(
+    "--window", type=click.FloatRange(min=0, min_open=True), help="Window length in seconds.  [default: the model's, 8]"
+)
+@click.option(
+    "--hop", type=click.FloatRange(min=0, min_open=True), help="Seconds from window to window.  [default: the window]"
+)
 @click.option("-j", "--jobs", type=click.IntRange(min=1), help="Files at once, one thread each.  [default: all cores]")
 @click.option("--ordered", is_flag=True, help="Rows in the order of the files, not as they are finished.")
 @click.option("--glob", "pattern", metavar="PATTERN", help="Of folders, take only files that match, as '*.wav'.")
-@click.option("--resume", is_flag=True, help="Go on with a run that was cut off; label only new, changed and failed files.")
+@click.option(
+    "--resume", is_flag=True, help="Go on with a run that was cut off; label only new, changed and failed files."
+)
 @click.option("--restart", is_flag=True, help="Write an existing output anew.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress and no summary; failures stay in the table.")
 def label(paths, model, variant, output, form, windows, window, hop, jobs, ordered, pattern, resume, restart, quiet):
@@ -92,7 +110,10 @@ def label(paths, model, variant, output, form, windows, window, hop, jobs, order
         writer = _open(stack, output, form, labeller.outputs, recordings)
         _interruptible(stack, stop, jobs)
         if terminal and (output or len(recordings) > 1):
-            click.echo(f"{manifest['name']} {manifest['version']} ({labeller.runtime.variant['name']}), {jobs} workers", err=True)
+            click.echo(
+                f"{manifest['name']} {manifest['version']} ({labeller.runtime.variant['name']}), {jobs} workers",
+                err=True,
+            )
         wide = "{task.fields[hours]}  {task.fields[speed]}"
         update = stack.enter_context(bar(len(recordings), "files", shown=terminal and len(recordings) > 1, wide=wide))
         results = run.label_all(
@@ -103,7 +124,12 @@ def label(paths, model, variant, output, form, windows, window, hop, jobs, order
             if result.failed:
                 failures.append(result)
             speed = f"{summary.seconds / summary.wall:.0f}x real time" if summary.wall else ""
-            update(done, "interrupted: finishing" if stop.is_set() else "labelling", hours=f"{summary.seconds / 3600:.1f} h", speed=speed)
+            update(
+                done,
+                "interrupted: finishing" if stop.is_set() else "labelling",
+                hours=f"{summary.seconds / 3600:.1f} h",
+                speed=speed,
+            )
         if journal:
             journal.close()
     if not quiet:
@@ -196,7 +222,13 @@ def _interruptible(stack, stop: threading.Event, jobs: int) -> None:
 
 
 def _duration(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds < 60 else f"{seconds / 60:.1f} min" if seconds < 3600 else f"{seconds / 3600:.2f} h"
+    return (
+        f"{seconds:.1f} s"
+        if seconds < 60
+        else f"{seconds / 60:.1f} min"
+        if seconds < 3600
+        else f"{seconds / 3600:.2f} h"
+    )
 
 
 def _report(summary, failures, total: int, output) -> None:

@@ -7,9 +7,22 @@ import click
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("-o", "--output", type=click.Path(dir_okay=False, path_type=Path), help="Write float32 [frames, n_mels] in dB as .npy.")
-@click.option("--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw it (png, pdf, svg; needs matplotlib).")
-@click.option("--n-fft", type=click.Choice(["64", "144"]), default="64", show_default=True, help="64: hop 32, 26 mels; 144: hop 72, 64 mels.")
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write float32 [frames, n_mels] in dB as .npy.",
+)
+@click.option(
+    "--plot", type=click.Path(dir_okay=False, path_type=Path), help="Draw it (png, pdf, svg; needs matplotlib)."
+)
+@click.option(
+    "--n-fft",
+    type=click.Choice(["64", "144"]),
+    default="64",
+    show_default=True,
+    help="64: hop 32, 26 mels; 144: hop 72, 64 mels.",
+)
 @click.option("--raw", is_flag=True, help="As recorded; without it the level is normalised first, as the models do.")
 def logmel(file, output, plot, n_fft, raw):
     """Show or save the LogMel of a recording.
@@ -51,7 +64,9 @@ def _plot(frames, seconds: float, shape, path: Path, title: str) -> None:
         raise UsageError("--plot needs matplotlib: pip install 'sertool[eval]'") from None
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     axes = figure.subplots()
-    picture = axes.imshow(frames.T, origin="lower", aspect="auto", extent=(0, seconds, 0, shape.n_mels), vmin=-100 + 20, cmap="magma")
+    picture = axes.imshow(
+        frames.T, origin="lower", aspect="auto", extent=(0, seconds, 0, shape.n_mels), vmin=-100 + 20, cmap="magma"
+    )
     axes.set(xlabel="seconds", ylabel="mel filter", title=title)
     figure.colorbar(picture, label="dB")
     figure.savefig(path, dpi=120)

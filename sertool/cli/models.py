@@ -41,7 +41,9 @@ def models(as_json):
             continue
         sizes = ", ".join(f"{name} {size / 1000:.0f} kB" for name, size in entry["variants"].items())
         where = "ships with sertool" if entry["shipped"] else entry["path"]
-        click.echo(f"  {entry['name']:<16} {entry['version']}  {', '.join(entry['outputs'])}; {sizes}; {entry['licence']}; {where}")
+        click.echo(
+            f"  {entry['name']:<16} {entry['version']}  {', '.join(entry['outputs'])}; {sizes}; {entry['licence']}; {where}"
+        )
     if not there:
         click.echo("  none")
     click.echo("networks (sertool train RECIPE)")

@@ -40,4 +40,8 @@ def on_terminal() -> bool:
 def _fields(template: str) -> list[str]:
     import string
 
-    return [name.removeprefix("task.fields[").removesuffix("]") for _, name, _, _ in string.Formatter().parse(template) if name]
+    return [
+        name.removeprefix("task.fields[").removesuffix("]")
+        for _, name, _, _ in string.Formatter().parse(template)
+        if name
+    ]

@@ -11,8 +11,20 @@ from .progress import bar, on_terminal
 
 @click.command()
 @click.argument("recipe")
-@click.option("-o", "--output", "run", type=click.Path(file_okay=False, path_type=Path), help="The run's folder.  [default: runs/RECIPE]")
-@click.option("--set", "overrides", metavar="SECTION.KEY=VALUE", multiple=True, help="Change a value of the recipe; may be repeated.")
+@click.option(
+    "-o",
+    "--output",
+    "run",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="The run's folder.  [default: runs/RECIPE]",
+)
+@click.option(
+    "--set",
+    "overrides",
+    metavar="SECTION.KEY=VALUE",
+    multiple=True,
+    help="Change a value of the recipe; may be repeated.",
+)
 @click.option("--show", is_flag=True, help="Print the resolved recipe and stop.")
 def train(recipe, run, overrides, show):
     """Train a model from a recipe and write it as a bundle.

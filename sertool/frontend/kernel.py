@@ -25,9 +25,14 @@ def check(status: int) -> None:
         raise ValueError(ffi.string(lib.ser_status_text(status)).decode())
 
 
-def samples_pointer(samples) -> tuple[np.ndarray, object]:
-    """(float32 [n], pointer to it); the array must outlive the pointer. ValueError unless one-dimensional."""
+def as_samples(samples) -> np.ndarray:
+    """The caller's samples as contiguous float32 [n]; ValueError unless one-dimensional."""
     samples = np.ascontiguousarray(samples, dtype=np.float32)
     if samples.ndim != 1:
         raise ValueError(f"samples must be [n], not {list(samples.shape)}")
-    return samples, ffi.cast("float *", ffi.from_buffer(samples))
+    return samples
+
+
+def floats(array: np.ndarray):
+    """Pointer to a float32 array, which must outlive it."""
+    return ffi.cast("float *", ffi.from_buffer(array))

@@ -3,7 +3,7 @@
 import numpy as np
 
 from .filters import geometry
-from .kernel import ISAS, check, ffi, lib, samples_pointer
+from .kernel import ISAS, as_samples, check, ffi, floats, lib
 from .statistics import Statistics
 
 
@@ -32,19 +32,35 @@ class LogMel:
 
     def push(self, samples) -> np.ndarray:
         """Take float32 [n] in, return [frames, n_mels]; ValueError on NaN or infinity, and nothing was taken."""
-        samples, pointer = samples_pointer(samples)
-        frames = lib.ser_logmel_ready(self._state, len(samples))
-        return self._collect(frames, lambda *out: lib.ser_logmel_push(self._state, pointer, len(samples), *out))
+        samples = as_samples(samples)
+        out = self._rows(lib.ser_logmel_ready(self._state, len(samples)))
+        return out[: self._push(samples, out)]
 
     def finish(self) -> np.ndarray:
         """The frames that reach over the end; then ready for another recording. ValueError if it was too short."""
-        return self._collect(2, lambda *out: lib.ser_logmel_finish(self._state, *out))
+        out = self._rows(2)
+        return out[: self._finish(out)]
 
-    def _collect(self, capacity: int, call) -> np.ndarray:
-        out = np.empty((capacity, self.geometry.n_mels), np.float32)
+    def whole(self, samples) -> np.ndarray:
+        """push and finish at once: [1 + n // hop, n_mels] for float32 [n]."""
+        samples = as_samples(samples)
+        out = self._rows(self.geometry.frames(len(samples)))
+        pushed = self._push(samples, out)
+        self._finish(out[pushed:])
+        return out
+
+    def _rows(self, frames: int) -> np.ndarray:
+        return np.empty((frames, self.geometry.n_mels), np.float32)
+
+    def _push(self, samples: np.ndarray, out: np.ndarray) -> int:
         written = ffi.new("size_t *")
-        check(call(ffi.cast("float *", ffi.from_buffer(out)), capacity, written))
-        return out[: written[0]]
+        check(lib.ser_logmel_push(self._state, floats(samples), len(samples), floats(out), len(out), written))
+        return written[0]
+
+    def _finish(self, out: np.ndarray) -> int:
+        written = ffi.new("size_t *")
+        check(lib.ser_logmel_finish(self._state, floats(out), len(out), written))
+        return written[0]
 
 
 def logmel(samples, n_fft: int = 64, normalise: bool = False, isa: str = "best") -> np.ndarray:
@@ -57,5 +73,4 @@ def logmel(samples, n_fft: int = 64, normalise: bool = False, isa: str = "best")
         statistics = Statistics()
         statistics.push(samples)
         kernel.normalise(*statistics.finish())
-    frames = kernel.push(samples)
-    return np.concatenate([frames, kernel.finish()])
+    return kernel.whole(samples)

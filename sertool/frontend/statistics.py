@@ -1,6 +1,6 @@
 """Mean and scale of a recording in one pass."""
 
-from .kernel import check, ffi, lib, samples_pointer
+from .kernel import as_samples, check, ffi, floats, lib
 
 
 class Statistics:
@@ -16,8 +16,8 @@ class Statistics:
 
     def push(self, samples) -> None:
         """Take float32 [n] in; ValueError on NaN or infinity."""
-        samples, pointer = samples_pointer(samples)
-        check(lib.ser_statistics_push(self._state, pointer, len(samples)))
+        samples = as_samples(samples)
+        check(lib.ser_statistics_push(self._state, floats(samples), len(samples)))
 
     def finish(self) -> tuple[float, float]:
         """(mean, scale): (x - mean) * scale has mean 0 and variance 1. ValueError if nothing was pushed."""

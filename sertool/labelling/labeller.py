@@ -22,7 +22,11 @@ class Labeller:
     """
 
     def __init__(
-        self, model: str = "wav2small", variant: str | None = None, window: float | None = None, hop: float | None = None
+        self,
+        model: str = "wav2small",
+        variant: str | None = None,
+        window: float | None = None,
+        hop: float | None = None,
     ):
         self.runtime = Runtime(model, variant)
         self.bundle = self.runtime.bundle

@@ -19,6 +19,8 @@ def self_test(found: bundle.Bundle, variant: str | None = None) -> tuple[int, fl
         outputs = runtime.run(audio.read(found.path / bundle.SAMPLES / name))
         difference = float(abs(outputs - values).max())
         if not difference <= TOLERANCE:
-            raise BundleError(f"{found.path / bundle.SAMPLES / name}: outputs differ by {difference:.1e} from {bundle.EXPECTED}")
+            raise BundleError(
+                f"{found.path / bundle.SAMPLES / name}: outputs differ by {difference:.1e} from {bundle.EXPECTED}"
+            )
         worst = max(worst, difference)
     return len(expected), worst

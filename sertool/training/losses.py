@@ -1,6 +1,5 @@
 """Losses."""
 
-import torch
 from torch import Tensor
 
 

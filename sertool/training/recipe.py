@@ -28,7 +28,9 @@ class DataSection:
 
 @dataclass(frozen=True)
 class TargetsSection:
-    intensity: dict = field(default_factory=dict)  # label of the corpus -> place on the line from neutral (0) to term (1)
+    intensity: dict = field(
+        default_factory=dict
+    )  # label of the corpus -> place on the line from neutral (0) to term (1)
 
 
 @dataclass(frozen=True)

@@ -1,7 +1,6 @@
 """A trained network to a bundle: exported, measured, with samples and a model card."""
 
 import csv
-import json
 import shutil
 from pathlib import Path
 
@@ -100,13 +99,17 @@ def _metrics(recipe: Recipe, runtime: Runtime, val_rows, ood_rows, progress) -> 
     rated = [(row, target(row, recipe.targets.intensity)) for row in val_rows]
     rated = [(row, values) for row, values in rated if values is not None]
     outputs = _outputs(runtime, [row for row, _ in rated], "validation", progress)
-    metrics = {"val": {"CCC": concordance(outputs, np.array([values for _, values in rated]), names), "clips": len(rated)}}
+    metrics = {
+        "val": {"CCC": concordance(outputs, np.array([values for _, values in rated]), names), "clips": len(rated)}
+    }
     pairs = class_pairs(outputs, [row for row, _ in rated], names)
     metrics["val"] |= {f"AUC {corpus}": values for corpus, values in pairs.items()}
     if ood_rows:
         outputs = _outputs(runtime, ood_rows, "out of domain", progress)
         pairs = class_pairs(outputs, ood_rows, names)
-        metrics[recipe.data.ood] = {f"AUC {corpus}": values for corpus, values in pairs.items()} | {"clips": len(ood_rows)}
+        metrics[recipe.data.ood] = {f"AUC {corpus}": values for corpus, values in pairs.items()} | {
+            "clips": len(ood_rows)
+        }
     return metrics
 
 

@@ -1,0 +1,93 @@
+"""LogMel of 5 s of noise: the C kernel against torchlibrosa, librosa and our own convolutions under onnxruntime.
+
+python tests/bench/logmel.py        one thread each, alternating in one run, after a warm-up
+"""
+
+import os
+
+for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "NUMBA_NUM_THREADS"):
+    os.environ[name] = "1"
+
+import resource
+import tempfile
+import time
+import warnings
+from pathlib import Path
+
+import librosa
+import numpy as np
+import onnxruntime
+import torch
+import torchlibrosa
+from report import header, spread
+
+from sertool.frontend import LogMel, filters, logmel
+from sertool.frontend.kernel import available_isas, lib
+from sertool.nn import LogMel as TorchLogMel
+from sertool.plugins import load_plugins
+
+RUNS = 100
+
+
+def contenders(n_fft: int):
+    g = filters.geometry(n_fft)
+    warnings.simplefilter("ignore")  # librosa points out the filters that fall between two bins
+    sizes = {"n_fft": n_fft, "hop_length": g.hop}
+    spectrogram = torchlibrosa.Spectrogram(**sizes, freeze_parameters=True)
+    bank = torchlibrosa.LogmelFilterBank(sr=16000, n_fft=n_fft, n_mels=g.n_mels, fmin=0, fmax=8000, top_db=None)
+    basis = librosa.filters.mel(sr=16000, n_fft=n_fft, n_mels=g.n_mels)
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "logmel.onnx"
+        load_plugins().get("exporters", "onnx").export(TorchLogMel(n_fft), path, {})
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = options.inter_op_num_threads = 1
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+
+    def with_torchlibrosa(x):
+        with torch.inference_mode():
+            return bank(spectrogram(torch.from_numpy(x)[None]))
+
+    def with_librosa(x):
+        power = np.abs(librosa.stft(x, **sizes)) ** 2
+        return librosa.power_to_db(basis @ power, ref=1.0, amin=1e-10, top_db=None)
+
+    peers = {
+        "torchlibrosa": with_torchlibrosa,
+        "librosa": with_librosa,
+        "onnxruntime, our convolutions": lambda x: session.run(None, {"waveform": x[None]}),
+    }
+    own = {f"sertool C, {isa}": lambda x, isa=isa: logmel(x, n_fft, isa=isa) for isa in available_isas()}
+    return peers, own
+
+
+def main():
+    torch.set_num_threads(1)
+    header("torchlibrosa", "librosa", "torch", "onnxruntime")
+    samples = (0.1 * np.random.default_rng(0).standard_normal(80_000)).astype(np.float32)
+    for n_fft in filters.GEOMETRIES:
+        peers, own = contenders(n_fft)
+        everyone = peers | own
+        times = {name: [] for name in everyone}
+        for run in range(RUNS + 5):
+            for name, call in everyone.items():
+                start = time.perf_counter()
+                call(samples)
+                if run >= 5:
+                    times[name].append(time.perf_counter() - start)
+        fastest = min(peers, key=lambda name: np.median(times[name]))
+        print(f"\nn_fft {n_fft}, 5 s, 1 thread")
+        for name, seconds in times.items():
+            ratio = np.median(times[fastest]) / np.median(seconds)
+            print(f"  {name:<30} {spread(seconds)}  {ratio:6.2f}x {fastest}")
+    print(f"\nworking memory: {', '.join(f'n_fft {n}: {lib.ser_logmel_size(n)} bytes' for n in filters.GEOMETRIES)}")
+    kernel, second = LogMel(), samples[:16_000]
+    kernel.push(second)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    for _ in range(36_000):
+        kernel.push(second)
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(f"resident memory grew by {after - before} kB over 10 h pushed in blocks of 1 s")
+
+
+if __name__ == "__main__":
+    main()
