@@ -17,7 +17,8 @@ SAMPLE_RATE = 16_000
 
 #: Endings that count as audio when a folder is searched. A file named outright is tried whatever its ending.
 EXTENSIONS = frozenset(
-    [".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64", ".rf64", ".m4a", ".aac", ".wma", ".mp4", ".m4b", ".mka", ".webm", ".amr"]
+    {".wav", ".wave", ".flac", ".ogg", ".oga", ".opus", ".mp3", ".aif", ".aiff", ".au", ".caf", ".w64", ".rf64"}
+    | {".m4a", ".m4b", ".mp4", ".aac", ".wma", ".mka", ".webm", ".amr"}
 )
 
 #: What libsndfile cannot read, by the first bytes: (offset, bytes, name).

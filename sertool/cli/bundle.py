@@ -54,14 +54,12 @@ def show(directory, as_json):
     click.echo(f"  folder    {found.path}")
     click.echo(f"  student   {manifest['student']}, {manifest['task']}")
     click.echo(f"  outputs   {outputs}")
-    click.echo(
-        f"  input     {manifest['sample_rate']} Hz, at least {manifest['shortest_samples']} samples; windows of {manifest['window_s']:g} s"
-    )
+    click.echo(f"  input     {manifest['sample_rate']} Hz mono, at least {manifest['shortest_samples']} samples")
+    click.echo(f"  window    {manifest['window_s']:g} s")
     for variant in manifest["variants"]:
         worst = variant["difference"]["max"]
-        click.echo(
-            f"  variant   {variant['name']}: {variant['file']}, {variant['bytes']} bytes, at most {worst:.1e} from torch"
-        )
+        size = f"{variant['bytes']} bytes, at most {worst:.1e} from torch"
+        click.echo(f"  variant   {variant['name']}: {variant['file']}, {size}")
     click.echo(f"  licence   {manifest['licence']}")
     for split, metrics in manifest["metrics"].items():
         for measure, value in metrics.items():

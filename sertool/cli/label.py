@@ -180,7 +180,7 @@ def _open(stack, output, form, outputs, recordings):
     try:
         target = output
         if form != "parquet":
-            target = stack.enter_context(open(output, "w", encoding="utf-8", newline=""))
+            target = stack.enter_context(output.open("w", encoding="utf-8", newline=""))
         writer = table.open_writer(form, target, outputs)
     except OSError as error:
         raise UsageError(f"cannot write {output}: {error.strerror}") from None

@@ -11,7 +11,8 @@ def models(as_json):
     """List the models that are there and those that can be built.
 
     Bundles: those that ship with sertool, and your own below SERTOOL_BUNDLES (by default sertool/bundles in your data
-    folder); any of these names goes with `sertool label --model`. Networks: what plugins can build, for `sertool train`.
+    folder); any of these names goes with `sertool label --model`. Networks: what plugins can build, for
+    `sertool train`.
     """
     from .. import bundle as bundles
     from ..errors import BundleError
@@ -41,9 +42,8 @@ def models(as_json):
             continue
         sizes = ", ".join(f"{name} {size / 1000:.0f} kB" for name, size in entry["variants"].items())
         where = "ships with sertool" if entry["shipped"] else entry["path"]
-        click.echo(
-            f"  {entry['name']:<16} {entry['version']}  {', '.join(entry['outputs'])}; {sizes}; {entry['licence']}; {where}"
-        )
+        outputs = ", ".join(entry["outputs"])
+        click.echo(f"  {entry['name']:<16} {entry['version']}  {outputs}; {sizes}; {entry['licence']}; {where}")
     if not there:
         click.echo("  none")
     click.echo("networks (sertool train RECIPE)")

@@ -29,9 +29,9 @@ from .progress import bar, on_terminal
 def train(recipe, run, overrides, show):
     """Train a model from a recipe and write it as a bundle.
 
-    RECIPE is a TOML file, or the name of one that a plugin ships (wav2small). A run whose folder holds a checkpoint goes
-    on from it, to the same weights as an unbroken one; Ctrl-C saves one. When training is done, the best weights are
-    exported, measured on val and out-of-domain data, and written as a bundle into the run's folder.
+    RECIPE is a TOML file, or the name of one that a plugin ships (wav2small). A run whose folder holds a checkpoint
+    goes on from it, to the same weights as an unbroken one; Ctrl-C saves one. When training is done, the best weights
+    are exported, measured on val and out-of-domain data, and written as a bundle into the run's folder.
 
     \b
     Example:

@@ -4,7 +4,7 @@ import numpy as np
 
 
 def ccc(output: np.ndarray, target: np.ndarray) -> float:
-    """Concordance correlation coefficient of two [n] arrays, population moments (Lin 1989); NaN if both are constant."""
+    """Concordance correlation coefficient (Lin 1989) of two [n] arrays, population form; NaN if both are constant."""
     output, target = np.asarray(output, np.float64), np.asarray(target, np.float64)
     covariance = np.mean((output - output.mean()) * (target - target.mean()))
     spread = output.var() + target.var() + (output.mean() - target.mean()) ** 2

@@ -1,6 +1,7 @@
 """Rows to batches: decode once, crop, augment, with randomness that depends on seed and step only."""
 
 import os
+from collections.abc import Generator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
@@ -10,7 +11,7 @@ import torch
 from .. import audio
 from ..corpora import Row
 from ..corpora.coordinates import coordinates
-from ..errors import UsageError
+from ..errors import AudioError, SertoolError, UsageError
 
 
 @dataclass(frozen=True)
@@ -34,20 +35,26 @@ def target(row: Row, intensity: dict) -> tuple | None:
     return coordinates(row.emotion, intensity.get(row.intensity, 1.0))
 
 
-def decode(rows: list[Row], intensity: dict, progress=lambda done, total: None) -> Clips:
-    """Decode the rows that have a target; UsageError if none has. ``progress(done, total)`` is called a row."""
+def decode(rows: list[Row], intensity: dict) -> Generator[tuple[int, int], None, Clips]:
+    """Decode the rows that have a target, yielding (done, total) a row; the generator's value is the Clips.
+
+    Raises UsageError if no row has one, SertoolError naming a file that cannot be read.
+    """
     rated = [(row, values) for row in rows if (values := target(row, intensity)) is not None]
     if not rated:
         raise UsageError("no row has arousal, dominance and valence, or an emotion that has a published place")
 
     def one(pair):
-        return (np.clip(audio.read(pair[0].file), -1, 1) * 32767).astype(np.int16)
+        try:
+            return (np.clip(audio.read(pair[0].file), -1, 1) * 32767).astype(np.int16)
+        except AudioError as error:
+            raise SertoolError(f"{pair[0].file}: {error}") from None
 
     samples = []
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         for decoded in pool.map(one, rated):
             samples.append(decoded)
-            progress(len(samples), len(rated))
+            yield len(samples), len(rated)
     return Clips([row for row, _ in rated], samples, np.array([values for _, values in rated], np.float32))
 
 

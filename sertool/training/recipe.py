@@ -57,6 +57,7 @@ class BundleSection:
     title: str = ""
     licence: str = ""
     exporter: str = "onnx"
+    limits: str = ""  # what the model card says of them
     samples: str = "samples"  # folder beside the recipe with the clips of the self-test
 
 

@@ -2,6 +2,8 @@
 
 import csv
 import shutil
+import string
+from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +16,7 @@ from ..evaluation.dimensional import class_pairs, concordance
 from ..frontend.filters import SAMPLE_RATE
 from ..plugins import load_plugins
 from ..runtime import Runtime
+from .data import target
 from .recipe import Recipe
 from .supervised import best_network, splits
 
@@ -72,7 +75,7 @@ def _manifest(recipe: Recipe, model, step: int, train_rows: list[Row]) -> dict:
         "licence": recipe.bundle.licence,
         "training": {
             "data": [{"corpus": corpus, "licence": licence} for corpus, licence in used],
-            "targets": "Russell and Mehrabian (1977) coordinates of the category labels; not human ratings of the clips",
+            "targets": "Russell and Mehrabian (1977) coordinates of category labels; not ratings of the clips",
             "best_step": step,
             "recipe": resolved,
         },
@@ -93,11 +96,8 @@ def _difference(network, runtime: Runtime, rows: list[Row]) -> dict:
 
 
 def _metrics(recipe: Recipe, runtime: Runtime, val_rows, ood_rows, progress) -> dict:
-    from .data import target
-
     names = runtime.bundle.outputs
-    rated = [(row, target(row, recipe.targets.intensity)) for row in val_rows]
-    rated = [(row, values) for row, values in rated if values is not None]
+    rated = [(row, values) for row in val_rows if (values := target(row, recipe.targets.intensity)) is not None]
     outputs = _outputs(runtime, [row for row, _ in rated], "validation", progress)
     metrics = {
         "val": {"CCC": concordance(outputs, np.array([values for _, values in rated]), names), "clips": len(rated)}
@@ -136,52 +136,25 @@ def _samples(recipe: Recipe, runtime: Runtime, folder: Path) -> None:
 
 
 def _card(recipe: Recipe, manifest: dict) -> str:
-    variant = manifest["variants"][0]
-    data = "\n".join(f"- {d['corpus']} ({d['licence'] or 'licence not stated'})" for d in manifest["training"]["data"])
-    metrics = "\n".join(
-        f"| {split} | {measure} | {', '.join(f'{k} {v:.3f}' for k, v in value.items()) if isinstance(value, dict) else value} |"
-        for split, table in manifest["metrics"].items()
-        for measure, value in table.items()
-    )
-    strengths = ", ".join(f"{k} {v:g}" for k, v in recipe.targets.intensity.items()) or "none"
-    return f"""# {manifest["name"]} {manifest["version"]}
+    """The model card: card.md with this bundle's values."""
+    variant, strengths = manifest["variants"][0], recipe.targets.intensity
+    values = manifest | {
+        "output_names": ", ".join(output["name"] for output in manifest["outputs"]),
+        "strengths": ", ".join(f"{label} {value:g}" for label, value in strengths.items()) or "none is given",
+        "data": "\n".join(f"- {d['corpus']} ({d['licence'] or 'none stated'})" for d in manifest["training"]["data"]),
+        "metrics": "\n".join(_metric_rows(manifest["metrics"])),
+        "val": recipe.data.val,
+        "ood": recipe.data.ood or "(none)",
+        "clips": variant["difference"]["clips"],
+        "difference": f"{variant['difference']['max']:.1e}",
+        "limits": recipe.bundle.limits.strip() or "Not stated.",
+    }
+    template = resources.files(__package__).joinpath("card.md").read_text(encoding="utf-8")
+    return string.Template(template).substitute(values)
 
-{manifest["title"]}. Student `{manifest["student"]}`; from 16 kHz mono waveform, {manifest["shortest_samples"]} samples or more, to
-{", ".join(o["name"] for o in manifest["outputs"])}, each meant to lie between 0 and 1 with 0.5 neutral. Outputs are not cut off there.
 
-Licence of the weights: **{manifest["licence"]}**, as the training data asks for. (sertool's code is MIT.)
-
-## What the numbers are, and are not
-
-The training corpora carry category labels ("angry", "sad"), not ratings of arousal, dominance and valence. Each label was
-replaced by the published place of that word in J. A. Russell and A. Mehrabian, "Evidence for a three-factor theory of
-emotions", Journal of Research in Personality 11 (1977), scaled from [-1, 1] to [0, 1]. A corpus's intensity moves a clip
-along the line from neutral (0.5, 0.5, 0.5) to that place ({strengths}; others 1).
-
-So these targets are **not human ratings** of the recordings: all clips of one label share one target, actors' portrayals
-stand for feelings, and an output says which acted emotion a voice resembles. The CCC below is against such targets and
-does not compare with a CCC against human ratings. Do not use it to judge people.
-
-## Training
-
-Trained with `sertool train`; the resolved recipe is in bundle.json. Training data:
-
-{data}
-
-## Measured on the exported file
-
-| split | measure | value |
-|---|---|---|
-{metrics}
-
-CCC: concordance correlation with the targets above; speakers of `{recipe.data.val}` are not in training, and the step that is
-best there was kept. AUC on `{recipe.data.ood or "-"}` corpora, which chose nothing: arousal for angry, happy, fearful against sad,
-neutral, calm; valence for happy against angry, sad.
-
-Largest difference from the torch model over {variant["difference"]["clips"]} clips from {LENGTHS[0]} samples to a minute: {variant["difference"]["max"]:.1e}.
-
-## Limits
-
-Acted speech in a studio, adults, four languages; nothing was measured on spontaneous speech. Valence from a voice alone is
-weak across languages and recordings. Music, noise and silence get numbers too unless they are silent outright.
-"""
+def _metric_rows(metrics: dict):
+    for split, table in metrics.items():
+        for measure, value in table.items():
+            shown = ", ".join(f"{k} {v:.3f}" for k, v in value.items()) if isinstance(value, dict) else value
+            yield f"| {split} | {measure} | {shown} |"

@@ -80,7 +80,7 @@ def train(recipe: Recipe, run: Path) -> Iterator[Progress]:
     trained = [p for p in network.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=settings.lr, weight_decay=settings.weight_decay)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _warm_cosine(step, settings))
-    state = {"step": 0, "best": -math.inf, "val": None, "seconds": 0.0}
+    state = {"step": 0, "best": -math.inf, "val": None, "loss": None, "seconds": 0.0}
     parts = {"network": network, "averaged": averaged, "optimiser": optimiser, "schedule": schedule}
     if (run / "last.pt").exists():
         saved = torch.load(run / "last.pt", weights_only=True)
@@ -95,7 +95,7 @@ def train(recipe: Recipe, run: Path) -> Iterator[Progress]:
         batches, batch_size=None, sampler=range(state["step"], settings.steps), num_workers=settings.workers
     )
     mixed = contextlib.nullcontext if not settings.bf16 else lambda: torch.autocast("cpu", dtype=torch.bfloat16)
-    started, running = time.monotonic() - state["seconds"], None
+    started = time.monotonic() - state["seconds"]
     try:
         for waveforms, targets in loader:
             network.train()
@@ -110,17 +110,17 @@ def train(recipe: Recipe, run: Path) -> Iterator[Progress]:
             averaged.update_parameters(network)
             state["step"] += 1
             state["seconds"] = time.monotonic() - started
-            running = loss.item() if running is None else 0.98 * running + 0.02 * loss.item()
+            state["loss"] = loss.item() if state["loss"] is None else 0.98 * state["loss"] + 0.02 * loss.item()
             if state["step"] % settings.validate_every == 0 or state["step"] == settings.steps:
                 outputs = predict(averaged.module, validation)
                 state["val"] = concordance(outputs, validation.targets, model.outputs)
-                _log(run / "log.csv", state, running, schedule.get_last_lr()[0])
+                _log(run / "log.csv", state, schedule.get_last_lr()[0])
                 mean = float(np.mean(list(state["val"].values())))
                 if mean > state["best"]:
                     state["best"] = mean
                     _save({"network": averaged.module.state_dict(), "step": state["step"]}, run / "best.pt")
                 save()
-            yield Progress("training", state["step"], settings.steps, running, state["val"])
+            yield Progress("training", state["step"], settings.steps, state["loss"], state["val"])
     finally:
         save()
 
@@ -142,11 +142,13 @@ def best_network(recipe: Recipe, run: Path):
 
 
 def _decode(stage: str, rows, recipe: Recipe):
-    """Decode in steps of a progress bar; the generator's value is the Clips."""
-    yield Progress(stage, 0, len(rows))
-    clips = decode(rows, recipe.targets.intensity)
-    yield Progress(stage, len(clips.rows), len(clips.rows))
-    return clips
+    """Decode with a Progress a clip; the generator's value is the Clips."""
+    decoding = decode(rows, recipe.targets.intensity)
+    while True:
+        try:
+            yield Progress(stage, *next(decoding))
+        except StopIteration as end:
+            return end.value
 
 
 def _ema(decay: float):
@@ -173,14 +175,14 @@ def _check_same_recipe(recipe: Recipe, run: Path) -> None:
     path.write_text(resolved, encoding="utf-8")
 
 
-def _log(path: Path, state: dict, loss: float, lr: float) -> None:
+def _log(path: Path, state: dict, lr: float) -> None:
     new = not path.exists()
     with open(path, "a", newline="", encoding="utf-8") as stream:
         table = csv.writer(stream)
         if new:
             table.writerow([*LOG_COLUMNS, *state["val"]])
         values = (f"{value:.4f}" for value in state["val"].values())
-        table.writerow([state["step"], f"{state['seconds']:.0f}", f"{loss:.4f}", f"{lr:.3g}", *values])
+        table.writerow([state["step"], f"{state['seconds']:.0f}", f"{state['loss']:.4f}", f"{lr:.3g}", *values])
 
 
 def _save(state: dict, path: Path) -> None:

@@ -25,7 +25,8 @@ def header(*packages: str) -> None:
         except PackageNotFoundError:
             versions.append(f"{package} missing")
     print(
-        f"commit {commit.stdout.strip() or 'unknown'}; {cpu}, {os.cpu_count()} cores; Python {platform.python_version()}"
+        f"commit {commit.stdout.strip() or 'unknown'}; {cpu}, {os.cpu_count()} cores; "
+        f"Python {platform.python_version()}"
     )
     print(", ".join(versions))
 
