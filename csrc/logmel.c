@@ -258,9 +258,12 @@ ser_status ser_logmel_init(void *memory, size_t bytes, int n_fft, ser_isa isa, s
 int ser_logmel_hop(const ser_logmel *s) { return s->g->hop; }
 int ser_logmel_mels(const ser_logmel *s) { return s->g->n_mels; }
 
-void ser_logmel_normalise(ser_logmel *s, float mean, float scale) {
+ser_status ser_logmel_normalise(ser_logmel *s, float mean, float scale) {
+    if (!s) return SER_E_ARGUMENT;
+    if (!ser_all_usable(&mean, 1) || !ser_all_usable(&scale, 1)) return SER_E_VALUE;
     s->mean = mean;
     s->scale = scale;
+    return SER_OK;
 }
 
 /* Frames that lie within the first n samples and their reflection to the left. */
@@ -315,21 +318,18 @@ ser_status ser_logmel_push(ser_logmel *s, const float *samples, size_t n, float 
     return SER_OK;
 }
 
-ser_status ser_logmel_finish(ser_logmel *s, float *out, size_t capacity, size_t *frames) {
-    const geometry *g;
-    size_t i, half, left;
-    if (!s || !frames) return SER_E_ARGUMENT;
-    *frames = 0;
-    g = s->g;
-    half = (size_t)g->n_fft / 2;
-    if (s->samples < half + 1) return SER_E_SHORT;
-    left = (size_t)(1 + s->samples / (uint64_t)g->hop - s->frames);
-    if (left > capacity) return SER_E_SPACE;
-    if (left && !out) return SER_E_ARGUMENT;
+ser_status ser_logmel_finish(ser_logmel *s, float *out) {
+    size_t i, half;
+    if (!s) return SER_E_ARGUMENT;
+    half = (size_t)s->g->n_fft / 2;
+    if (s->samples < half + 1) {
+        rewind_to_start(s);
+        return SER_E_SHORT;
+    }
+    if (!out) return SER_E_ARGUMENT;
     for (i = 0; i < half; i++) s->carry[s->held + i] = s->carry[s->held - 2 - i];
     s->held += half;
-    for (i = 0; i < left; i += 1) take_frames(s, 1, out + i * (size_t)g->n_mels);
-    *frames = left;
+    take_frames(s, 1, out); /* the only one: hop is half of n_fft */
     rewind_to_start(s);
     return SER_OK;
 }

@@ -65,8 +65,8 @@ TARGET static void NAME(pass)(int radix, int n, int s, int n_fft, const float *t
  * ln m = 2 (s + s^3 / 3 + s^5 / 5 + ...); the terms up to s^9 leave an error below 1e-8. */
 TARGET static inline vec NAME(decibels)(vec x) {
     const ivec bits = AS_INT(AT_LEAST(x, 1e-10f));
-    const ivec e = (bits - 0x3f3504f3) >> 23;
-    const vec m = AS_FLOAT(bits - (e << 23));
+    const ivec over = bits - 0x3f3504f3, e = over >> 23;
+    const vec m = AS_FLOAT(bits - (over & -0x800000)); /* e << 23, which C leaves undefined below 0 */
     const vec s = (m - 1.0f) / (m + 1.0f), z = s * s;
     const vec series = (((z * (1.0f / 9) + 1.0f / 7) * z + 1.0f / 5) * z + 1.0f / 3) * z + 1.0f;
     return TO_FLOAT(e) * 3.01029995663981195f + s * series * 8.68588963806503655f; /* 10 log10(2), 20 / ln(10) */

@@ -79,8 +79,9 @@ ser_status ser_logmel_init(void *memory, size_t bytes, int n_fft, ser_isa isa, s
 int ser_logmel_hop(const ser_logmel *logmel);
 int ser_logmel_mels(const ser_logmel *logmel);
 
-/* Normalise what is pushed from now on to (x - mean) * scale; without this call mean is 0 and scale 1. */
-void ser_logmel_normalise(ser_logmel *logmel, float mean, float scale);
+/* Normalise what is pushed from now on to (x - mean) * scale; without this call mean is 0 and scale 1.
+ * SER_OK, or SER_E_VALUE for a mean or scale that no recording has. */
+ser_status ser_logmel_normalise(ser_logmel *logmel, float mean, float scale);
 
 /* Frames that a push of n more samples would write. */
 size_t ser_logmel_ready(const ser_logmel *logmel, size_t n);
@@ -90,9 +91,9 @@ size_t ser_logmel_ready(const ser_logmel *logmel, size_t n);
 ser_status ser_logmel_push(ser_logmel *logmel, const float *samples, size_t n, float *out, size_t capacity,
                            size_t *frames);
 
-/* The frames that reach over the end, at most 2, into out: [capacity][n_mels]. Afterwards the LogMel is as after
- * init, ready for another recording, its normalisation kept. SER_OK, SER_E_SHORT or SER_E_SPACE. */
-ser_status ser_logmel_finish(ser_logmel *logmel, float *out, size_t capacity, size_t *frames);
+/* The last frame, which reaches over the end, into out: [n_mels]. Afterwards, SER_E_SHORT or not, the LogMel is as
+ * after init, ready for another recording, its normalisation kept. SER_OK, SER_E_ARGUMENT or SER_E_SHORT. */
+ser_status ser_logmel_finish(ser_logmel *logmel, float *out);
 
 #ifdef __cplusplus
 }

@@ -3,6 +3,7 @@
 import os
 import re
 import shlex
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -77,6 +78,8 @@ def mono(samples, rate: float) -> np.ndarray:
 
     Integers are scaled by their full range; channels are averaged.
     """
+    if not 0 < rate < float("inf"):
+        raise AudioError(f"the rate must be a number of Hz above 0, not {rate}")
     samples = np.asarray(samples)
     if samples.ndim not in (1, 2):
         raise AudioError(f"samples must be [samples] or [samples, channels], not {list(samples.shape)}")
@@ -93,6 +96,9 @@ def mono(samples, rate: float) -> np.ndarray:
 def _native_blocks(path: Path) -> Iterator[tuple[int, np.ndarray]]:
     """(rate, float32 [n]) blocks at the file's own rate, channels averaged."""
     try:
+        kind = os.stat(path).st_mode
+        if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
+            raise AudioError("not a regular file")  # to open a named pipe could wait for ever
         with open(path, "rb") as file:
             head = file.read(16)
     except IsADirectoryError:
@@ -109,7 +115,7 @@ def _soundfile_blocks(path: Path):
     try:
         with soundfile.SoundFile(os.fsencode(path) if os.name == "posix" else path) as file:
             done = 0
-            promised = max(file.frames, _frames_in_wav_header(file))
+            promised = max(file.frames, _frames_in_header(file))
             if file.format == "MP3":
                 promised = _checked_mp3(path, file, promised)
             while True:
@@ -125,13 +131,13 @@ def _soundfile_blocks(path: Path):
         raise AudioError(f"not audio that can be read ({error.error_string.strip(' .')})") from None
 
 
-def _frames_in_wav_header(file: soundfile.SoundFile) -> int:
-    """Frames that a WAV header promises where the file holds fewer, else 0.
+def _frames_in_header(file: soundfile.SoundFile) -> int:
+    """Frames that a WAV, AIFF or AU header promises where the file holds fewer, else 0.
 
     libsndfile reads what is there and says the rest in its log only. Sizes near 2 or 4 GiB are the mark of a
     recorder that wrote to a pipe and never knew the length: nothing is missing there.
     """
-    log = re.search(r"^data : (\d+) \(should be (\d+)\)", file.extra_info, re.MULTILINE)
+    log = re.search(r"^ *(?:data|SSND|Data Size) *: (\d+) \(should be (\d+)\)", file.extra_info, re.MULTILINE)
     if not log or not file.frames or int(log[1]) >= 0x7FFF_0000:
         return 0
     return file.frames * int(log[1]) // int(log[2])
@@ -153,7 +159,8 @@ def _checked_mp3(path: Path, file: soundfile.SoundFile, promised: int) -> int:
 
 def _in_shell(name: str) -> str:
     """A file name as it can be pasted into a command."""
-    return shlex.quote(f"./{name}" if name.startswith("-") else name)
+    # ffmpeg takes what stands before a colon for a protocol.
+    return shlex.quote(f"./{name}" if name.startswith("-") or ":" in name else name)
 
 
 def _truncated(path: Path, done: float, promised: float) -> AudioError:
@@ -172,7 +179,7 @@ def _av_blocks(path: Path, codec: str):
             f"or convert it (ffmpeg -i {_in_shell(path.name)} {_in_shell(path.stem)}.flac)"
         ) from None
     try:
-        with av.open(os.fspath(path)) as container:
+        with av.open(f"file:{path}") as container:  # else "12:30.m4a" would be a protocol
             if not container.streams.audio:
                 raise AudioError("no audio stream in it")
             planar = av.AudioResampler(format="fltp")

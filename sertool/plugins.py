@@ -45,7 +45,8 @@ class Plugins:
         self._report_conflicts()
 
     def names(self, kind: str) -> list[str]:
-        return sorted(self._named[kind])
+        """Names that ``get`` has an object for: those that two plugins registered are left out."""
+        return sorted(name for name, claims in self._named[kind].items() if len(claims) == 1)
 
     def get(self, kind: str, name: str):
         """The registered object; UsageError if nobody, or more than one plugin, registered that name."""

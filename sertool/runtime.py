@@ -38,7 +38,10 @@ class Runtime:
         """Outputs float32 [k] for float32 [n] at 16 kHz. AudioError if n is too short or an output is not finite."""
         if len(samples) < self.shortest:
             raise AudioError(f"too short: {len(samples)} samples at 16 kHz, the model needs {self.shortest}")
-        outputs = self._session.run(None, {self._input: samples[None]})[0][0]
+        try:
+            outputs = self._session.run(None, {self._input: samples[None]})[0][0]
+        except Exception as error:  # onnxruntime raises a class of its own for each kind of failure
+            raise AudioError(f"onnxruntime failed ({' '.join(str(error).split())[:200]})") from None
         if not np.isfinite(outputs).all():
             raise AudioError("the model's output is not a number")
         return outputs
@@ -51,5 +54,5 @@ def _session(path):
     options.log_severity_level = 3
     try:
         return onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
-    except Exception as error:  # onnxruntime raises a class of its own for each kind of damage
+    except Exception as error:  # as in run
         raise BundleError(f"{path}: onnxruntime cannot load it ({' '.join(str(error).split())})") from None

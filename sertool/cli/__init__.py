@@ -20,8 +20,18 @@ COMMANDS = {
 }
 
 
+class ReaderGone(Exception):
+    """Whoever read standard output has closed it."""
+
+
 class LazyGroup(click.Group):
     """Own commands by name without importing them; plugins are loaded when one of theirs may be meant."""
+
+    def invoke(self, ctx):
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise ReaderGone from error  # click would end with 1, as if a file had failed
 
     def list_commands(self, ctx):
         self._add_plugins()
@@ -75,7 +85,7 @@ def main(args=None) -> None:
         status = error.exit_code
     except (KeyboardInterrupt, click.Abort):
         status = _complain("interrupted", 130)
-    except BrokenPipeError:
+    except (ReaderGone, BrokenPipeError):
         # The reader has gone (`| head`): nothing to say, and nobody to say it to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 141

@@ -3,7 +3,7 @@
 import numpy as np
 
 from .filters import geometry
-from .kernel import ISAS, as_samples, check, ffi, floats, lib
+from .kernel import ISAS, as_samples, available_isas, check, ffi, floats, lib
 from .statistics import Statistics
 
 
@@ -22,45 +22,38 @@ class LogMel:
         size = lib.ser_logmel_size(n_fft)
         self._memory = ffi.new("unsigned char[]", size)
         state = ffi.new("ser_logmel **")
-        if lib.ser_logmel_init(self._memory, size, n_fft, ISAS[isa], state) != lib.SER_OK:
-            raise ValueError(f"instruction set {isa!r} is not to be had here")
+        if isa not in ISAS or lib.ser_logmel_init(self._memory, size, n_fft, ISAS[isa], state) != lib.SER_OK:
+            raise ValueError(
+                f"instruction set {isa!r} is not to be had here (there are: {', '.join(available_isas())})"
+            )
         self._state = state[0]
 
     def normalise(self, mean: float, scale: float) -> None:
-        """Turn what is pushed from now on into (x - mean) * scale."""
-        lib.ser_logmel_normalise(self._state, mean, scale)
+        """Turn what is pushed from now on into (x - mean) * scale; ValueError unless both are finite."""
+        check(lib.ser_logmel_normalise(self._state, mean, scale))
 
     def push(self, samples) -> np.ndarray:
         """Take float32 [n] in, return [frames, n_mels]; ValueError on NaN or infinity, and nothing was taken."""
         samples = as_samples(samples)
         out = self._rows(lib.ser_logmel_ready(self._state, len(samples)))
-        return out[: self._push(samples, out)]
+        self._push(samples, out)
+        return out
 
     def finish(self) -> np.ndarray:
-        """The frames that reach over the end; then ready for another recording. ValueError if it was too short."""
-        out = self._rows(2)
-        return out[: self._finish(out)]
+        """The last frame [1, n_mels], which reaches over the end; then ready for another recording.
 
-    def whole(self, samples) -> np.ndarray:
-        """push and finish at once: [1 + n // hop, n_mels] for float32 [n]."""
-        samples = as_samples(samples)
-        out = self._rows(self.geometry.frames(len(samples)))
-        pushed = self._push(samples, out)
-        self._finish(out[pushed:])
+        ValueError if the recording was shorter than n_fft // 2 + 1 samples; then, too, the next one may begin.
+        """
+        out = self._rows(1)
+        check(lib.ser_logmel_finish(self._state, floats(out)))
         return out
 
     def _rows(self, frames: int) -> np.ndarray:
         return np.empty((frames, self.geometry.n_mels), np.float32)
 
-    def _push(self, samples: np.ndarray, out: np.ndarray) -> int:
+    def _push(self, samples: np.ndarray, out: np.ndarray) -> None:
         written = ffi.new("size_t *")
         check(lib.ser_logmel_push(self._state, floats(samples), len(samples), floats(out), len(out), written))
-        return written[0]
-
-    def _finish(self, out: np.ndarray) -> int:
-        written = ffi.new("size_t *")
-        check(lib.ser_logmel_finish(self._state, floats(out), len(out), written))
-        return written[0]
 
 
 def logmel(samples, n_fft: int = 64, normalise: bool = False, isa: str = "best") -> np.ndarray:
@@ -68,9 +61,12 @@ def logmel(samples, n_fft: int = 64, normalise: bool = False, isa: str = "best")
 
     Raises ValueError on NaN, infinity, or fewer than n_fft // 2 + 1 samples.
     """
-    kernel = LogMel(n_fft, isa)
+    samples, kernel = as_samples(samples), LogMel(n_fft, isa)
     if normalise:
         statistics = Statistics()
         statistics.push(samples)
         kernel.normalise(*statistics.finish())
-    return kernel.whole(samples)
+    out = kernel._rows(kernel.geometry.frames(len(samples)))
+    kernel._push(samples, out[:-1])
+    check(lib.ser_logmel_finish(kernel._state, floats(out[-1:])))
+    return out

@@ -50,8 +50,7 @@ class Journal:
 
     def _read(self, output: Path, run: dict) -> None:
         try:
-            with open(self.path, encoding="utf-8") as stream:
-                lines = stream.read().split("\n")
+            lines = self.path.read_bytes().split(b"\n")
         except FileNotFoundError:
             if output.exists():
                 raise UsageError(
@@ -61,10 +60,11 @@ class Journal:
         except OSError as error:
             raise UsageError(f"{self.path}: {error.strerror}") from None
         lines.pop()  # what stands after the last line feed was cut off in the writing
-        entries = [json.loads(line) for line in lines]
-        if not entries:
+        if not lines:
             return
-        before, *finished = entries
+        before, *finished = map(_parsed, lines)
+        if before is None:
+            raise UsageError(f"{self.path} is damaged: --restart begins anew")
         changed = [key for key in run if before.get(key) != run[key]]
         if changed:
             key = changed[0]
@@ -72,7 +72,8 @@ class Journal:
                 f"{output} was made with another {key} ({_short(before.get(key))}, now {_short(run[key])}): "
                 "choose another -o, or --restart"
             )
-        self._done = {entry["name"]: entry for entry in finished if not entry["failed"]}
+        # A damaged line costs its recording a second labelling, nothing more.
+        self._done = {entry["name"]: entry for entry in finished if entry and not entry["failed"]}
 
     def _write(self, entry: dict) -> None:
         self._stream.write(json.dumps(entry) + "\n")
@@ -86,6 +87,14 @@ def stamp(path: Path) -> list[int] | None:
     except (OSError, ValueError):
         return None
     return [status.st_size, status.st_mtime_ns]
+
+
+def _parsed(line: bytes) -> dict | None:
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return None
+    return entry if isinstance(entry, dict) else None
 
 
 def _short(value) -> str:

@@ -33,7 +33,8 @@ class Labeller:
         self.outputs = self.bundle.outputs
         self.window = float(self.bundle.manifest["window_s"] if window is None else window)
         self.hop = float(self.window if hop is None else hop)
-        if not (self.window * audio.SAMPLE_RATE >= self.runtime.shortest and self.hop * audio.SAMPLE_RATE >= 1):
+        samples, step = self.window * audio.SAMPLE_RATE, self.hop * audio.SAMPLE_RATE
+        if not (self.runtime.shortest <= samples < float("inf") and 1 <= step < float("inf")):
             raise UsageError(
                 f"window {self.window:g} s, hop {self.hop:g} s: the window must hold {self.runtime.shortest} samples "
                 f"({self.runtime.shortest / audio.SAMPLE_RATE:g} s) and the hop must be positive"

@@ -27,6 +27,8 @@ def columns(outputs: list[str]) -> list[str]:
 def row(file: str, values: dict, outputs: list[str]) -> dict:
     """A row in column order, numbers rounded to six decimals, what is missing None."""
     full = {"file": printable(file), **values}
+    if full.get("error"):
+        full["error"] = printable(full["error"])  # it may quote the file's name
     return {name: _rounded(full.get(name)) for name in columns(outputs)}
 
 

@@ -1,0 +1,119 @@
+"""What the tests share: seeded audio, the command in this process and in one of its own, copies of the bundle."""
+
+import os
+import shutil
+import subprocess
+import sys
+from collections import namedtuple
+from pathlib import Path
+
+import numpy as np
+import pytest
+import soundfile
+
+Answer = namedtuple("Answer", "code out err")
+
+
+@pytest.fixture(autouse=True)
+def _no_settings_from_outside(monkeypatch, tmp_path_factory):
+    """Neither the user's own bundles nor their plugins take part."""
+    for name in ("SERTOOL_BUNDLES", "SERTOOL_PLUGINS_DIR", "SERTOOL_DISABLE_PLUGINS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("XDG_DATA_HOME", str(tmp_path_factory.getbasetemp() / "no-data"))
+
+
+@pytest.fixture(scope="session")
+def tone():
+    """tone(seconds, rate, channels, seed): float64 [samples, channels], amplitude-modulated tones over soft noise.
+
+    Every channel has tones of its own, so that a wrong mix shows.
+    """
+
+    def make(seconds=0.5, rate=16_000, channels=1, seed=0):
+        rng = np.random.default_rng(seed)
+        time = np.arange(round(seconds * rate)) / rate
+        pitch = rng.uniform(150, 900, (2, channels))
+        phase = rng.uniform(0, 6, (2, channels))
+        tones = np.sin(2 * np.pi * time[:, None, None] * pitch + phase).sum(axis=1)
+        envelope = 0.6 + 0.4 * np.sin(2 * np.pi * 3.1 * time + rng.uniform(0, 6))
+        return 0.2 * envelope[:, None] * tones + 0.003 * rng.standard_normal((len(time), channels))
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def clip(tone):
+    """clip(path, seconds, rate, channels, seed, **how to write): a file of such tones; its path."""
+
+    def write(path, seconds=0.1, rate=16_000, channels=1, seed=0, **how):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(path, "wb") as stream:  # soundfile takes no name that is not UTF-8
+            how.setdefault("format", "WAV")
+            soundfile.write(stream, tone(seconds, rate, channels, seed), rate, **how)
+        return path
+
+    return write
+
+
+@pytest.fixture(scope="session")
+def encode():
+    """encode(path, samples [n] or [n, channels], rate, codec, container, bit_rate, **options): a file through PyAV."""
+    av = pytest.importorskip("av")
+
+    def write(path, samples, rate, codec="aac", container=None, bit_rate=96_000, **options):
+        planar = np.ascontiguousarray(np.atleast_2d(np.asarray(samples).T), np.float32)
+        layout = {1: "mono", 2: "stereo"}[len(planar)]
+        with av.open(os.fspath(path), "w", format=container, options=options) as output:
+            stream = output.add_stream(codec, rate=rate, layout=layout)
+            stream.bit_rate = bit_rate
+            frame = av.AudioFrame.from_ndarray(planar, format="fltp", layout=layout)
+            frame.sample_rate = rate
+            for packet in [*stream.encode(frame), *stream.encode(None)]:
+                output.mux(packet)
+        return Path(path)
+
+    return write
+
+
+@pytest.fixture
+def command(capsys):
+    """command(*arguments): sertool in this process; (code, out, err)."""
+    from sertool import cli
+
+    def call(*arguments):
+        capsys.readouterr()
+        with pytest.raises(SystemExit) as exit:
+            cli.main([os.fspath(argument) for argument in arguments])
+        out, err = capsys.readouterr()
+        return Answer(exit.value.code, out, err)
+
+    return call
+
+
+@pytest.fixture
+def process():
+    """process(*arguments, **of subprocess.run): sertool in a process of its own; (code, out, err). No traceback."""
+
+    def call(*arguments, **how):
+        how.setdefault("stdout", subprocess.PIPE)
+        done = subprocess.run([sys.executable, "-m", "sertool", *arguments], stderr=subprocess.PIPE, timeout=120, **how)
+        err = done.stderr.decode()
+        assert "Traceback" not in err
+        return Answer(done.returncode, (done.stdout or b"").decode(), err)
+
+    return call
+
+
+@pytest.fixture
+def bundle_copy(tmp_path):
+    """A copy of the shipped bundle that a test may harm."""
+    from sertool import bundle
+
+    return Path(shutil.copytree(bundle.bundled_folder() / "wav2small", tmp_path / "copied" / "wav2small"))
+
+
+@pytest.fixture(scope="session")
+def labeller():
+    from sertool.labelling import Labeller
+
+    return Labeller()

@@ -1,0 +1,288 @@
+"""Bundles on disk: written, read, checked, found; every fault named."""
+
+import copy
+import csv
+import hashlib
+import json
+import shutil
+
+import onnxruntime
+import pytest
+
+from sertool import bundle
+from sertool.errors import BundleError
+from sertool.labelling import Labeller
+from sertool.labelling.selftest import self_test
+
+SHIPPED = bundle.bundled_folder() / "wav2small"
+KEYS = (
+    *("schema", "name", "version", "title", "student", "task", "outputs", "sample_rate", "input", "frontend"),
+    *("preprocessing", "window_s", "shortest_samples", "variants", "licence", "training", "metrics"),
+)
+
+
+@pytest.fixture
+def manifest(bundle_copy):
+    return json.loads((bundle_copy / "bundle.json").read_text(encoding="utf-8"))
+
+
+def put(folder, manifest):
+    (folder / "bundle.json").write_text(json.dumps(manifest), encoding="utf-8")
+
+
+def fault(call, *arguments):
+    with pytest.raises(BundleError) as error:
+        call(*arguments)
+    assert "\n" not in str(error.value)
+    return str(error.value)
+
+
+def checked(folder):
+    return bundle.check_sums(bundle.read(folder))
+
+
+def test_the_shipped_bundle_is_sound():
+    found = bundle.read(SHIPPED)
+    assert bundle.check_sums(found) == sum(path.is_file() for path in SHIPPED.rglob("*")) - 1  # all but the sums
+    assert self_test(found)[0] == len(list((SHIPPED / "samples").glob("*.wav"))) > 0
+
+
+def test_what_is_written_can_be_read_checked_and_run(bundle_copy, manifest):
+    for name in ("bundle.json", "README.md", "SHA256SUMS"):
+        (bundle_copy / name).unlink()
+    given = copy.deepcopy(manifest)
+    for variant in given["variants"]:
+        del variant["bytes"], variant["sha256"]  # measured by write
+    written = bundle.write(bundle_copy, {**given, "title": "Größe"}, "# A card\n")
+    assert written.manifest == {**manifest, "title": "Größe"} == bundle.read(bundle_copy).manifest
+    assert (bundle_copy / "README.md").read_text() == "# A card\n"
+    for line in (bundle_copy / "SHA256SUMS").read_text().splitlines():
+        digest, name = line.split("  ")
+        assert hashlib.sha256((bundle_copy / name).read_bytes()).hexdigest() == digest
+    assert checked(bundle_copy) == len(list(bundle_copy.rglob("*.*"))) == checked(SHIPPED)
+    assert self_test(written)[0] > 0
+
+
+def test_the_id_changes_with_whatever_may_change_the_labels(bundle_copy, manifest):
+    before = bundle.read(bundle_copy).id
+    assert before == bundle.read(SHIPPED).id
+    manifest["variants"][0]["sha256"] = "0" * 64
+    put(bundle_copy, manifest)
+    assert bundle.read(bundle_copy).id != before
+
+
+@pytest.mark.parametrize("key", KEYS)
+def test_each_key_is_required_and_named_if_missing(bundle_copy, manifest, key):
+    del manifest[key]
+    put(bundle_copy, manifest)
+    said = fault(bundle.read, bundle_copy)
+    assert "bundle.json" in said
+    assert "schema" in said if key == "schema" else f"key '{key}' is missing" in said
+
+
+@pytest.mark.parametrize(
+    ("table", "key"),
+    [("variants", k) for k in ("name", "file", "bytes", "sha256", "difference")]
+    + [("outputs", k) for k in ("name", "range")],
+)
+def test_each_key_of_a_variant_and_an_output_is_required(bundle_copy, manifest, table, key):
+    del manifest[table][0][key]
+    put(bundle_copy, manifest)
+    said = fault(bundle.read, bundle_copy)
+    assert f"{table}: key '{key}' is missing" in said
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("sample_rate", "16000"), ("window_s", "8"), ("outputs", {}), ("shortest_samples", True)]
+)
+def test_a_key_of_the_wrong_type_is_named(bundle_copy, manifest, key, value):
+    put(bundle_copy, {**manifest, key: value})
+    assert f"'{key}' must be" in fault(bundle.read, bundle_copy)
+
+
+@pytest.mark.parametrize("schema", ["sertool.bundle/2", "other", 1, None])
+def test_an_unknown_schema_is_refused_with_the_one_that_is_known(bundle_copy, manifest, schema):
+    put(bundle_copy, {**manifest, "schema": schema})
+    assert f"schema {schema!r} is unknown here (this sertool reads 'sertool.bundle/1')" in fault(
+        bundle.read, bundle_copy
+    )
+
+
+@pytest.mark.parametrize("text", ["", "{", "[]", '"text"', "null"])
+def test_a_manifest_that_is_no_json_object_is_refused(bundle_copy, text):
+    (bundle_copy / "bundle.json").write_text(text)
+    assert str(bundle_copy / "bundle.json") in fault(bundle.read, bundle_copy)
+
+
+@pytest.mark.parametrize("name", ["../model.onnx", "sub/model.onnx", "/etc/passwd"])
+def test_a_variant_file_must_be_a_plain_name(bundle_copy, manifest, name):
+    manifest["variants"][0]["file"] = name
+    put(bundle_copy, manifest)
+    assert f"'{name}' must be a plain file name" in fault(bundle.read, bundle_copy)
+
+
+def flip(path, at):
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "bundle.json", "README.md", "samples/expected.csv"])
+def test_one_changed_bit_is_found_and_the_file_named(bundle_copy, name):
+    flip(bundle_copy / name, (bundle_copy / name).read_bytes().rindex(b"0"))  # a digit stays valid JSON and CSV
+    said = fault(checked, bundle_copy)
+    assert str(bundle_copy / name) in said
+    assert "SHA256SUMS" in said
+
+
+def test_a_changed_model_is_not_run(bundle_copy):
+    flip(bundle_copy / "model.onnx", -100)
+    assert str(bundle_copy / "model.onnx") in fault(Labeller, str(bundle_copy))
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "README.md", "samples/expected.csv", "SHA256SUMS", "bundle.json"])
+def test_a_missing_file_is_named(bundle_copy, name):
+    (bundle_copy / name).unlink()
+    assert str(bundle_copy / name) in fault(checked, bundle_copy)
+
+
+@pytest.mark.parametrize(
+    "line", ["{sum}  ../outside", "{sum}  /etc/hostname", "no sum at all", "{sum}  samples/../../outside"]
+)
+def test_a_sum_of_something_outside_the_bundle_is_refused(bundle_copy, line):
+    (bundle_copy.parent / "outside").write_text("x")
+    line = line.format(sum=hashlib.sha256(b"x").hexdigest())
+    with open(bundle_copy / "SHA256SUMS", "a", encoding="utf-8") as stream:
+        stream.write(line + "\n")
+    assert "is not a sum of a file in the bundle" in fault(checked, bundle_copy)
+
+
+@pytest.mark.parametrize("name", ["model.onnx", "bundle.json", "README.md", "samples/expected.csv"])
+def test_a_file_that_must_be_listed_and_is_not_is_named(bundle_copy, name):
+    sums = bundle_copy / "SHA256SUMS"
+    sums.write_text("".join(line for line in sums.read_text().splitlines(True) if not line.endswith(f"  {name}\n")))
+    assert f"{name} is not listed" in fault(checked, bundle_copy)
+
+
+def test_the_manifest_inside_the_model_is_the_one_beside_it():
+    beside = json.loads((SHIPPED / "bundle.json").read_text(encoding="utf-8"))
+    for variant in list(beside["variants"]):
+        session = onnxruntime.InferenceSession(SHIPPED / variant["file"])
+        inside = json.loads(session.get_modelmeta().custom_metadata_map["sertool.bundle"])
+        expected = copy.deepcopy(beside)
+        for entry in expected["variants"]:
+            del entry["bytes"], entry["sha256"]  # a file cannot hold its own sum
+        assert inside == expected
+
+
+def test_a_changed_expectation_fails_the_self_test(bundle_copy):
+    path = bundle_copy / "samples" / "expected.csv"
+    header, *rows = list(csv.reader(path.read_text().splitlines()))
+    rows[1][2] = f"{float(rows[1][2]) + 0.01:.6f}"
+    path.write_text("\n".join(",".join(row) for row in [header, *rows]) + "\n")
+    assert rows[1][0] in fault(self_test, bundle.read(bundle_copy))
+
+
+@pytest.mark.parametrize("text", ["", "file,arousal,dominance,valence\n", "file,arousal\na.wav,0.5\n"])
+def test_a_bundle_without_expectations_fails_the_self_test(bundle_copy, text):
+    (bundle_copy / "samples" / "expected.csv").write_text(text)
+    assert "expected.csv" in fault(self_test, bundle.read(bundle_copy))
+
+
+def test_a_bundle_with_unknown_steps_in_front_is_not_run(bundle_copy, manifest):
+    from sertool.errors import UsageError
+
+    put(bundle_copy, {**manifest, "preprocessing": ["reverse"]})
+    with pytest.raises(UsageError, match="reverse"):
+        Labeller(str(bundle_copy))
+
+
+def test_the_users_own_bundles_are_found_and_win_over_those_that_ship(bundle_copy, manifest, monkeypatch):
+    put(bundle_copy, {**manifest, "version": "7.7"})
+    shutil.copytree(bundle_copy, bundle_copy.parent / "mine")
+    assert "mine" not in bundle.installed()
+    monkeypatch.setenv("SERTOOL_BUNDLES", str(bundle_copy.parent))
+    assert bundle.find("mine") == bundle_copy.parent / "mine"
+    assert bundle.find("wav2small") == bundle_copy
+    assert Labeller("wav2small").bundle.manifest["version"] == "7.7"
+
+
+def test_a_folder_of_bundles_that_is_not_there_is_no_fault(tmp_path, monkeypatch):
+    monkeypatch.setenv("SERTOOL_BUNDLES", str(tmp_path / "none"))
+    assert bundle.installed() == {path.parent.name: path.parent for path in SHIPPED.parent.glob("*/bundle.json")}
+
+
+# The commands
+
+
+def test_bundle_check_passes_a_sound_bundle_by_name_and_by_folder(command, bundle_copy):
+    for named in ("wav2small", bundle_copy):
+        code, out, err = command("bundle", "check", named)
+        assert (code, err) == (0, "")
+        assert out.splitlines()[-1] == "sound"
+        assert "model.onnx: " in out
+
+
+@pytest.mark.parametrize(
+    ("harm", "named"),
+    [
+        (lambda folder: flip(folder / "model.onnx", -100), "model.onnx"),
+        (lambda folder: (folder / "samples" / "calm.wav").unlink(), "calm.wav"),
+        (lambda folder: (folder / "bundle.json").write_text("{}"), "bundle.json"),
+        (lambda folder: shutil.rmtree(folder), "no model"),
+    ],
+    ids=["changed", "missing", "empty manifest", "no bundle"],
+)
+def test_bundle_check_fails_with_1_and_one_line_that_names_the_fault(command, bundle_copy, harm, named):
+    harm(bundle_copy)
+    code, out, err = command("bundle", "check", bundle_copy)
+    assert code == 1
+    assert "sound" not in out
+    assert len(err.splitlines()) == 1
+    assert named in err
+
+
+def test_bundle_show_shows_what_the_manifest_says(command, manifest):
+    code, out, _ = command("bundle", "show", "wav2small")
+    assert code == 0
+    for value in (manifest["version"], manifest["licence"], "arousal (0 to 1)", manifest["variants"][0]["bytes"]):
+        assert str(value) in out
+    code, out, _ = command("bundle", "show", "wav2small", "--json")
+    assert json.loads(out) == manifest
+
+
+def test_bundle_show_of_no_bundle_ends_with_2(command):
+    code, _, err = command("bundle", "show", "no-such-bundle")
+    assert code == 2
+    assert "no model 'no-such-bundle' (there are: wav2small" in err
+
+
+def test_models_lists_bundles_and_networks(command, manifest):
+    code, out, _ = command("models")
+    assert code == 0
+    assert any("wav2small" in line and manifest["licence"] in line for line in out.splitlines())
+    code, out, _ = command("models", "--json")
+    listed = json.loads(out)
+    (shipped,) = [entry for entry in listed["bundles"] if entry["name"] == "wav2small"]
+    assert shipped == {
+        "name": "wav2small",
+        "path": str(SHIPPED),
+        "shipped": True,
+        **{key: manifest[key] for key in ("version", "student", "task", "licence")},
+        "outputs": [output["name"] for output in manifest["outputs"]],
+        "variants": {variant["name"]: variant["bytes"] for variant in manifest["variants"]},
+    }
+    assert "wav2small" in [entry["name"] for entry in listed["networks"]]
+
+
+def test_models_lists_a_damaged_bundle_with_its_fault(command, bundle_copy, monkeypatch):
+    shutil.copytree(bundle_copy, bundle_copy.parent / "damaged")
+    (bundle_copy.parent / "damaged" / "bundle.json").write_text("{")
+    monkeypatch.setenv("SERTOOL_BUNDLES", str(bundle_copy.parent))
+    code, out, _ = command("models")
+    assert code == 0
+    (line,) = [line for line in out.splitlines() if line.split()[0] == "damaged"]
+    assert "not JSON" in line
+    listed = {entry["name"]: entry for entry in json.loads(command("models", "--json").out)["bundles"]}
+    assert "not JSON" in listed["damaged"]["error"]
+    assert listed["wav2small"]["shipped"] is False
