@@ -83,8 +83,13 @@ def mono(samples, rate: float) -> np.ndarray:
     samples = np.asarray(samples)
     if samples.ndim not in (1, 2):
         raise AudioError(f"samples must be [samples] or [samples, channels], not {list(samples.shape)}")
-    if np.issubdtype(samples.dtype, np.integer):
-        samples = samples / -float(np.iinfo(samples.dtype).min or -np.iinfo(samples.dtype).max)
+    if samples.ndim == 2 and samples.shape[0] < samples.shape[1]:
+        raise AudioError(f"samples must be [samples, channels]; {list(samples.shape)} looks like the transpose")
+    if np.issubdtype(samples.dtype, np.unsignedinteger):  # silence is in the middle
+        half = (np.iinfo(samples.dtype).max + 1) / 2
+        samples = (samples - half) / half
+    elif np.issubdtype(samples.dtype, np.integer):
+        samples = samples / -float(np.iinfo(samples.dtype).min)
     if samples.ndim == 2:
         samples = samples.mean(axis=1)
     samples = np.ascontiguousarray(samples, np.float32)
@@ -112,23 +117,29 @@ def _native_blocks(path: Path) -> Iterator[tuple[int, np.ndarray]]:
 
 
 def _soundfile_blocks(path: Path):
+    done, promised, rate = 0, 0, SAMPLE_RATE
     try:
         with soundfile.SoundFile(os.fsencode(path) if os.name == "posix" else path) as file:
-            done = 0
+            rate = file.samplerate
             promised = max(file.frames, _frames_in_header(file))
             if file.format == "MP3":
                 promised = _checked_mp3(path, file, promised)
             while True:
-                block = file.read(_BLOCK_SECONDS * file.samplerate, dtype="float32", always_2d=True)
+                block = file.read(_BLOCK_SECONDS * rate, dtype="float32", always_2d=True)
                 if not len(block):
                     break
                 done += len(block)
-                yield file.samplerate, block[:, 0] if file.channels == 1 else block.mean(axis=1, dtype=np.float32)
+                yield rate, block[:, 0] if file.channels == 1 else block.mean(axis=1, dtype=np.float32)
             # An MP3 may end within a frame, and its decoder may keep the last one or two to itself.
             if done < promised - (4 * 1152 if file.format == "MP3" else 0):
-                raise _truncated(path, done / file.samplerate, promised / file.samplerate)
+                raise _truncated(path, f"{done / rate:.1f} of {promised / rate:.1f} s can be decoded")
     except soundfile.LibsndfileError as error:
-        raise AudioError(f"not audio that can be read ({error.error_string.strip(' .')})") from None
+        reason = error.error_string.removeprefix("Error :").strip(" .")
+        if "lost sync" in reason:  # a FLAC stream that breaks off or is damaged
+            raise _truncated(path, f"not all of its {promised / rate:.1f} s can be decoded") from None
+        # What libsndfile says of an MP3 that it cannot open would send a person looking for a file that is there.
+        reason = "" if reason.startswith("File does not exist") else f" ({reason.lower()})"
+        raise AudioError(f"not audio that can be read{reason}") from None
 
 
 def _frames_in_header(file: soundfile.SoundFile) -> int:
@@ -146,15 +157,16 @@ def _frames_in_header(file: soundfile.SoundFile) -> int:
 def _checked_mp3(path: Path, file: soundfile.SoundFile, promised: int) -> int:
     """The frames that libsndfile will read; AudioError if the file holds more, of which it would say nothing."""
     counted = mp3.frames(path)
-    if counted is None:
+    if not counted:
         return promised
     if counted > promised * 1.01 + file.samplerate:
-        name = _in_shell(path.name)
+        rate = file.samplerate
         raise AudioError(
-            f"MP3 of variable bit rate without a length: only {promised / file.samplerate:.1f} of "
-            f"{counted / file.samplerate:.1f} s would be read; ffmpeg -i {name} -c copy fixed.mp3 mends it"
+            "MP3 of several pieces, or of variable bit rate without a length: "
+            f"only {promised / rate:.1f} of {counted / rate:.1f} s would be read; "
+            f"to mend it: ffmpeg -i {_in_shell(path.name)} -c copy fixed.mp3"
         )
-    return min(promised, counted)
+    return promised if mp3.has_length(path) else min(promised, counted)
 
 
 def _in_shell(name: str) -> str:
@@ -163,10 +175,9 @@ def _in_shell(name: str) -> str:
     return shlex.quote(f"./{name}" if name.startswith("-") or ":" in name else name)
 
 
-def _truncated(path: Path, done: float, promised: float) -> AudioError:
+def _truncated(path: Path, what: str) -> AudioError:
     return AudioError(
-        f"truncated: {done:.1f} of {promised:.1f} s can be decoded; "
-        f"to label what is there: ffmpeg -i {_in_shell(path.name)} repaired.flac"
+        f"truncated or damaged: {what}; to label what is there: ffmpeg -i {_in_shell(path.name)} repaired.flac"
     )
 
 

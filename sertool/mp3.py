@@ -1,8 +1,8 @@
 """How long an MP3 file really is, counted frame by frame.
 
 libsndfile takes the length of an MP3 from its Xing header or, without one, from the first frame's bit rate, and stops
-there: of a recording of variable bit rate without a header it reads a part and reports no error.
-Header layout: ISO/IEC 11172-3 and 13818-3, section 2.4.2.3.
+there: of a recording of variable bit rate without a header, or of several files put together, it reads a part and
+reports no error. Header layout: ISO/IEC 11172-3 and 13818-3, section 2.4.2.3.
 """
 
 import mmap
@@ -19,21 +19,32 @@ _SAMPLE_RATES = {3: (44100, 48000, 32000), 2: (22050, 24000, 16000), 0: (11025, 
 _SAMPLES = {(True, 1): 384, (True, 2): 1152, (True, 3): 1152, (False, 1): 384, (False, 2): 1152, (False, 3): 576}
 
 
-def frames(path) -> int | None:
-    """Samples per channel in an MP3 file without a length header; None if it has one or no frame is found."""
+def frames(path) -> int:
+    """Samples per channel in all the frames of an MP3 file, an ID3v2 tag before any of them passed over; 0 if none."""
+    total = 0
     with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
-        at = 0
-        if data[:3] == b"ID3":
-            at = 10 + sum((byte & 0x7F) << shift for byte, shift in zip(data[6:10], (21, 14, 7, 0), strict=True))
-        first = _frame(data, at)
-        if first is None or any(tag in data[at : at + first[0]] for tag in (b"Xing", b"Info", b"VBRI")):
-            return None
-        total = 0
+        at = _after_tag(data, 0)
         while (frame := _frame(data, at)) is not None:
             length, samples = frame
-            at += length
+            at = _after_tag(data, at + length)
             total += samples
-        return total
+    return total
+
+
+def has_length(path) -> bool:
+    """Whether the first frame is a header (Xing, Info, VBRI) that says how long the recording is."""
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
+        at = _after_tag(data, 0)
+        first = _frame(data, at)
+        return first is not None and any(tag in data[at : at + first[0]] for tag in (b"Xing", b"Info", b"VBRI"))
+
+
+def _after_tag(data, at: int) -> int:
+    """``at``, or where the ID3v2 tag that begins there ends."""
+    if data[at : at + 3] != b"ID3":
+        return at
+    size = zip(data[at + 6 : at + 10], (21, 14, 7, 0), strict=False)  # 7 bits a byte
+    return at + 10 + sum((byte & 0x7F) << shift for byte, shift in size)
 
 
 def _frame(data, at: int) -> tuple[int, int] | None:

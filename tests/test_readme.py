@@ -24,7 +24,11 @@ def help_texts() -> str:
 
     def one(path, command):
         context = click.Context(
-            command, info_name=" ".join(["sertool", *path]), terminal_width=100, max_content_width=100
+            command,
+            info_name=" ".join(["sertool", *path]),
+            terminal_width=100,
+            max_content_width=100,
+            **cli.context_settings,  # -h, as the command itself has it; click keeps what it is asked for first
         )
         yield f"### {' '.join(path)}\n\n```\n{command.get_help(context)}\n```\n"
         for name, child in sorted(getattr(command, "commands", {}).items()):

@@ -57,8 +57,9 @@ def show(directory, as_json):
     click.echo(f"  input     {manifest['sample_rate']} Hz mono, at least {manifest['shortest_samples']} samples")
     click.echo(f"  window    {manifest['window_s']:g} s")
     for variant in manifest["variants"]:
-        worst = variant["difference"]["max"]
-        size = f"{variant['bytes']} bytes, at most {worst:.1e} from torch"
+        size = f"{variant['bytes']} bytes"
+        if "max" in variant["difference"]:
+            size += f", at most {variant['difference']['max']:.1e} from torch"
         click.echo(f"  variant   {variant['name']}: {variant['file']}, {size}")
     click.echo(f"  licence   {manifest['licence']}")
     for split, metrics in manifest["metrics"].items():

@@ -50,7 +50,9 @@ Examples:
     "--window", type=click.FloatRange(min=0, min_open=True), help="Window length in seconds.  [default: the model's, 8]"
 )
 @click.option(
-    "--hop", type=click.FloatRange(min=0, min_open=True), help="Seconds from window to window.  [default: the window]"
+    "--hop",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Seconds from window to window, at most the window.  [default: the window]",
 )
 @click.option("-j", "--jobs", type=click.IntRange(min=1), help="Files at once, one thread each.  [default: all cores]")
 @click.option("--ordered", is_flag=True, help="Rows in the order of the files, not as they are finished.")
@@ -97,7 +99,9 @@ def label(paths, model, variant, output, form, windows, window, hop, jobs, order
         described = {
             "model": labeller.bundle.id,
             "variant": labeller.runtime.variant["name"],
-            "settings": {"window": labeller.window, "hop": labeller.hop, "windows": windows},
+            "window": labeller.window,
+            "hop": labeller.hop,
+            "windows": windows,
             "paths": [os.path.abspath(p) if p != "-" else p for p in paths],
         }
         mode = "resume" if resume else "restart" if restart else "new"

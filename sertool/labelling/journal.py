@@ -69,7 +69,7 @@ class Journal:
         if changed:
             key = changed[0]
             raise UsageError(
-                f"{output} was made with another {key} ({_short(before.get(key))}, now {_short(run[key])}): "
+                f"{output} was made with {key} = {_short(before.get(key))}, this run has {_short(run[key])}: "
                 "choose another -o, or --restart"
             )
         # A damaged line costs its recording a second labelling, nothing more.

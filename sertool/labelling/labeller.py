@@ -34,10 +34,10 @@ class Labeller:
         self.window = float(self.bundle.manifest["window_s"] if window is None else window)
         self.hop = float(self.window if hop is None else hop)
         samples, step = self.window * audio.SAMPLE_RATE, self.hop * audio.SAMPLE_RATE
-        if not (self.runtime.shortest <= samples < float("inf") and 1 <= step < float("inf")):
+        if not (self.runtime.shortest <= samples < float("inf") and 1 <= step <= samples):
             raise UsageError(
                 f"window {self.window:g} s, hop {self.hop:g} s: the window must hold {self.runtime.shortest} samples "
-                f"({self.runtime.shortest / audio.SAMPLE_RATE:g} s) and the hop must be positive"
+                f"({self.runtime.shortest / audio.SAMPLE_RATE:g} s), the hop must be above 0 and at most the window"
             )
 
     def label(self, recording, rate: float | None = None, *, windows: bool = False) -> dict | list[dict]:

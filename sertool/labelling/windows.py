@@ -9,11 +9,10 @@ SHORTEST_REST = 1 / 8
 
 
 def windows(blocks: Iterable[np.ndarray], window: int, hop: int) -> Iterator[tuple[int, np.ndarray]]:
-    """(start, samples) for windows of ``window`` samples, ``hop`` apart, over float32 blocks of any length.
+    """(start, samples) for windows of ``window`` samples, ``hop`` <= window apart, over float32 blocks of any length.
 
     The last window ends with the recording: it is as short as the rest, or, where the rest would be shorter than an
-    eighth of a window, longer by that rest; behind a gap (hop > window) so short a rest is left out. A recording of up
-    to 9/8 windows is one window.
+    eighth of a window, longer by that rest. A recording of up to 9/8 windows is one window.
     """
     rest = int(window * SHORTEST_REST)
     held, first = np.zeros(0, np.float32), 0  # `held` begins at sample `first`; the next window too, or later
@@ -29,8 +28,7 @@ def windows(blocks: Iterable[np.ndarray], window: int, hop: int) -> Iterator[tup
     end = first + len(held)
     while start < end:
         if end - start < window + max(rest, 1):
-            if not start or end - start >= rest:
-                yield start, held[start - first :]
+            yield start, held[start - first :]
             return
         yield start, held[start - first : start - first + window]
         start += hop

@@ -68,7 +68,6 @@ def test_a_recording_of_8_seconds_is_one_window(tmp_path, clip, labeller):
         (2.0, None, [(0, 2), (2, 4), (4, 5)]),
         (2.0, 1.0, [(0, 2), (1, 3), (2, 4), (3, 5)]),
         (4.5, None, [(0, 5)]),
-        (1.0, 2.0, [(0, 1), (2, 3), (4, 5)]),
     ],
 )
 def test_window_and_hop_cut_as_they_say(tmp_path, clip, window, hop, expected):
@@ -78,7 +77,7 @@ def test_window_and_hop_cut_as_they_say(tmp_path, clip, window, hop, expected):
 
 @pytest.mark.parametrize(
     "options",
-    [{"window": 0.001}, {"window": -1.0}, {"hop": 0.0}, {"window": float("nan")}, {"hop": float("inf")}]
+    [{"window": 0.001}, {"window": -1.0}, {"hop": 0.0}, {"hop": 9.0}, {"window": float("nan")}, {"hop": float("inf")}]
     + [{"window": float("inf")}, {"hop": float("nan")}],
 )
 def test_an_impossible_window_or_hop_is_refused(options):

@@ -14,7 +14,7 @@ from sertool.labelling.journal import Journal
 from sertool.labelling.run import Summary, label_all, label_one, timed
 from sertool.labelling.scan import Recording, scan
 
-RUN = {"model": "m 1", "settings": {"window": 8.0}}
+RUN = {"model": "m 1", "window": 8.0}
 
 
 @pytest.fixture
@@ -244,7 +244,7 @@ def test_a_journal_whose_head_is_damaged_is_refused(finished):
 def test_resume_of_another_run_is_refused_and_names_the_difference(finished, key):
     output, _ = finished
     before = output.with_name("labels.csv.journal").read_bytes()
-    with pytest.raises(UsageError, match=f"another {key} .*--restart"):
+    with pytest.raises(UsageError, match=f"made with {key} = .*--restart"):
         Journal(output, {**RUN, key: "other"}, "resume")
     assert output.with_name("labels.csv.journal").read_bytes() == before
 
