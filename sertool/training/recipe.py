@@ -41,7 +41,8 @@ class TrainSection:
     shortest_s: float = 1.5  # each batch has one random length between the two
     longest_s: float = 4.5
     lr: float = 2e-3  # peak, after a linear warm-up, before a cosine down to zero
-    warmup: float = 0.05  # share of the steps
+    warmup: int = 150  # steps
+    restarts: list = field(default_factory=list)  # steps at which a cosine begins anew, from half the peak before
     weight_decay: float = 0.01
     ema: float = 0.999  # decay of the averaged weights that are validated and kept
     bf16: bool = False  # mixed precision; the LogMel stays float32
@@ -143,6 +144,9 @@ def _resolve(table: dict, path: Path) -> Recipe:
             elif type(value) is not known[key]:
                 raise UsageError(f"{path}: {section}.{key} must be {known[key].__name__}, not {json.dumps(value)}")
         recipe = replace(recipe, **{section: replace(sections[section], **values)})
+    turns = [recipe.train.warmup, *recipe.train.restarts, recipe.train.steps]
+    if turns != sorted(turns):
+        raise UsageError(f"{path}: train.warmup, restarts and steps must follow one another, not {turns}")
     for key in ("model.name", "data.root", "bundle.name"):
         section, name = key.split(".")
         if not getattr(getattr(recipe, section), name):

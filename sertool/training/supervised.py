@@ -79,7 +79,7 @@ def train(recipe: Recipe, run: Path) -> Iterator[Progress]:
     averaged = AveragedModel(network, avg_fn=_ema(settings.ema), use_buffers=True)
     trained = [p for p in network.parameters() if p.requires_grad]
     optimiser = torch.optim.AdamW(trained, lr=settings.lr, weight_decay=settings.weight_decay)
-    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _warm_cosine(step, settings))
+    schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: _learning_rate(step, settings))
     state = {"step": 0, "best": -math.inf, "val": None, "loss": None, "seconds": 0.0}
     parts = {"network": network, "averaged": averaged, "optimiser": optimiser, "schedule": schedule}
     if (run / "last.pt").exists():
@@ -160,11 +160,15 @@ def _ema(decay: float):
     return average
 
 
-def _warm_cosine(step: int, settings) -> float:
-    warm = max(1, int(settings.warmup * settings.steps))
-    if step < warm:
-        return (step + 1) / warm
-    return 0.5 * (1 + math.cos(math.pi * (step - warm) / max(1, settings.steps - warm)))
+def _learning_rate(step: int, settings) -> float:
+    """Share of the peak at a step: linear warm-up, then cosines down to zero with warm restarts (SGDR)."""
+    starts = [settings.warmup, *settings.restarts]
+    ends = [*settings.restarts, settings.steps]
+    if step < settings.warmup:
+        return (step + 1) / settings.warmup
+    cycle = sum(step >= start for start in starts) - 1
+    progress = (step - starts[cycle]) / max(1, ends[cycle] - starts[cycle])
+    return 0.5**cycle * 0.5 * (1 + math.cos(math.pi * progress))
 
 
 def _check_same_recipe(recipe: Recipe, run: Path) -> None:

@@ -46,5 +46,7 @@ def overrides(corpus):
         "longest_s": 0.6,
         "threads": 1,
         "workers": 0,
+        "warmup": 2,
+        "restarts": [4],
     }
     return [f"data.root={corpus}", "data.corpora=[]", *(f"train.{key}={value}" for key, value in settings.items())]

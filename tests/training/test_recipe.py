@@ -17,9 +17,9 @@ def write(tmp_path, text):
 
 def test_overrides_win_and_take_toml_or_bare_text(tmp_path):
     path = write(tmp_path, GOOD)
-    overrides = ["train.steps=7", "train.lr=1", "data.root=/a b", 'data.corpora=["p", "q"]', "train.bf16=true"]
+    overrides = ["train.steps=700", "train.lr=1", "data.root=/a b", 'data.corpora=["p", "q"]', "train.bf16=true"]
     recipe = load_recipe(path, overrides)
-    assert (recipe.train.steps, recipe.train.lr, recipe.train.bf16) == (7, 1.0, True)
+    assert (recipe.train.steps, recipe.train.lr, recipe.train.bf16) == (700, 1.0, True)
     assert (recipe.data.root, recipe.data.corpora) == ("/a b", ["p", "q"])
     assert recipe.train.batch == 32
     assert recipe.folder == tmp_path
@@ -34,6 +34,7 @@ def test_overrides_win_and_take_toml_or_bare_text(tmp_path):
         (GOOD, ["train.steps"], "write section.key=value"),
         (GOOD, ["augment.p=1"], "changed in a copy of the recipe"),
         (GOOD.replace('"x"', '""'), [], r"data\.root is empty; give it with --set data\.root="),
+        (GOOD, ["train.restarts=[9000]"], "must follow one another"),
         ("[model\n", [], "r.toml"),
     ],
 )

@@ -5,6 +5,7 @@ import json
 import shutil
 import subprocess
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,7 +17,7 @@ from sertool import bundle
 from sertool.errors import SertoolError, UsageError
 from sertool.plugins import load_plugins
 from sertool.training.recipe import load_recipe
-from sertool.training.supervised import best_network, train
+from sertool.training.supervised import _learning_rate, best_network, train
 
 
 @pytest.fixture
@@ -49,10 +50,30 @@ def test_a_run_that_is_cut_off_goes_on_to_the_same_weights(recipe, tmp_path):
         assert [line["step"] for line in csv.DictReader(stream)] == ["2", "4", "6"]
 
 
+def test_the_learning_rate_warms_up_and_restarts_from_half_the_peak(recipe):
+    settings = replace(recipe.train, steps=700, warmup=100, restarts=[300])
+    rates = [_learning_rate(step, settings) for step in range(700)]
+    assert rates[:2] == [0.01, 0.02]
+    assert rates[99:101] == [1.0, 1.0]
+    assert rates[200] == pytest.approx(0.5)  # half of a cosine of 200 steps
+    assert rates[299] < 1e-3
+    assert rates[300] == 0.5
+    assert rates[500] == pytest.approx(0.25)
+    assert rates[699] < 1e-3
+
+
 def test_training_lowers_the_loss(overrides, tmp_path):
     (path,) = load_plugins().get("models", "wav2small").recipes
     recipe = load_recipe(
-        path, [*overrides, "train.steps=60", "train.validate_every=60", "train.batch=8", "train.lr=0.003"]
+        path,
+        [
+            *overrides,
+            "train.steps=60",
+            "train.restarts=[]",
+            "train.validate_every=60",
+            "train.batch=8",
+            "train.lr=0.003",
+        ],
     )
     recipe.augment.clear()
     losses = [progress.loss for progress in train(recipe, tmp_path) if progress.stage == "training"]
