@@ -75,8 +75,10 @@ def label(paths, model, variant, output, form, windows, window, hop, jobs, order
     from ..labelling.journal import Journal
     from ..labelling.scan import scan
 
-    form = form or (output.suffix.lower().removeprefix(".") if output else "")
-    form = form if form in table.FORMATS else "csv"
+    aligned = form is None and output is None and sys.stdout.isatty()
+    if form is None:
+        ending = output.suffix.lower().removeprefix(".") if output else ""
+        form = ending if ending in table.FORMATS else "csv"
     if form == "parquet" and not output:
         raise UsageError("--format parquet needs a file: -o labels.parquet")
     if (resume or restart) and not output:
@@ -111,7 +113,10 @@ def label(paths, model, variant, output, form, windows, window, hop, jobs, order
     stop = threading.Event()
     summary, failures = run.Summary(), []
     with contextlib.ExitStack() as stack:
-        writer = _open(stack, output, form, labeller.outputs, recordings)
+        if aligned:
+            writer = _Aligned(max(len(table.printable(r.name)) for r in recordings), labeller.outputs)
+        else:
+            writer = _open(stack, output, form, labeller.outputs)
         _interruptible(stack, stop, jobs)
         if terminal and (output or len(recordings) > 1):
             click.echo(
@@ -137,7 +142,7 @@ def label(paths, model, variant, output, form, windows, window, hop, jobs, order
         if journal:
             journal.close()
     if not quiet:
-        _report(summary, failures, len(recordings), output)
+        _report(summary, [] if aligned else failures, len(recordings), output)
     finished = summary.labelled + summary.failed
     if finished < len(recordings):
         left = len(recordings) - finished
@@ -171,13 +176,11 @@ def _check_writable(output: Path) -> None:
         raise UsageError(f"cannot write {output}: there is no folder {output.parent}")
 
 
-def _open(stack, output, form, outputs, recordings):
+def _open(stack, output, form, outputs):
     """The writer for these options, closed with the stack."""
     from ..errors import UsageError
     from ..labelling import table
 
-    if output is None and form == "csv" and sys.stdout.isatty():
-        return _Aligned(max(len(table.printable(r.name)) for r in recordings), outputs)
     if output is None:
         sys.stdout.reconfigure(encoding="utf-8", newline="")
         return table.open_writer(form, sys.stdout, outputs)
@@ -241,7 +244,7 @@ def _report(summary, failures, total: int, output) -> None:
         click.echo(f"{name}: {result.rows[0]['error']}", err=True)
     if len(failures) > SHOWN_FAILURES:
         click.echo(f"... and {len(failures) - SHOWN_FAILURES} more", err=True)
-    if total == 1 and not failures and output is None:
+    if total == 1 and not summary.failed and output is None:
         return
     before = f" ({summary.taken_over} of them before)" if summary.taken_over else ""
     line = f"{summary.labelled} labelled{before}, {summary.failed} failed"

@@ -129,7 +129,7 @@ def train(recipe: Recipe, run: Path) -> Iterator[Progress]:
 def predict(network, clips: Clips) -> np.ndarray:
     """Outputs [clips, k] of whole, unpadded clips, one by one as `label` sees them."""
     network.eval()
-    outputs = [network(torch.from_numpy(clips.waveform(i))[None])[0].numpy() for i in range(len(clips.samples))]
+    outputs = [network(torch.from_numpy(clip)[None])[0].numpy() for clip in clips.waveforms]
     return np.stack(outputs)
 
 
