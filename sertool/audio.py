@@ -124,7 +124,7 @@ def _soundfile_blocks(path: Path):
             promised = max(file.frames, _frames_in_header(file))
             if file.format == "MP3":
                 promised = _checked_mp3(path, file, promised)
-            while True:
+            while done < file.frames:
                 block = file.read(_BLOCK_SECONDS * rate, dtype="float32", always_2d=True)
                 if not len(block):
                     break

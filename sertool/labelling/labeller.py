@@ -65,6 +65,8 @@ class Labeller:
         labelled = [row for row in rows if row["error"] is None]
         if not labelled:
             raise AudioError(rows[0]["error"] if rows else "empty: the file holds no audio")
+        if len(rows) == 1:
+            return rows[0]
         weights = np.array([row["end"] - row["start"] for row in labelled])
         values = np.array([[row[name] for name in self.outputs] for row in labelled])
         means = weights @ values / weights.sum()

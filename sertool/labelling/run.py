@@ -1,10 +1,10 @@
 """Many recordings, several at a time, every one of them to its rows."""
 
+import queue
 import threading
 import time
-from collections import deque
 from collections.abc import Iterator
-from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
 from .. import audio
@@ -89,7 +89,7 @@ def label_all(
         if rows is not None:
             ends = [row["end"] or 0.0 for row in rows]
             return Result(recording, rows, ends[-1], failed=False, taken_over=True)
-        before = stamp(recording.path)
+        before = stamp(recording.path) if journal else None
         result = label_one(labeller, recording, windows)
         if journal:
             with lock:
@@ -97,31 +97,34 @@ def label_all(
         return result
 
     lock = threading.Lock()
-    waiting = iter(recordings)
     # Enough in hand to keep every thread busy while a long file holds the head of an ordered run back.
     in_hand = 4 * jobs if not ordered else 64 * jobs
-    pending: deque[Future] = deque()
+    waiting, places = iter(enumerate(recordings)), {}  # future -> its place in `recordings`
+    finished = queue.SimpleQueue()
+    early, next_place = {}, 0  # results of an ordered run that came before their turn
     with ThreadPoolExecutor(jobs, thread_name_prefix="label") as pool:
         while True:
-            while len(pending) < in_hand and not stop.is_set():
-                recording = next(waiting, None)
+            while len(places) + len(early) < in_hand and not stop.is_set():
+                place, recording = next(waiting, (None, None))
                 if recording is None:
                     break
-                pending.append(pool.submit(work, recording))
+                future = pool.submit(work, recording)
+                places[future] = place
+                future.add_done_callback(finished.put)
             if stop.is_set():
-                # What no thread has begun is left to the next run.
-                pending = deque(future for future in pending if not future.cancel())
-            if not pending:
-                return
-            if ordered:
-                wait([pending[0]])
-                yield pending.popleft().result()
-            else:
-                done, _ = wait(pending, return_when=FIRST_COMPLETED)
-                finished = [future for future in pending if future in done]
-                pending = deque(future for future in pending if future not in done)
-                for future in finished:
-                    yield future.result()
+                for future in list(places):
+                    future.cancel()  # what no thread has begun is left to the next run
+            if not places:
+                break
+            future = finished.get()
+            place = places.pop(future)
+            if future.cancelled():
+                continue
+            early[place] = future.result()
+            while early and (not ordered or next_place in early):
+                yield early.pop(next_place if ordered else place)
+                next_place += 1
+    yield from (early[place] for place in sorted(early))  # of a stopped run: what stands behind a gap
 
 
 def timed(results: Iterator[Result], summary: Summary) -> Iterator[Result]:
