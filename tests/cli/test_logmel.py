@@ -1,0 +1,28 @@
+"""`sertool logmel`."""
+
+import numpy as np
+
+from sertool import audio, frontend
+
+
+def test_logmel_writes_what_the_kernel_computes_and_draws_it(tmp_path, clip, command):
+    path = clip(tmp_path / "a b.wav", 0.5, rate=44_100, channels=2)
+    code, out, err = command("logmel", path, "-o", tmp_path / "x.npy", "--plot", tmp_path / "x.png")
+    assert (code, err) == (0, "")
+    saved = np.load(tmp_path / "x.npy")
+    assert np.array_equal(saved, frontend.logmel(audio.read(path), normalise=True))
+    assert f"{saved.shape[0]} frames x 26 mels" in out
+    assert (tmp_path / "x.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+    code, out, _ = command("logmel", path, "--n-fft", "144", "--raw", "-o", tmp_path / "y.npy")
+    assert code == 0
+    assert np.array_equal(np.load(tmp_path / "y.npy"), frontend.logmel(audio.read(path), 144))
+
+
+def test_logmel_of_a_bad_file_is_one_line(tmp_path, clip, command):
+    (tmp_path / "t.wav").write_text("text")
+    code, out, err = command("logmel", tmp_path / "t.wav")
+    assert (code, out, err.count("\n")) == (1, "", 1)
+    assert "t.wav: not audio that can be read" in err
+    code, _, err = command("logmel", clip(tmp_path / "s.wav", 0.001))
+    assert code == 1
+    assert "too short: 16 samples, the LogMel needs 33" in err
