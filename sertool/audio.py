@@ -78,8 +78,8 @@ def mono(samples, rate: float) -> np.ndarray:
 
     Integers are scaled by their full range; channels are averaged.
     """
-    if not 0 < rate < float("inf"):
-        raise AudioError(f"the rate must be a number of Hz above 0, not {rate}")
+    if not isinstance(rate, (int, float, np.number)) or not 0 < rate < float("inf"):
+        raise AudioError(f"the rate must be a number of Hz above 0, not {rate!r}")
     samples = np.asarray(samples)
     if samples.ndim not in (1, 2):
         raise AudioError(f"samples must be [samples] or [samples, channels], not {list(samples.shape)}")

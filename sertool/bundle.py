@@ -91,7 +91,11 @@ def installed() -> dict[str, Path]:
     """Name -> folder of every bundle that can be named: the user's own before those that ship."""
     found = {}
     for folder in (bundled_folder(), user_folder()):
-        for manifest in sorted(folder.glob(f"*/{MANIFEST}")):
+        try:
+            manifests = sorted(folder.glob(f"*/{MANIFEST}"))
+        except OSError:
+            continue  # a folder that is not ours to read holds nothing for us
+        for manifest in manifests:
             found[manifest.parent.name] = manifest.parent
     return found
 
@@ -110,6 +114,8 @@ def find(model: str) -> Path:
 def read(path: Path) -> Bundle:
     """The bundle in a folder, its manifest checked for form; BundleError names what is wrong."""
     manifest = path / MANIFEST
+    if not manifest.is_file():
+        raise BundleError(f"{manifest} is missing: {path.name} is not a bundle")
     try:
         text = manifest.read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:

@@ -1,6 +1,12 @@
 """A bundle and samples to outputs, through onnxruntime on one thread."""
 
+import os
+
 import numpy as np
+
+# Before the import: from 1.29 on onnxruntime otherwise keeps a device id and queues usage reports in the user's cache.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
+
 import onnxruntime
 
 from . import bundle as bundles

@@ -90,7 +90,7 @@ def main(args=None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 141
     except OSError as error:
-        status = _complain(f"cannot write {error.filename or 'the output'}: {error.strerror}", 1)
+        status = _complain(f"{error.filename or 'cannot write the output'}: {error.strerror}", 1)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(status if isinstance(status, int) else 0)
 

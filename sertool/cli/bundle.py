@@ -11,7 +11,7 @@ def bundle():
 
 
 @bundle.command()
-@click.argument("directory", metavar="DIR")
+@click.argument("directory", metavar="BUNDLE")
 def check(directory):
     """Check form and sums, run the samples and compare with the expected outputs.
 
@@ -38,7 +38,7 @@ def check(directory):
 
 
 @bundle.command()
-@click.argument("directory", metavar="DIR")
+@click.argument("directory", metavar="BUNDLE")
 @click.option("--json", "as_json", is_flag=True, help="The whole of bundle.json.")
 def show(directory, as_json):
     """Show a bundle: outputs and their range, variants, licence, training, metrics."""
@@ -62,8 +62,14 @@ def show(directory, as_json):
             size += f", at most {variant['difference']['max']:.1e} from torch"
         click.echo(f"  variant   {variant['name']}: {variant['file']}, {size}")
     click.echo(f"  licence   {manifest['licence']}")
+    data = ", ".join(entry["corpus"] for entry in manifest["training"].get("data", []))
+    click.echo(
+        f"  trained   on {data or 'data not named'}; targets: {manifest['training'].get('targets', 'not named')}"
+    )
     for split, metrics in manifest["metrics"].items():
         for measure, value in metrics.items():
-            value = ", ".join(f"{k} {v:.3f}" for k, v in value.items()) if isinstance(value, dict) else f"{value:.3f}"
+            if isinstance(value, dict):
+                value = ", ".join(f"{name} {number:.3f}" for name, number in value.items())
             click.echo(f"  {split:<9} {measure}: {value}")
+    click.echo(f"  limits    see {found.path / bundles.CARD}")
     return 0

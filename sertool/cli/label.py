@@ -5,6 +5,7 @@ import os
 import signal
 import sys
 import threading
+import time
 from pathlib import Path
 
 import click
@@ -42,8 +43,8 @@ Examples:
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["csv", "jsonl", "parquet"]),
-    help="[default: by the output's ending, else csv]",
+    type=click.Choice(["csv", "jsonl", "parquet"], case_sensitive=False),
+    help="[default: by the output's ending; csv on standard output]",
 )
 @click.option("--windows", is_flag=True, help="A row a window instead of a row a file.")
 @click.option(
@@ -77,8 +78,9 @@ def label(paths, model, variant, output, form, windows, window, hop, jobs, order
 
     aligned = form is None and output is None and sys.stdout.isatty()
     if form is None:
-        ending = output.suffix.lower().removeprefix(".") if output else ""
-        form = ending if ending in table.FORMATS else "csv"
+        form = output.suffix.lower().removeprefix(".") if output else "csv"
+        if form not in table.FORMATS:
+            raise UsageError(f"{output}: name it .csv, .jsonl or .parquet, or say which with --format")
     if form == "parquet" and not output:
         raise UsageError("--format parquet needs a file: -o labels.parquet")
     if (resume or restart) and not output:
@@ -93,7 +95,8 @@ def label(paths, model, variant, output, form, windows, window, hop, jobs, order
     jobs = jobs or _cores()
     terminal = on_terminal() and not quiet
     if not recordings:
-        click.echo(f"sertool: no audio files in {', '.join(paths)}", err=True)
+        where = ", ".join("the list on standard input" if path == "-" else _visible(path) for path in paths)
+        click.echo(f"sertool: no audio files in {where}", err=True)
         return 1
 
     journal = None
@@ -107,24 +110,24 @@ def label(paths, model, variant, output, form, windows, window, hop, jobs, order
             "paths": [os.path.abspath(p) if p != "-" else p for p in paths],
         }
         mode = "resume" if resume else "restart" if restart else "new"
-        _check_writable(output)
+        _check_writable(output, recordings)
         journal = Journal(output, described, mode)
+        recordings += journal.others(recordings)
 
     stop = threading.Event()
     summary, failures = run.Summary(), []
     with contextlib.ExitStack() as stack:
+        _interruptible(stack, stop, jobs)
+        stack.enter_context(_libraries_silenced())
+        many = len(recordings) > 1
+        if terminal and (output or many):
+            name = f"{manifest['name']} {manifest['version']} ({labeller.runtime.variant['name']})"
+            click.echo(f"{name}, {jobs} workers", err=True)
+        shown = stack.enter_context(bar(len(recordings), "files", "labelling", shown=terminal and many))
         if aligned:
-            writer = _Aligned(max(len(table.printable(r.name)) for r in recordings), labeller.outputs)
+            writer = _Aligned(max(len(_visible(r.name)) for r in recordings), labeller.outputs, shown.print)
         else:
             writer = _open(stack, output, form, labeller.outputs)
-        _interruptible(stack, stop, jobs)
-        if terminal and (output or len(recordings) > 1):
-            click.echo(
-                f"{manifest['name']} {manifest['version']} ({labeller.runtime.variant['name']}), {jobs} workers",
-                err=True,
-            )
-        wide = "{task.fields[hours]}  {task.fields[speed]}"
-        update = stack.enter_context(bar(len(recordings), "files", shown=terminal and len(recordings) > 1, wide=wide))
         results = run.label_all(
             labeller, recordings, jobs=jobs, windows=windows, ordered=ordered, journal=journal, stop=stop
         )
@@ -132,13 +135,8 @@ def label(paths, model, variant, output, form, windows, window, hop, jobs, order
             writer.write(result.rows)
             if result.failed:
                 failures.append(result)
-            speed = f"{summary.seconds / summary.wall:.0f}x real time" if summary.wall else ""
-            update(
-                done,
-                "interrupted: finishing" if stop.is_set() else "labelling",
-                hours=f"{summary.seconds / 3600:.1f} h",
-                speed=speed,
-            )
+            speed = f"{_duration(summary.seconds)}  {summary.seconds / max(summary.wall, 1e-9):.0f}x real time"
+            shown.update(done, "finishing" if stop.is_set() else "labelling", speed)
         if journal:
             journal.close()
     if not quiet:
@@ -169,11 +167,13 @@ def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _check_writable(output: Path) -> None:
+def _check_writable(output: Path, recordings) -> None:
     from ..errors import UsageError
 
     if not output.absolute().parent.is_dir():
         raise UsageError(f"cannot write {output}: there is no folder {output.parent}")
+    if output.exists() and any(r.path.exists() and r.path.samefile(output) for r in recordings):
+        raise UsageError(f"{output} is one of the recordings: choose another -o")
 
 
 def _open(stack, output, form, outputs):
@@ -198,31 +198,67 @@ def _open(stack, output, form, outputs):
 class _Aligned:
     """Rows as a person reads them: what `sertool label` prints on a terminal."""
 
-    def __init__(self, longest: int, outputs):
-        self._file, self._outputs = min(max(longest, 4), 48), outputs
+    def __init__(self, longest: int, outputs, print_line):
+        self._file, self._outputs, self._print = min(max(longest, 4), 48), outputs, print_line
         heads = "".join(f"{name:>{max(10, len(name) + 2)}}" for name in outputs)
-        click.echo(f"{'file':<{self._file}}{'start':>10}{'end':>10}{heads}")
+        self._print(f"{'file':<{self._file}}{'start':>10}{'end':>10}{heads}")
 
     def write(self, rows):
         for row in rows:
-            name = row["file"].replace("\n", "\\n")
+            name = _visible(row["file"])
             name = name if len(name) <= self._file else "…" + name[1 - self._file :]
             if row["error"]:
-                click.echo(f"{name:<{self._file}}  {row['error']}")
+                self._print(f"{name:<{self._file}}  {_visible(row['error'])}")
                 continue
             values = "".join(f"{row[n]:>{max(10, len(n) + 2)}.2f}" for n in self._outputs)
-            click.echo(f"{name:<{self._file}}{row['start']:>10.3f}{row['end']:>10.3f}{values}")
+            self._print(f"{name:<{self._file}}{row['start']:>10.3f}{row['end']:>10.3f}{values}")
+
+
+def _visible(text: str) -> str:
+    """A file's name on a terminal: what would move the cursor or change colours is spelt out."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
+@contextlib.contextmanager
+def _libraries_silenced():
+    """Keep decoders' own remarks off the terminal: libmpg123 writes to file descriptor 2 without naming a file.
+
+    Python's standard error goes on over a copy of it.
+    """
+    try:
+        own = sys.stderr.fileno() == 2
+    except (OSError, AttributeError):  # replaced, as by a test
+        own = False
+    if not own:
+        yield
+        return
+    before, copy, nowhere = sys.stderr, os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    with open(copy, "w", encoding=before.encoding, errors="backslashreplace", buffering=1) as sys.stderr:
+        os.dup2(nowhere, 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(copy, 2)
+            sys.stderr = before
+            os.close(nowhere)
 
 
 def _interruptible(stack, stop: threading.Event, jobs: int) -> None:
-    """First Ctrl-C or SIGTERM: finish what is in flight. Second: leave at once."""
+    """First Ctrl-C or SIGTERM: finish what is in flight. Another one, later: leave at once."""
+    first = 0.0
 
     def handle(number, frame):
-        if stop.is_set():
-            click.echo("\nstopped", err=True)
+        nonlocal first
+        if not stop.is_set():
+            first = time.monotonic()
+            stop.set()
+            click.echo(
+                f"\ninterrupted: finishing up to {jobs} files in flight; Ctrl-C again to leave at once", err=True
+            )
+        elif time.monotonic() - first > 0.5:  # some wrappers send the same signal twice
+            click.echo("\nstopped; what was finished before is kept for --resume if there is a -o", err=True)
             os._exit(130)
-        stop.set()
-        click.echo(f"\ninterrupted: finishing up to {jobs} files in flight; Ctrl-C again to leave at once", err=True)
 
     for number in (signal.SIGINT, signal.SIGTERM):
         stack.callback(signal.signal, number, signal.signal(number, handle))
@@ -240,8 +276,7 @@ def _duration(seconds: float) -> str:
 
 def _report(summary, failures, total: int, output) -> None:
     for result in failures[:SHOWN_FAILURES]:
-        name = result.rows[0]["file"].replace("\n", "\\n")
-        click.echo(f"{name}: {result.rows[0]['error']}", err=True)
+        click.echo(f"{_visible(result.rows[0]['file'])}: {_visible(result.rows[0]['error'])}", err=True)
     if len(failures) > SHOWN_FAILURES:
         click.echo(f"... and {len(failures) - SHOWN_FAILURES} more", err=True)
     if total == 1 and not summary.failed and output is None:

@@ -43,7 +43,7 @@ def train(recipe, run, overrides, show):
     from ..training.recipe import load_recipe
 
     path = _find(recipe)
-    resolved = load_recipe(path, overrides)
+    resolved = load_recipe(path, overrides, complete=not show)
     if show:
         click.echo(json.dumps(resolved.as_dict(), indent=2))
         return 0
@@ -65,8 +65,8 @@ def train(recipe, run, overrides, show):
     if stop.is_set():
         click.echo(f"interrupted at step {last.done} of {last.total}; the same command goes on from there", err=True)
         return 130
-    with bar(0, "clips", shown=on_terminal()) as update:
-        bundle = release(resolved, run, lambda stage, done, total: update(done, stage))
+    with bar(0, "clips", "measuring", shown=on_terminal()) as shown:
+        bundle = release(resolved, run, lambda stage, done, total: shown.update(done, stage, total=total))
     click.echo(f"wrote {bundle.path}; look at it with: sertool bundle show {bundle.path}")
     return 0
 
@@ -87,11 +87,11 @@ def _find(recipe: str) -> Path:
 
 def _train(progress, stop: threading.Event):
     """Draw a run's progress until it is done or stopped; the last Progress."""
-    shown, last = on_terminal(), None
-    with bar(1, "", shown=shown, wide="{task.fields[state]}") as update:
+    terminal, last = on_terminal(), None
+    with bar(1, "", "starting", shown=terminal) as shown:
         for last in progress:
-            if shown:
-                update(last.done, last.stage, total=last.total, state=_state(last))
+            if terminal:
+                shown.update(last.done, last.stage, _state(last), last.total)
             elif last.done % 100 == 0 or last.done == last.total:
                 click.echo(f"{last.stage} {last.done}/{last.total} {_state(last)}".rstrip(), err=True)
             if stop.is_set():

@@ -8,6 +8,11 @@ import json
 import os
 from pathlib import Path
 
+try:
+    import fcntl
+except ImportError:  # Windows
+    fcntl = None
+
 from ..errors import UsageError
 from .scan import Recording
 
@@ -22,6 +27,7 @@ class Journal:
     def __init__(self, output: Path, run: dict, mode: str):
         self.path = output.with_name(output.name + ".journal")
         self._done: dict[str, dict] = {}
+        self._lock_out_others()
         if mode == "new" and output.exists():
             raise UsageError(f"{output} exists: --resume goes on with it, --restart writes it anew")
         if mode == "resume":
@@ -30,11 +36,18 @@ class Journal:
         beside = self.path.with_name(self.path.name + ".part")
         try:
             self._stream = open(beside, "w", encoding="utf-8")  # noqa: SIM115 (closed by close)
+            _lock(self._stream)
             for entry in (run, *self._done.values()):
                 self._write(entry)
             os.replace(beside, self.path)
         except OSError as error:
             raise UsageError(f"cannot write {self.path}: {error.strerror}") from None
+
+    def others(self, recordings: list[Recording]) -> list[Recording]:
+        """Recordings labelled before that are still there but not among these: their rows stay in the table."""
+        listed = {recording.name for recording in recordings}
+        before = [Recording(Path(entry["path"]), name) for name, entry in self._done.items() if name not in listed]
+        return [recording for recording in before if recording.path.exists()]
 
     def finished(self, recording: Recording) -> list[dict] | None:
         """The rows of a recording that was labelled before and has not changed since, else None."""
@@ -43,10 +56,23 @@ class Journal:
 
     def add(self, recording: Recording, file_stamp, rows: list[dict], failed: bool) -> None:
         """Note a recording as finished. One that failed is tried again by the next --resume."""
-        self._write({"name": recording.name, "stamp": file_stamp, "failed": failed, "rows": rows})
+        path = os.path.abspath(recording.path)
+        self._write({"name": recording.name, "path": path, "stamp": file_stamp, "failed": failed, "rows": rows})
 
     def close(self) -> None:
         self._stream.close()
+
+    def _lock_out_others(self) -> None:
+        """UsageError while another process writes this output: the two would take each other's rows."""
+        try:
+            with open(self.path, encoding="utf-8") as stream:
+                _lock(stream)
+        except FileNotFoundError:
+            pass  # no journal, no other
+        except BlockingIOError:
+            raise UsageError(f"another sertool is writing {self.path.name.removesuffix('.journal')}") from None
+        except OSError as error:
+            raise UsageError(f"{self.path}: {error.strerror}") from None
 
     def _read(self, output: Path, run: dict) -> None:
         try:
@@ -87,6 +113,12 @@ def stamp(path: Path) -> list[int] | None:
     except (OSError, ValueError):
         return None
     return [status.st_size, status.st_mtime_ns]
+
+
+def _lock(stream) -> None:
+    """Hold a file as long as it is open, where the system can; BlockingIOError if somebody else does."""
+    if fcntl is not None:
+        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _parsed(line: bytes) -> dict | None:

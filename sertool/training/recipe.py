@@ -79,10 +79,11 @@ class Recipe:
         return {key: value for key, value in asdict(self).items() if key != "folder"}
 
 
-def load_recipe(path: Path, overrides=()) -> Recipe:
+def load_recipe(path: Path, overrides=(), complete: bool = True) -> Recipe:
     """Read a recipe; ``overrides`` are "section.key=value" strings, the value in TOML or bare text.
 
-    UsageError names a file that cannot be read, and any section or key that does not exist.
+    UsageError names a file that cannot be read, any section or key that does not exist and, if the recipe must be
+    ``complete``, what a run needs but the recipe leaves empty.
     """
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -92,7 +93,12 @@ def load_recipe(path: Path, overrides=()) -> Recipe:
         raise UsageError(f"{path}: {error}") from None
     for override in overrides:
         _override(table, override)
-    return _resolve(table, path)
+    recipe = _resolve(table, path)
+    for key in ("model.name", "data.root", "bundle.name") if complete else ():
+        section, name = key.split(".")
+        if not getattr(getattr(recipe, section), name):
+            raise UsageError(f"{path}: {key} is empty; give it with --set {key}=...")
+    return recipe
 
 
 def augmentations(recipe: Recipe, plugins) -> list:
@@ -147,8 +153,4 @@ def _resolve(table: dict, path: Path) -> Recipe:
     turns = [recipe.train.warmup, *recipe.train.restarts, recipe.train.steps]
     if turns != sorted(turns):
         raise UsageError(f"{path}: train.warmup, restarts and steps must follow one another, not {turns}")
-    for key in ("model.name", "data.root", "bundle.name"):
-        section, name = key.split(".")
-        if not getattr(getattr(recipe, section), name):
-            raise UsageError(f"{path}: {key} is empty; give it with --set {key}=...")
     return recipe
