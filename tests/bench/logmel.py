@@ -69,8 +69,7 @@ def main():
         everyone = peers | own
         times = {name: [] for name in everyone}
         for run in range(RUNS + 5):
-            order = list(everyone)
-            for name in order[run % len(order) :] + order[: run % len(order)]:  # nobody always follows the same one
+            for name in np.random.default_rng(run).permutation(list(everyone)):  # nobody always follows the same one
                 call = everyone[name]
                 start = time.perf_counter()
                 call(samples)
