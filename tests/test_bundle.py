@@ -227,7 +227,7 @@ def test_bundle_check_passes_a_sound_bundle_by_name_and_by_folder(command, bundl
     ("harm", "named"),
     [
         (lambda folder: flip(folder / "model.onnx", -100), "model.onnx"),
-        (lambda folder: (folder / "samples" / "calm.wav").unlink(), "calm.wav"),
+        (lambda folder: (folder / "samples" / "plain.wav").unlink(), "plain.wav"),
         (lambda folder: (folder / "bundle.json").write_text("{}"), "bundle.json"),
         (lambda folder: shutil.rmtree(folder), "no model"),
     ],
