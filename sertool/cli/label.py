@@ -120,23 +120,43 @@ def label(paths, model, variant, output, form, windows, window, hop, jobs, order
         _interruptible(stack, stop, jobs)
         stack.enter_context(_libraries_silenced())
         many = len(recordings) > 1
+        # Not over rows of a machine format on the same terminal, nor for one file that is done at once.
+        watched = (
+            terminal and (aligned or output is not None or not sys.stdout.isatty()) and (many or _is_long(recordings))
+        )
         if terminal and (output or many):
             name = f"{manifest['name']} {manifest['version']} ({labeller.runtime.variant['name']})"
             click.echo(f"{name}, {jobs} workers", err=True)
-        shown = stack.enter_context(bar(len(recordings), "files", "labelling", shown=terminal and many))
+        meter = run.Meter()
+        shown = stack.enter_context(
+            bar(
+                len(recordings),
+                "files",
+                "labelling",
+                shown=watched,
+                state=lambda: f"{_duration(meter.seconds)}  {meter.speed:.0f}x real time",
+                transient=not many,
+            )
+        )
         if aligned:
             writer = _Aligned(max(len(_visible(r.name)) for r in recordings), labeller.outputs, shown.print)
         else:
             writer = _open(stack, output, form, labeller.outputs)
         results = run.label_all(
-            labeller, recordings, jobs=jobs, windows=windows, ordered=ordered, journal=journal, stop=stop
+            labeller,
+            recordings,
+            jobs=jobs,
+            windows=windows,
+            ordered=ordered,
+            journal=journal,
+            stop=stop,
+            meter=meter,
         )
         for done, result in enumerate(run.timed(results, summary), start=1):
             writer.write(result.rows)
             if result.failed:
                 failures.append(result)
-            speed = f"{_duration(summary.seconds)}  {summary.seconds / max(summary.wall, 1e-9):.0f}x real time"
-            shown.update(done, "finishing" if stop.is_set() else "labelling", speed)
+            shown.update(done, "finishing" if stop.is_set() else "labelling")
         if journal:
             journal.close()
     if not quiet:
@@ -165,6 +185,11 @@ def _with_standard_input(paths) -> list[str]:
 
 def _cores() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _is_long(recordings) -> bool:
+    """Whether labelling takes more than about a second, judged by the files' size."""
+    return sum(r.path.stat().st_size for r in recordings if r.path.is_file()) > 2_000_000
 
 
 def _check_writable(output: Path, recordings) -> None:

@@ -66,7 +66,7 @@ def train(recipe, run, overrides, show):
         click.echo(f"interrupted at step {last.done} of {last.total}; the same command goes on from there", err=True)
         return 130
     with bar(0, "clips", "measuring", shown=on_terminal()) as shown:
-        bundle = release(resolved, run, lambda stage, done, total: shown.update(done, stage, total=total))
+        bundle = release(resolved, run, lambda stage, done, total: shown.update(done, stage, total))
     click.echo(f"wrote {bundle.path}; look at it with: sertool bundle show {bundle.path}")
     return 0
 
@@ -88,10 +88,10 @@ def _find(recipe: str) -> Path:
 def _train(progress, stop: threading.Event):
     """Draw a run's progress until it is done or stopped; the last Progress."""
     terminal, last = on_terminal(), None
-    with bar(1, "", "starting", shown=terminal) as shown:
+    with bar(1, "", "starting", shown=terminal, state=lambda: _state(last)) as shown:
         for last in progress:
             if terminal:
-                shown.update(last.done, last.stage, _state(last), last.total)
+                shown.update(last.done, last.stage, last.total)
             elif last.done % 100 == 0 or last.done == last.total:
                 click.echo(f"{last.stage} {last.done}/{last.total} {_state(last)}".rstrip(), err=True)
             if stop.is_set():
@@ -101,6 +101,8 @@ def _train(progress, stop: threading.Event):
 
 
 def _state(progress) -> str:
+    if progress is None:
+        return ""
     loss = f"loss {progress.loss:.3f}" if progress.loss is not None else ""
     ccc = " ".join(f"{name} {value:.3f}" for name, value in (progress.val or {}).items())
     return f"{loss}  val CCC {ccc}" if ccc else loss

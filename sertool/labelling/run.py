@@ -49,13 +49,35 @@ class Summary:
         return self.wall / self.seconds if self.seconds else float("nan")
 
 
-def label_one(labeller: Labeller, recording: Recording, windows: bool) -> Result:
+class Meter:
+    """Seconds of audio decoded so far, by all threads: how far a run is while a long recording is under way."""
+
+    def __init__(self):
+        self.seconds = 0.0
+        self._started = time.monotonic()
+        self._lock = threading.Lock()
+
+    @property
+    def speed(self) -> float:
+        """Seconds of audio a second."""
+        return self.seconds / max(time.monotonic() - self._started, 1e-9)
+
+    def count(self, blocks):
+        """Pass 16 kHz blocks on, adding up their length."""
+        for block in blocks:
+            yield block
+            with self._lock:
+                self.seconds += len(block) / audio.SAMPLE_RATE
+
+
+def label_one(labeller: Labeller, recording: Recording, windows: bool, meter: Meter | None = None) -> Result:
     """A recording's result; whatever is wrong with the file ends up in the row's ``error``."""
     outputs = labeller.outputs
     try:
         if recording.error:
             raise AudioError(recording.error)
-        rows = labeller.rows(audio.blocks(recording.path))
+        blocks = audio.blocks(recording.path)
+        rows = labeller.rows(meter.count(blocks) if meter else blocks)
         whole = labeller.average(rows)
         kept = rows if windows else [whole]
         return Result(recording, [table.row(recording.name, r, outputs) for r in kept], whole["end"], failed=False)
@@ -76,6 +98,7 @@ def label_all(
     ordered: bool = False,
     journal: Journal | None = None,
     stop: threading.Event | None = None,
+    meter: Meter | None = None,
 ) -> Iterator[Result]:
     """Results as they are finished, or in the order of ``recordings`` if ``ordered``; each recording exactly once.
 
@@ -90,7 +113,7 @@ def label_all(
             ends = [row["end"] or 0.0 for row in rows]
             return Result(recording, rows, ends[-1], failed=False, taken_over=True)
         before = stamp(recording.path) if journal else None
-        result = label_one(labeller, recording, windows)
+        result = label_one(labeller, recording, windows, meter)
         if journal:
             with lock:
                 journal.add(recording, before, result.rows, result.failed)
