@@ -197,6 +197,8 @@ def _check_writable(output: Path, recordings) -> None:
 
     if not output.absolute().parent.is_dir():
         raise UsageError(f"cannot write {output}: there is no folder {output.parent}")
+    if not any(os.path.lexists(r.path) for r in recordings):  # a slip in the path is no reason to begin a table
+        raise UsageError(f"{_visible(recordings[0].name)}: {recordings[0].error or 'no such file or folder'}")
     if output.exists() and any(r.path.exists() and r.path.samefile(output) for r in recordings):
         raise UsageError(f"{output} is one of the recordings: choose another -o")
 

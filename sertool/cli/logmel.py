@@ -65,7 +65,7 @@ def _plot(frames, seconds: float, shape, path: Path, title: str) -> None:
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     axes = figure.subplots()
     picture = axes.imshow(
-        frames.T, origin="lower", aspect="auto", extent=(0, seconds, 0, shape.n_mels), vmin=-100 + 20, cmap="magma"
+        frames.T, origin="lower", aspect="auto", extent=(0, seconds, 0, shape.n_mels), vmin=-80, cmap="magma"
     )
     axes.set(xlabel="seconds", ylabel="mel filter", title=title)
     figure.colorbar(picture, label="dB")

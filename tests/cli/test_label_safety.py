@@ -84,3 +84,9 @@ def test_control_characters_in_names_are_spelt_out(tmp_path, command):
     _, _, err = command("label", path)
     assert "\x1b" not in err
     assert "x\\x1b[31m\\n.wav: not audio" in err
+
+
+def test_a_slip_in_the_path_begins_no_table(tmp_path, command):
+    code, _, err = command("label", tmp_path / "interveiws", "-o", tmp_path / "labels.csv")
+    assert (code, err) == (2, f"sertool: {tmp_path / 'interveiws'}: no such file or folder\n")
+    assert list(tmp_path.iterdir()) == []
