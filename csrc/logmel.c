@@ -41,11 +41,6 @@ static inline float float_of(int32_t i) {
 #define TO_FLOAT(v) ((float)(v))
 #define AT_LEAST(v, c) ((v) > (c) ? (v) : (c))
 #include "logmel_kernel.h"
-#undef NAME
-#undef TARGET
-#undef LANES
-#undef vec
-#undef ivec
 #undef AS_INT
 #undef AS_FLOAT
 #undef TO_FLOAT
@@ -90,17 +85,6 @@ typedef float loose4 __attribute__((vector_size(16), aligned(4), may_alias));
 #define LO64(a, b) __builtin_shufflevector(a, b, 0, 1, 4, 5)
 #define HI64(a, b) __builtin_shufflevector(a, b, 2, 3, 6, 7)
 #include "logmel_kernel.h"
-#undef GATHER
-#undef SCATTER
-#undef LO32
-#undef HI32
-#undef LO64
-#undef HI64
-#undef NAME
-#undef TARGET
-#undef LANES
-#undef vec
-#undef ivec
 
 #if defined(__x86_64__)
 #define NAME(x) x##_avx2
@@ -119,17 +103,6 @@ typedef float loose4 __attribute__((vector_size(16), aligned(4), may_alias));
 #define LO64(a, b) __builtin_shufflevector(a, b, 0, 1, 8, 9, 4, 5, 12, 13)
 #define HI64(a, b) __builtin_shufflevector(a, b, 2, 3, 10, 11, 6, 7, 14, 15)
 #include "logmel_kernel.h"
-#undef GATHER
-#undef SCATTER
-#undef LO32
-#undef HI32
-#undef LO64
-#undef HI64
-#undef NAME
-#undef TARGET
-#undef LANES
-#undef vec
-#undef ivec
 
 #define NAME(x) x##_avx512
 #define TARGET __attribute__((target("avx512f")))

@@ -154,3 +154,16 @@ TARGET static void NAME(block)(const geometry *g, const float *samples, int coun
     }
 #endif
 }
+
+/* Its parameters end here, so that it can be included again. */
+#undef NAME
+#undef TARGET
+#undef LANES
+#undef vec
+#undef ivec
+#undef GATHER
+#undef SCATTER
+#undef LO32
+#undef HI32
+#undef LO64
+#undef HI64

@@ -4,7 +4,7 @@ import os
 
 import numpy as np
 
-# Before the import: from 1.29 on onnxruntime otherwise keeps a device id and queues usage reports in the user's cache.
+# Before the import: onnxruntime (seen with 1.31) otherwise keeps a device id and a usage database in the home folder.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import onnxruntime

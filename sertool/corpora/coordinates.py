@@ -1,8 +1,9 @@
 """Arousal, dominance and valence of emotion terms, for corpora that carry only category labels.
 
 Source: J. A. Russell and A. Mehrabian, "Evidence for a three-factor theory of emotions", Journal of Research in
-Personality 11 (1977), 273-294: mean ratings of 151 terms on pleasure, arousal and dominance, each from -1 to 1.
-They describe the word, not the recording: a target made from them is not a human rating of the clip.
+Personality 11 (1977), 273-294: mean ratings of 151 terms on pleasure, arousal and dominance, each from -1 to 1. The
+values are as later works quote them; the paper itself was not at hand. They describe the word, not the recording: a
+target made from them is not a human rating of the clip.
 """
 
 #: Term of the paper -> (pleasure, arousal, dominance).

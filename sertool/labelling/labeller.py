@@ -43,8 +43,8 @@ class Labeller:
     def label(self, recording, rate: float | None = None, *, windows: bool = False) -> dict | list[dict]:
         """Labels of a file, or of an array [samples] or [samples, channels] with its ``rate`` in Hz.
 
-        Returns a dict with start, end (seconds), the model's outputs under their names and speech; with
-        ``windows=True`` a list of such dicts. Raises AudioError.
+        Returns a dict with start, end (seconds), the model's outputs under their names, speech and error (None); with
+        ``windows=True`` a list of such dicts, in which a silent window has an error and no outputs. Raises AudioError.
         """
         if isinstance(recording, (str, Path)):
             blocks = audio.blocks(recording)
