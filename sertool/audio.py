@@ -1,5 +1,6 @@
 """Decode, mix down and resample: any file to 16 kHz mono float32, whole or in blocks."""
 
+import io
 import os
 import re
 import shlex
@@ -68,9 +69,63 @@ def blocks(path) -> Iterator[np.ndarray]:
         raise AudioError("empty: the file holds no audio")
 
 
+def duration(path) -> float:
+    """Seconds, by the header where libsndfile can read it, else by decoding. Raises AudioError."""
+    try:
+        with soundfile.SoundFile(_openable(path)) as file:
+            return file.frames / file.samplerate
+    except soundfile.LibsndfileError:
+        return len(read(path)) / SAMPLE_RATE
+
+
+def excerpt(path, start: float, samples: int) -> np.ndarray:
+    """float32 [samples] at 16 kHz from ``start`` seconds on, without decoding what comes before; fewer at the end.
+
+    Channels are averaged. For training: unlike ``read`` it cannot tell whether the recording is complete. Raises AudioError.
+    """
+    try:
+        with soundfile.SoundFile(_openable(path)) as file:
+            file.seek(min(round(start * file.samplerate), file.frames))
+            frames = -(-samples * file.samplerate // SAMPLE_RATE)
+            native = file.read(frames, dtype="float32", always_2d=True).mean(axis=1, dtype=np.float32)
+            rate = file.samplerate
+    except soundfile.LibsndfileError:
+        return read(path)[round(start * SAMPLE_RATE) :][:samples]
+    if not np.isfinite(native).all():
+        raise AudioError(f"NaN or infinity after {start:.3f} s")
+    return (native if rate == SAMPLE_RATE else resample(native, rate, SAMPLE_RATE))[:samples]
+
+
 def resample(samples: np.ndarray, rate: float, to: float) -> np.ndarray:
     """float32 [n] from one rate to another (soxr, HQ)."""
     return soxr.resample(np.ascontiguousarray(samples, np.float32), rate, to, quality="HQ")
+
+
+def write(path, samples: np.ndarray) -> None:
+    """float32 [n] at 16 kHz to a file, by its ending .wav (32-bit float, any range) or .flac (24 bits, at most +-1).
+
+    Written beside and renamed: there is a whole file or none. Raises AudioError for another ending, and rather than
+    clip; OSError where the disk does not take it.
+    """
+    path = Path(path)
+    subtypes = {".wav": "FLOAT", ".flac": "PCM_24"}
+    ending = path.suffix.lower()
+    if ending not in subtypes:
+        raise AudioError("name it .wav or .flac")
+    peak = float(np.max(np.abs(samples), initial=0))
+    if ending == ".flac" and peak > 1:
+        raise AudioError(f"FLAC would clip it: the peak is {peak:.2f}, full scale 1; write .wav, or lower it first")
+    encoded = io.BytesIO()  # libsndfile would write to a full disk without a word
+    soundfile.write(encoded, samples, SAMPLE_RATE, subtypes[ending], format=ending[1:].upper())
+    content = encoded.getbuffer()
+    if (stamp := bytes(content[:128]).find(b"PEAK") + 12) > 12:
+        content[stamp : stamp + 4] = bytes(4)  # the time of day: the same samples make the same file
+    beside = path.with_name(f".{os.getpid()}.part")  # no name that a search for audio finds
+    try:
+        beside.write_bytes(content)
+        os.replace(beside, path)
+    finally:
+        beside.unlink(missing_ok=True)
 
 
 def mono(samples, rate: float) -> np.ndarray:
@@ -119,7 +174,7 @@ def _native_blocks(path: Path) -> Iterator[tuple[int, np.ndarray]]:
 def _soundfile_blocks(path: Path):
     done, promised, rate = 0, 0, SAMPLE_RATE
     try:
-        with soundfile.SoundFile(os.fsencode(path) if os.name == "posix" else path) as file:
+        with soundfile.SoundFile(_openable(path)) as file:
             rate = file.samplerate
             promised = max(file.frames, _frames_in_header(file))
             if file.format == "MP3":
@@ -140,6 +195,11 @@ def _soundfile_blocks(path: Path):
         # What libsndfile says of an MP3 that it cannot open would send a person looking for a file that is there.
         reason = "" if reason.startswith("File does not exist") else f" ({reason.lower()})"
         raise AudioError(f"not audio that can be read{reason}") from None
+
+
+def _openable(path):
+    """A path as soundfile takes it, also where the name is not UTF-8."""
+    return os.fsencode(path) if os.name == "posix" else path
 
 
 def _frames_in_header(file: soundfile.SoundFile) -> int:

@@ -93,7 +93,7 @@ def test_wheel_holds_every_plugin_and_its_entry_point(wheel, plugin):
 @pytest.mark.parametrize(
     "name",
     [
-        "sertool_wav2small/wav2small.toml",
+        "sertool_wav2small/wav2small-labels.toml",
         "sertool/bundles/wav2small/model.onnx",
         "sertool/bundles/wav2small/bundle.json",
         "sertool/bundles/wav2small/SHA256SUMS",

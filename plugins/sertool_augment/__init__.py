@@ -19,3 +19,4 @@ def register_augmentations(register):
     register(Augmentation("room", "a room's or telephone's impulse response: folder", _lazily("Room")))
     register(Augmentation("speed", "faster or slower, pitch with it: low, high (factor)", _lazily("Speed")))
     register(Augmentation("equaliser", "a random smooth frequency response: bands, range (dB)", _lazily("Equaliser")))
+    register(Augmentation("band", "nothing above a random frequency: low, high (Hz)", _lazily("Band")))

@@ -20,6 +20,6 @@ def register_models(register):
             build=build,
             outputs=("arousal", "dominance", "valence"),
             shortest=33,
-            recipes=(Path(__file__).with_name("wav2small.toml"),),
+            recipes=tuple(sorted(Path(__file__).parent.glob("*.toml"))),
         )
     )

@@ -12,16 +12,16 @@ from ..frontend import filters
 class LogMel(nn.Module):
     """Waveform to LogMel in dB, with frozen constants (DESIGN.md section 2).
 
-    Input [batch, samples], 16 kHz; output [batch, 1 + samples // hop, n_mels]. Raises ValueError for fewer than
-    n_fft // 2 + 1 samples. Follows librosa.feature.melspectrogram(center=True, pad_mode="reflect") and
+    ``n_fft``: one of the students' two geometries, or any Geometry. Input [batch, samples], 16 kHz; output
+    [batch, 1 + samples // hop, n_mels]. Raises ValueError for fewer than n_fft // 2 + 1 samples. Follows librosa.feature.melspectrogram(center=True, pad_mode="reflect") and
     power_to_db(ref=1, amin=1e-10, top_db=None).
     """
 
-    def __init__(self, n_fft: int = 64):
+    def __init__(self, n_fft: int | filters.Geometry = 64):
         super().__init__()
-        self.geometry = filters.geometry(n_fft)
-        real, imaginary = filters.fourier_basis(n_fft)
-        mel = filters.mel_filters(n_fft, self.geometry.n_mels)
+        self.geometry = g = n_fft if isinstance(n_fft, filters.Geometry) else filters.geometry(n_fft)
+        real, imaginary = filters.fourier_basis(g.n_fft)
+        mel = filters.mel_filters(g.n_fft, g.n_mels)
         self.real = _frozen(real[:, None])  # [bins, 1, n_fft]
         self.imaginary = _frozen(imaginary[:, None])  # [bins, 1, n_fft]
         self.mel = _frozen(mel.T)  # [bins, n_mels]

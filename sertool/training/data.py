@@ -12,6 +12,7 @@ from .. import audio
 from ..corpora import Row
 from ..corpora.coordinates import coordinates
 from ..errors import AudioError, SertoolError, UsageError
+from .buckets import fit
 
 
 @dataclass(frozen=True)
@@ -61,11 +62,12 @@ def decode(rows: list[Row], intensity: dict) -> Generator[tuple[int, int], None,
 class Batches(torch.utils.data.Dataset):
     """Batch number ``step`` of a run: ([batch, samples] waveforms, [batch, 3] targets).
 
-    The same step of the same seed is the same batch, whichever worker makes it and wherever a run was resumed.
+    The same step of the same seed is the same batch, whichever worker makes it and wherever a run was resumed; each
+    process of several (``rank``) has its own.
     """
 
-    def __init__(self, clips: Clips, chain: list, settings, balance: float):
-        self.clips, self.chain, self.settings = clips, chain, settings
+    def __init__(self, clips: Clips, chain: list, settings, balance: float, rank: int = 0):
+        self.clips, self.chain, self.settings, self.rank = clips, chain, settings, rank
         groups: dict[tuple, int] = {}
         for row in clips.rows:
             groups[row.corpus, row.emotion] = groups.get((row.corpus, row.emotion), 0) + 1
@@ -76,26 +78,16 @@ class Batches(torch.utils.data.Dataset):
         return self.settings.steps
 
     def __getitem__(self, step: int):
-        rng = np.random.default_rng([self.settings.seed, step])
+        rng = np.random.default_rng([self.settings.seed, step, self.rank])
         length = int(rng.uniform(self.settings.shortest_s, self.settings.longest_s) * audio.SAMPLE_RATE)
         chosen = rng.choice(len(self.odds), self.settings.batch, p=self.odds)
         waveforms = np.stack([self._clip(index, length, rng) for index in chosen])
         return torch.from_numpy(waveforms), torch.from_numpy(self.clips.targets[chosen])
 
     def _clip(self, index: int, length: int, rng) -> np.ndarray:
-        samples = fit(self.clips.waveforms[index], length, rng)
+        samples = fit(self.clips.waveforms[index], length, rng.random())
         for probability, change in self.chain:
             if rng.random() < probability:
                 samples = change(samples, rng)
         # A recording cannot exceed full scale: what an augmentation made louder is clipped as a recorder would.
-        return np.clip(fit(samples, length, rng), -1, 1)
-
-
-def fit(samples: np.ndarray, length: int, rng) -> np.ndarray:
-    """float32 [length]: a random stretch of a longer clip, or a shorter one at a random place in silence."""
-    spare = len(samples) - length
-    if spare >= 0:
-        start = rng.integers(spare + 1)
-        return samples[start : start + length]
-    before = rng.integers(-spare + 1)
-    return np.pad(samples, (before, -spare - before))
+        return np.clip(fit(samples, length, rng.random()), -1, 1)

@@ -1,5 +1,6 @@
 """Losses."""
 
+import torch
 from torch import Tensor
 
 
@@ -18,3 +19,14 @@ def ccc(output: Tensor, target: Tensor) -> Tensor:
 def ccc_loss(output: Tensor, target: Tensor) -> Tensor:
     """1 - CCC, averaged over columns."""
     return (1 - ccc(output, target)).mean()
+
+
+def quadrant_correction(output: Tensor, teacher: Tensor, neutral: float = 0.5) -> Tensor:
+    """Mean L1 distance to the teacher, counting only clips that lie in another octant (arXiv 2408.13920).
+
+    ``output`` and ``teacher`` [batch, k] -> []. Octants are told apart by which outputs are above ``neutral``; a clip
+    on the teacher's side in every output adds nothing. The mean is over the whole batch, so that the term shrinks to
+    nothing as fewer clips are wrong.
+    """
+    elsewhere = ((output > neutral) != (teacher > neutral)).any(dim=1, keepdim=True)
+    return torch.where(elsewhere, (output - teacher).abs(), 0).mean()

@@ -37,18 +37,25 @@ class TargetsSection:
 class TrainSection:
     seed: int = 0
     steps: int = 5000
-    batch: int = 32
+    batch: int = 32  # clips a step, in each process
     shortest_s: float = 1.5  # each batch has one random length between the two
     longest_s: float = 4.5
-    lr: float = 2e-3  # peak, after a linear warm-up, before a cosine down to zero
-    warmup: int = 150  # steps
-    restarts: list = field(default_factory=list)  # steps at which a cosine begins anew, from half the peak before
+    optimiser: str = "adamw"  # or sgd
+    lr: float = 2e-3  # peak
+    momentum: float = 0.0  # of sgd
     weight_decay: float = 0.01
-    ema: float = 0.999  # decay of the averaged weights that are validated and kept
-    bf16: bool = False  # mixed precision; the LogMel stays float32
+    schedule: str = "cosine"  # down to zero; or constant
+    warmup: int = 150  # steps of linear warm-up before it
+    restarts: list = field(default_factory=list)  # steps at which a cosine begins anew, from half the peak before
+    clip_gradient: float = 1.0  # largest norm; 0: as it is
+    ema: float = 0.999  # decay of the averaged weights that are validated and kept; 0: the weights themselves
+    precision: str = "fp32"  # or bf16, fp16: mixed; the LogMel stays float32
+    device: str = "auto"  # cuda if there is one; or cpu, cuda, cuda:1
     validate_every: int = 250
+    save_every: int = 250
+    log_every: int = 50
     threads: int = 0  # torch threads; 0: one a core
-    workers: int = 1  # processes that augment
+    workers: int = 1  # processes that load and augment
 
 
 @dataclass(frozen=True)
@@ -57,6 +64,7 @@ class BundleSection:
     version: str = "0.1"
     title: str = ""
     licence: str = ""
+    data: list = field(default_factory=list)  # of {corpus, licence}: what was heard beside the rows (noise, rooms)
     exporter: str = "onnx"
     limits: str = ""  # what the model card says of them
     samples: str = "samples"  # folder beside the recipe with the clips of the self-test
@@ -64,7 +72,7 @@ class BundleSection:
 
 @dataclass(frozen=True)
 class Recipe:
-    """A resolved recipe; ``folder`` is where its file lies, for paths relative to it."""
+    """A recipe of `sertool train`, resolved; ``folder`` is where its file lies, for paths relative to it."""
 
     model: ModelSection = ModelSection()
     data: DataSection = DataSection()
@@ -74,16 +82,70 @@ class Recipe:
     bundle: BundleSection = BundleSection()
     folder: Path = Path()
 
+    command = "train"
+    required = ("model.name", "data.root", "bundle.name")
+
     def as_dict(self) -> dict:
         """Everything but the folder, ready for JSON."""
         return {key: value for key, value in asdict(self).items() if key != "folder"}
 
 
-def load_recipe(path: Path, overrides=(), complete: bool = True) -> Recipe:
+@dataclass(frozen=True)
+class TeacherSection:
+    name: str = "teacher"  # a registered model
+    options: dict = field(default_factory=dict)  # as members = [{model = "wavlm", weights = "DIR"}, ...]
+
+
+@dataclass(frozen=True)
+class ExcerptsSection:
+    sources: list = field(default_factory=list)  # buckets of which a batch is cut: folders, or tables of a corpus
+
+
+@dataclass(frozen=True)
+class LossSection:
+    ccc: float = 100.0
+    quadrant: float = 4.0
+    neutral: float = 0.5
+
+
+@dataclass(frozen=True)
+class DistilTrainSection(TrainSection):
+    """The values of arXiv 2408.13920."""
+
+    steps: int = 50_000_000
+    batch: int = 16
+    shortest_s: float = 0.4
+    longest_s: float = 12.0
+    optimiser: str = "sgd"
+    lr: float = 5e-5
+    weight_decay: float = 0.0
+    schedule: str = "constant"
+    warmup: int = 0
+    clip_gradient: float = 0.0
+    ema: float = 0.0
+    validate_every: int = 100_000
+    save_every: int = 2_000
+
+
+@dataclass(frozen=True)
+class DistilRecipe(Recipe):
+    """A recipe of `sertool distil`, resolved; ``model`` is the student, ``data`` what it is validated on."""
+
+    teacher: TeacherSection = TeacherSection()
+    excerpts: ExcerptsSection = ExcerptsSection()
+    loss: LossSection = LossSection()
+    train: DistilTrainSection = DistilTrainSection()
+
+    command = "distil"
+    required = ("model.name", "teacher.name", "excerpts.sources", "bundle.name")
+
+
+def load_recipe(path: Path, overrides=(), complete: bool = True, kind: type[Recipe] = Recipe) -> Recipe:
     """Read a recipe; ``overrides`` are "section.key=value" strings, the value in TOML or bare text.
 
-    UsageError names a file that cannot be read, any section or key that does not exist and, if the recipe must be
-    ``complete``, what a run needs but the recipe leaves empty.
+    "$root" in a text stands for data.root, "$folder" for the recipe's folder. UsageError names a file that cannot be
+    read, any section or key that does not exist and, if the recipe must be ``complete``, what a run needs but the
+    recipe leaves empty.
     """
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -93,23 +155,30 @@ def load_recipe(path: Path, overrides=(), complete: bool = True) -> Recipe:
         raise UsageError(f"{path}: {error}") from None
     for override in overrides:
         _override(table, override)
-    recipe = _resolve(table, path)
-    for key in ("model.name", "data.root", "bundle.name") if complete else ():
+    recipe = _resolve(table, path, kind)
+    for key in kind.required if complete else ():
         section, name = key.split(".")
         if not getattr(getattr(recipe, section), name):
             raise UsageError(f"{path}: {key} is empty; give it with --set {key}=...")
     return recipe
 
 
+def substituted(recipe: Recipe, value):
+    """``value`` with "$root" and "$folder" filled in, in texts and in whatever holds them."""
+    if isinstance(value, str):
+        return string.Template(value).safe_substitute(root=recipe.data.root, folder=recipe.folder)
+    if isinstance(value, list):
+        return [substituted(recipe, item) for item in value]
+    if isinstance(value, dict):
+        return {key: substituted(recipe, item) for key, item in value.items()}
+    return value
+
+
 def augmentations(recipe: Recipe, plugins) -> list:
-    """(probability, change) pairs in the recipe's order; "$root" in an option stands for data.root."""
+    """(probability, change) pairs in the recipe's order."""
     chain = []
     for table in recipe.augment:
-        options = {
-            key: string.Template(value).safe_substitute(root=recipe.data.root) if isinstance(value, str) else value
-            for key, value in table.items()
-            if key not in ("name", "p")
-        }
+        options = {key: substituted(recipe, value) for key, value in table.items() if key not in ("name", "p")}
         augmentation = plugins.get("augmentations", table.get("name", ""))
         try:
             chain.append((table.get("p", 1.0), augmentation.build(**options)))
@@ -123,20 +192,34 @@ def _override(table: dict, override: str) -> None:
     section, dot, name = key.partition(".")
     if not (equals and dot and name):
         raise UsageError(f"--set {override}: write section.key=value")
-    if section == "augment":
-        raise UsageError("--set augment: the list of augmentations is changed in a copy of the recipe")
     try:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text
-    table.setdefault(section, {})[name] = value
+    if section == "augment":
+        _override_augmentation(table, name, value, override)
+    else:
+        table.setdefault(section, {})[name] = value
 
 
-def _resolve(table: dict, path: Path) -> Recipe:
-    recipe = Recipe(folder=path.resolve().parent)
+def _override_augmentation(table: dict, name: str, value, override: str) -> None:
+    """ "augment.NAME.option=value" changes the recipe's augmentation of that name; p=0 switches it off."""
+    augmentation, dot, option = name.partition(".")
+    there = [entry for entry in table.get("augment", []) if entry.get("name") == augmentation]
+    if not (dot and there):
+        names = ", ".join(str(entry.get("name")) for entry in table.get("augment", [])) or "none"
+        raise UsageError(f"--set {override}: write augment.NAME.option=value (the recipe has: {names})")
+    for entry in there:
+        entry[option] = value
+
+
+def _resolve(table: dict, path: Path, kind: type[Recipe]) -> Recipe:
+    recipe = kind(folder=path.resolve().parent)
     sections = {f.name: getattr(recipe, f.name) for f in fields(recipe) if f.name != "folder"}
     for section, values in table.items():
         if section not in sections:
+            if kind is Recipe and section in {f.name for f in fields(DistilRecipe)}:
+                raise UsageError(f"{path}: has a [{section}]: a recipe for `sertool distil`")
             raise UsageError(f"{path}: no section [{section}] (there are: {', '.join(sections)})")
         if section == "augment":
             recipe = replace(recipe, augment=values)
@@ -150,7 +233,17 @@ def _resolve(table: dict, path: Path) -> Recipe:
             elif type(value) is not known[key]:
                 raise UsageError(f"{path}: {section}.{key} must be {known[key].__name__}, not {json.dumps(value)}")
         recipe = replace(recipe, **{section: replace(sections[section], **values)})
-    turns = [recipe.train.warmup, *recipe.train.restarts, recipe.train.steps]
+    _check_train(recipe.train, path)
+    return recipe
+
+
+def _check_train(train: TrainSection, path: Path) -> None:
+    turns = [train.warmup, *train.restarts, train.steps]
     if turns != sorted(turns):
         raise UsageError(f"{path}: train.warmup, restarts and steps must follow one another, not {turns}")
-    return recipe
+    choices = {"optimiser": ("adamw", "sgd"), "schedule": ("cosine", "constant"), "precision": ("fp32", "bf16", "fp16")}
+    for key, allowed in choices.items():
+        if getattr(train, key) not in allowed:
+            raise UsageError(f"{path}: train.{key} is {getattr(train, key)!r}; write one of {', '.join(allowed)}")
+    if not 0 < train.shortest_s <= train.longest_s:
+        raise UsageError(f"{path}: train.shortest_s must be above 0 and at most longest_s")

@@ -15,48 +15,76 @@ from ..errors import BundleError, UsageError
 from ..evaluation.dimensional import class_pairs, concordance
 from ..frontend.filters import SAMPLE_RATE
 from ..plugins import load_plugins
+from ..registry import Model
 from ..runtime import Runtime
+from . import supervised
+from .buckets import origins
 from .data import target
-from .recipe import Recipe
-from .supervised import best_network, splits
+from .loop import best_network
+from .recipe import DistilRecipe, Recipe, substituted
 
 #: Largest difference between the exported file and the torch module that is still called an export.
 LARGEST_DIFFERENCE = 1e-4
 
-#: Lengths in samples at which they are compared, beside real clips: the shortest, around one FFT, and a minute.
+#: Lengths in samples at which they are compared, beside real clips and the model's shortest: around one FFT, a minute.
 LENGTHS = (33, 34, 63, 64, 65, 100, 16_000, 80_001, 960_000)
 
 
 def release(recipe: Recipe, run: Path, progress=lambda stage, done, total: None) -> bundle.Bundle:
-    """Write RUN/NAME from the best weights of a run. Raises BundleError if the export does not agree with torch.
+    """Write RUN/NAME from the best weights of a run, as ``write`` does."""
+    return write(recipe, run / recipe.bundle.name, *best_network(recipe, run), progress)
+
+
+def write(
+    recipe: Recipe, folder: Path, model: Model, network, step: int, progress=lambda stage, done, total: None
+) -> bundle.Bundle:
+    """Write a network (in eval mode, of ``step``) as a bundle. Raises BundleError if its export differs from torch.
 
     Metrics: CCC per output on ``val``; on ``ood``, which nothing was chosen by, AUC of class pairs by corpus. They are
     measured on the exported file, clip by clip, as `label` runs it.
     """
-    model, network, step = best_network(recipe, run)
     plugins = load_plugins()
-    train_rows, val_rows, ood_rows = splits(recipe)
-    folder = run / recipe.bundle.name
+    val_rows, ood_rows = labelled(recipe)
     shutil.rmtree(folder, ignore_errors=True)
-    folder.mkdir()
+    folder.mkdir(parents=True)
     file = folder / "model.onnx"
 
     # A first export to measure with; the second carries what was measured.
-    manifest = _manifest(recipe, model, step, train_rows)
+    manifest = _manifest(recipe, model, step)
     export = plugins.get("exporters", recipe.bundle.exporter).export
     export(network, file, {bundle.METADATA_KEY: bundle.embedded(manifest)})
     runtime = Runtime(str(file))
-    manifest["variants"][0]["difference"] = _difference(network, runtime, val_rows[:: max(1, len(val_rows) // 50)])
+    manifest["variants"][0]["difference"] = _difference(network, runtime, val_rows)
     manifest["metrics"] = _metrics(recipe, runtime, val_rows, ood_rows, progress)
     export(network, file, {bundle.METADATA_KEY: bundle.embedded(manifest)})
     _samples(recipe, Runtime(str(file)), folder / bundle.SAMPLES)
     return bundle.write(folder, manifest, _card(recipe, manifest))
 
 
-def _manifest(recipe: Recipe, model, step: int, train_rows: list[Row]) -> dict:
+def labelled(recipe: Recipe) -> tuple[list[Row], list[Row]]:
+    """(validation, out-of-domain) rows to measure on; none where a distillation names no labelled data."""
+    if isinstance(recipe, DistilRecipe) and not recipe.data.root:
+        return [], []
+    return supervised.splits(recipe)[1:]
+
+
+def _training(recipe: Recipe, step: int) -> dict:
     resolved = recipe.as_dict()
     resolved["data"]["root"] = ""  # where the data lay is nobody's business and changes the bundle's bytes
-    used = sorted({(row.corpus, row.licence) for row in train_rows})
+    if isinstance(recipe, DistilRecipe):
+        heard, targets = origins(substituted(recipe, recipe.excerpts.sources)), "outputs of a teacher"
+    else:
+        heard = {(row.corpus, row.licence) for row in supervised.splits(recipe)[0]}
+        targets = "Russell and Mehrabian (1977) coordinates of category labels; not ratings of the clips"
+    return {
+        "data": [{"corpus": corpus, "licence": licence} for corpus, licence in sorted(heard)] + recipe.bundle.data,
+        "targets": targets,
+        "best_step": step,
+        "recipe": resolved,
+    }
+
+
+def _manifest(recipe: Recipe, model, step: int) -> dict:
     return {
         "schema": bundle.SCHEMA,
         "name": recipe.bundle.name,
@@ -73,20 +101,16 @@ def _manifest(recipe: Recipe, model, step: int, train_rows: list[Row]) -> dict:
         "shortest_samples": model.shortest,
         "variants": [{"name": "fp32", "file": "model.onnx", "difference": {}}],
         "licence": recipe.bundle.licence,
-        "training": {
-            "data": [{"corpus": corpus, "licence": licence} for corpus, licence in used],
-            "targets": "Russell and Mehrabian (1977) coordinates of category labels; not ratings of the clips",
-            "best_step": step,
-            "recipe": resolved,
-        },
+        "training": _training(recipe, step),
         "metrics": {},
     }
 
 
 def _difference(network, runtime: Runtime, rows: list[Row]) -> dict:
-    """Largest and mean |exported - torch| over real clips and odd lengths of noise."""
+    """Largest and mean |exported - torch| over some 50 real clips and odd lengths of noise."""
     noise = np.random.default_rng(0).standard_normal(max(LENGTHS)).astype(np.float32)
-    clips = [audio.read(row.file) for row in rows] + [0.1 * noise[:n] for n in LENGTHS]
+    lengths = sorted({runtime.shortest, *(n for n in LENGTHS if n > runtime.shortest)})
+    clips = [audio.read(row.file) for row in rows[:: max(1, len(rows) // 50)]] + [0.1 * noise[:n] for n in lengths]
     with torch.inference_mode():
         differences = [np.abs(runtime.run(c) - network(torch.from_numpy(c)[None])[0].numpy()) for c in clips]
     largest = float(max(d.max() for d in differences))
@@ -98,12 +122,13 @@ def _difference(network, runtime: Runtime, rows: list[Row]) -> dict:
 def _metrics(recipe: Recipe, runtime: Runtime, val_rows, ood_rows, progress) -> dict:
     names = runtime.bundle.outputs
     rated = [(row, values) for row in val_rows if (values := target(row, recipe.targets.intensity)) is not None]
-    outputs = _outputs(runtime, [row for row, _ in rated], "validation", progress)
-    metrics = {
-        "val": {"CCC": concordance(outputs, np.array([values for _, values in rated]), names), "clips": len(rated)}
-    }
-    pairs = class_pairs(outputs, [row for row, _ in rated], names)
-    metrics["val"] |= {f"AUC {corpus}": values for corpus, values in pairs.items()}
+    metrics = {}
+    if rated:
+        outputs = _outputs(runtime, [row for row, _ in rated], "validation", progress)
+        targets = np.array([values for _, values in rated])
+        metrics["val"] = {"CCC": concordance(outputs, targets, names), "clips": len(rated)}
+        pairs = class_pairs(outputs, [row for row, _ in rated], names)
+        metrics["val"] |= {f"AUC {corpus}": values for corpus, values in pairs.items()}
     if ood_rows:
         outputs = _outputs(runtime, ood_rows, "out of domain", progress)
         pairs = class_pairs(outputs, ood_rows, names)

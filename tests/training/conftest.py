@@ -6,6 +6,8 @@ import numpy as np
 import pytest
 import soundfile
 
+from sertool.plugins import load_plugins
+
 #: Emotion -> (pitch in Hz, level): told apart by their spectrum.
 EMOTIONS = {"angry": (2400, 0.5), "happy": (1200, 0.4), "sad": (150, 0.1), "neutral": (450, 0.2)}
 
@@ -33,6 +35,13 @@ def corpus(tmp_path_factory):
             root / folder / "x.wav", np.exp(-np.arange(4000) / 400) * rng.standard_normal(4000) * 0.1, 16_000
         )
     return root
+
+
+@pytest.fixture
+def labels():
+    """Path of the shipped recipe that trains from labels."""
+    recipes = load_plugins().get("models", "wav2small").recipes
+    return next(path for path in recipes if path.stem == "wav2small-labels")
 
 
 @pytest.fixture

@@ -7,7 +7,7 @@ import torch
 from sertool.corpora import Row
 from sertool.errors import SertoolError, UsageError
 from sertool.plugins import load_plugins
-from sertool.training.data import Batches, decode, fit, target
+from sertool.training.data import Batches, decode, target
 from sertool.training.recipe import augmentations, load_recipe
 from sertool.training.supervised import splits
 
@@ -21,9 +21,8 @@ def drain(generator):
 
 
 @pytest.fixture
-def batches(overrides):
-    (path,) = load_plugins().get("models", "wav2small").recipes
-    recipe = load_recipe(path, overrides)
+def batches(overrides, labels):
+    recipe = load_recipe(labels, overrides)
     clips = drain(decode(splits(recipe)[0], recipe.targets.intensity))
     return Batches(clips, augmentations(recipe, load_plugins()), recipe.train, recipe.data.balance)
 
@@ -59,14 +58,3 @@ def test_rows_without_targets_and_unreadable_files_are_named(tmp_path):
         drain(decode([Row(file=tmp_path / "x.wav", corpus="c", speaker="s", emotion="plain")], {}))
     with pytest.raises(SertoolError, match=r"x\.wav: no such file"):
         drain(decode([Row(file=tmp_path / "x.wav", corpus="c", speaker="s", emotion="sad")], {}))
-
-
-def test_fit_cuts_or_pads_without_losing_a_sample():
-    rng = np.random.default_rng(0)
-    clip = np.arange(1, 101, dtype=np.float32)
-    cut = fit(clip, 40, rng)
-    assert (np.diff(cut) == 1).all()
-    assert len(cut) == 40
-    padded = fit(clip, 150, rng)
-    assert len(padded) == 150
-    assert (padded[padded > 0] == clip).all()

@@ -1,10 +1,18 @@
 """Recipes: defaults, overrides, and faults that are named."""
 
+from dataclasses import replace
+
 import pytest
 
 from sertool.errors import UsageError
 from sertool.plugins import load_plugins
-from sertool.training.recipe import augmentations, load_recipe
+from sertool.training.recipe import DistilRecipe, augmentations, load_recipe, substituted
+
+
+def shipped(name):
+    (path,) = [path for path in load_plugins().get("models", "wav2small").recipes if path.stem == name]
+    return path
+
 
 GOOD = '[model]\nname = "wav2small"\n[data]\nroot = "x"\n[bundle]\nname = "b"\n'
 
@@ -17,9 +25,9 @@ def write(tmp_path, text):
 
 def test_overrides_win_and_take_toml_or_bare_text(tmp_path):
     path = write(tmp_path, GOOD)
-    overrides = ["train.steps=700", "train.lr=1", "data.root=/a b", 'data.corpora=["p", "q"]', "train.bf16=true"]
+    overrides = ["train.steps=700", "train.lr=1", "data.root=/a b", 'data.corpora=["p", "q"]', "train.precision=bf16"]
     recipe = load_recipe(path, overrides)
-    assert (recipe.train.steps, recipe.train.lr, recipe.train.bf16) == (700, 1.0, True)
+    assert (recipe.train.steps, recipe.train.lr, recipe.train.precision) == (700, 1.0, "bf16")
     assert (recipe.data.root, recipe.data.corpora) == ("/a b", ["p", "q"])
     assert recipe.train.batch == 32
     assert recipe.folder == tmp_path
@@ -32,7 +40,13 @@ def test_overrides_win_and_take_toml_or_bare_text(tmp_path):
         (GOOD + "[train]\nstep = 1\n", [], r"no key train\.step"),
         (GOOD + '[train]\nsteps = "many"\n', [], r'train\.steps must be int, not "many"'),
         (GOOD, ["train.steps"], "write section.key=value"),
-        (GOOD, ["augment.p=1"], "changed in a copy of the recipe"),
+        (GOOD, ["augment.p=1"], r"write augment\.NAME\.option=value \(the recipe has: none\)"),
+        (GOOD + '[[augment]]\nname = "gain"\n', ["augment.room.p=1"], "the recipe has: gain"),
+        (GOOD, ["train.optimiser=adam"], r"train\.optimiser is 'adam'; write one of adamw, sgd"),
+        (GOOD, ["train.schedule=step"], r"train\.schedule is 'step'"),
+        (GOOD, ["train.precision=int8"], r"train\.precision is 'int8'"),
+        (GOOD, ["train.shortest_s=9"], r"at most longest_s"),
+        (GOOD + '[teacher]\nname = "teacher"\n', [], r"has a \[teacher\]: a recipe for `sertool distil`"),
         (GOOD.replace('"x"', '""'), [], r"data\.root is empty; give it with --set data\.root="),
         (GOOD, ["train.restarts=[9000]"], "must follow one another"),
         ("[model\n", [], "r.toml"),
@@ -62,9 +76,44 @@ def test_augmentations_are_built_in_order_with_the_root_filled_in(tmp_path):
         augmentations(recipe, load_plugins())
 
 
-def test_the_shipped_recipe_loads():
-    (path,) = load_plugins().get("models", "wav2small").recipes
-    recipe = load_recipe(path, ["data.root=x"])
+def test_an_override_reaches_one_augmentation(tmp_path):
+    text = GOOD + '[[augment]]\nname = "gain"\np = 0.5\n[[augment]]\nname = "speed"\np = 0.5\n'
+    recipe = load_recipe(write(tmp_path, text), ["augment.gain.p=0", "augment.gain.low=-1.5"])
+    assert recipe.augment == [{"name": "gain", "p": 0, "low": -1.5}, {"name": "speed", "p": 0.5}]
+
+
+def test_root_and_folder_are_filled_in_wherever_a_text_stands(tmp_path):
+    recipe = load_recipe(write(tmp_path, GOOD))
+    nested = {"a": ["$root/x", {"b": "$folder/y"}], "c": 3}
+    assert substituted(recipe, nested) == {"a": ["x/x", {"b": f"{tmp_path}/y"}], "c": 3}
+
+
+def test_the_shipped_training_recipe_loads():
+    recipe = load_recipe(shipped("wav2small-labels"), ["data.root=x"])
     assert recipe.bundle.licence == "CC-BY-NC-SA-4.0"
     assert recipe.data.ood not in (recipe.data.train, recipe.data.val)
-    assert [table["name"] for table in recipe.augment] == ["speed", "room", "equaliser", "noise", "gain"]
+    assert [table["name"] for table in recipe.augment] == ["speed", "room", "equaliser", "noise", "band"]
+
+
+def test_the_papers_recipe_is_the_default_and_says_so(tmp_path):
+    """arXiv 2408.13920: SGD, constant 5e-5, no momentum, no decay, batch 16, 50 M steps, 100 CCC + 4 quadrant."""
+    paper = load_recipe(shipped("wav2small-paper"), kind=DistilRecipe)
+    train = paper.train
+    assert (train.optimiser, train.schedule, train.lr) == ("sgd", "constant", 5e-5)
+    assert (train.momentum, train.weight_decay, train.clip_gradient, train.ema) == (0, 0, 0, 0)
+    assert (train.batch, train.steps, train.shortest_s, train.longest_s) == (16, 50_000_000, 0.4, 12.0)
+    assert (paper.loss.ccc, paper.loss.quadrant, paper.loss.neutral) == (100, 4, 0.5)
+    assert [member["model"] for member in paper.teacher.options["members"]] == ["wavlm", "dawn"]
+    shout = next(table for table in paper.augment if table["name"] == "shout")
+    assert shout["p"] <= 0.04
+    assert next(table for table in paper.augment if table["name"] == "mixup")["p"] == 1
+    minimal = load_recipe(write(tmp_path, "[train]\n"), complete=False, kind=DistilRecipe)
+    assert minimal.train == replace(train, workers=minimal.train.workers)
+    assert minimal.loss == paper.loss
+
+
+def test_the_recipe_of_the_shipped_model_loads():
+    recipe = load_recipe(shipped("wav2small"), ["data.root=x"], kind=DistilRecipe)
+    assert recipe.bundle.name == "wav2small"
+    assert recipe.data.ood not in (recipe.data.train, recipe.data.val)
+    assert all(source["split"] == "train" for source in recipe.excerpts.sources)

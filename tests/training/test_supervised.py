@@ -17,13 +17,13 @@ from sertool import bundle
 from sertool.errors import SertoolError, UsageError
 from sertool.plugins import load_plugins
 from sertool.training.recipe import load_recipe
-from sertool.training.supervised import _learning_rate, best_network, train
+from sertool.training.loop import best_network, learning_rate
+from sertool.training.supervised import train
 
 
 @pytest.fixture
-def recipe(overrides):
-    (path,) = load_plugins().get("models", "wav2small").recipes
-    return load_recipe(path, overrides)
+def recipe(overrides, labels):
+    return load_recipe(labels, overrides)
 
 
 def weights(run):
@@ -52,7 +52,7 @@ def test_a_run_that_is_cut_off_goes_on_to_the_same_weights(recipe, tmp_path):
 
 def test_the_learning_rate_warms_up_and_restarts_from_half_the_peak(recipe):
     settings = replace(recipe.train, steps=700, warmup=100, restarts=[300])
-    rates = [_learning_rate(step, settings) for step in range(700)]
+    rates = [learning_rate(step, settings) for step in range(700)]
     assert rates[:2] == [0.01, 0.02]
     assert rates[99:101] == [1.0, 1.0]
     assert rates[200] == pytest.approx(0.5)  # half of a cosine of 200 steps
@@ -62,10 +62,9 @@ def test_the_learning_rate_warms_up_and_restarts_from_half_the_peak(recipe):
     assert rates[699] < 1e-3
 
 
-def test_training_lowers_the_loss(overrides, tmp_path):
-    (path,) = load_plugins().get("models", "wav2small").recipes
+def test_training_lowers_the_loss(overrides, labels, tmp_path):
     recipe = load_recipe(
-        path,
+        labels,
         [
             *overrides,
             "train.steps=60",
@@ -76,32 +75,30 @@ def test_training_lowers_the_loss(overrides, tmp_path):
         ],
     )
     recipe.augment.clear()
-    losses = [progress.loss for progress in train(recipe, tmp_path) if progress.stage == "training"]
+    losses = [progress.losses["loss"] for progress in train(recipe, tmp_path) if progress.stage == "training"]
     assert losses[-1] < 0.6 * losses[0]  # a running mean over some 50 steps
 
 
-def test_another_recipe_in_the_same_folder_is_refused(recipe, overrides, tmp_path):
+def test_another_recipe_in_the_same_folder_is_refused(recipe, overrides, labels, tmp_path):
     for _ in train(recipe, tmp_path):
         pass
-    (path,) = load_plugins().get("models", "wav2small").recipes
     with pytest.raises(UsageError, match="another recipe"):
-        next(train(load_recipe(path, [*overrides, "train.lr=0.5"]), tmp_path))
+        next(train(load_recipe(labels, [*overrides, "train.lr=0.5"]), tmp_path))
 
 
-def test_a_speaker_in_two_parts_is_refused(overrides, corpus, tmp_path):
+def test_a_speaker_in_two_parts_is_refused(overrides, corpus, labels, tmp_path):
     shutil.copytree(corpus, tmp_path / "leaky")
     manifest = tmp_path / "leaky" / "manifest.csv"
     manifest.write_text(
         manifest.read_text().replace("0-angry-0.wav,corpus0,0,angry,,train", "0-angry-0.wav,corpus0,0,angry,,val")
     )
-    (path,) = load_plugins().get("models", "wav2small").recipes
-    recipe = load_recipe(path, [*overrides, f"data.root={tmp_path / 'leaky'}"])
+    recipe = load_recipe(labels, [*overrides, f"data.root={tmp_path / 'leaky'}"])
     with pytest.raises(SertoolError, match="speaker '0' of corpus0 is in both"):
         next(train(recipe, tmp_path / "run"))
 
 
-def test_train_command_writes_a_sound_bundle_that_labels(overrides, tmp_path):
-    command = [sys.executable, "-m", "sertool", "train", "wav2small", "-o", str(tmp_path / "run")]
+def test_train_command_writes_a_sound_bundle_that_labels(overrides, labels, tmp_path):
+    command = [sys.executable, "-m", "sertool", "train", "wav2small-labels", "-o", str(tmp_path / "run")]
     for override in overrides:
         command += ["--set", override]
     done = subprocess.run(command, capture_output=True, text=True)
@@ -125,7 +122,7 @@ def test_train_command_writes_a_sound_bundle_that_labels(overrides, tmp_path):
     assert "Russell" in card
     assert "$" not in card
     # The bundle runs the best weights of the run, not merely some.
-    recipe = load_recipe(load_plugins().get("models", "wav2small").recipes[0], overrides)
+    recipe = load_recipe(labels, overrides)
     _, network, _ = best_network(recipe, tmp_path / "run")
     samples = (0.1 * np.random.default_rng(0).standard_normal(20_000)).astype(np.float32)
     with torch.inference_mode():

@@ -1,0 +1,106 @@
+"""Buckets: piles of audio from which training draws excerpts of any length."""
+
+import sys
+from collections import OrderedDict
+from pathlib import Path
+
+import numpy as np
+
+from .. import audio
+from ..errors import AudioError, UsageError
+from ..plugins import load_plugins
+
+#: Recordings up to this long are kept decoded; of longer ones only the excerpt is read.
+LONGEST_KEPT_S = 60.0
+
+#: Samples kept decoded, in bytes, for each bucket of each worker.
+KEPT_BYTES = 1 << 30
+
+_TABLE_KEYS = {"root", "corpus", "split", "corpora"}
+
+
+class Bucket:
+    """The recordings of one source, or of several.
+
+    ``spec``: a folder, searched all the way down; a table ``{root, corpus = "manifest", split = "", corpora = []}``
+    for the rows of a labelled corpus; or a list of these. Raises UsageError where nothing is found.
+    """
+
+    def __init__(self, spec):
+        self.paths = [path for source in (spec if isinstance(spec, list) else [spec]) for path in _paths(source)]
+        self._kept: OrderedDict[Path, np.ndarray] = OrderedDict()
+        self._kept_bytes = 0
+        self._broken: set[Path] = set()
+
+    def excerpt(self, samples: int, rng) -> np.ndarray:
+        """float32 [samples], 16 kHz: a random stretch of a random recording, a short one somewhere in silence.
+
+        A recording that cannot be read is named once on standard error and another one drawn. The result depends on
+        the generator and the files alone, not on what was drawn before. SertoolError if nothing can be read.
+        """
+        while len(self._broken) < len(self.paths):
+            path = self.paths[rng.integers(len(self.paths))]
+            place = rng.random()  # drawn whatever becomes of the file, so that resuming draws the same
+            if path in self._broken:
+                continue
+            try:
+                return self._stretch(path, samples, place)
+            except AudioError as error:
+                self._broken.add(path)
+                print(f"sertool: left out of training: {path}: {error}", file=sys.stderr)
+        raise UsageError(f"none of {len(self.paths)} recordings can be read, the first being {self.paths[0]}")
+
+    def _stretch(self, path: Path, samples: int, place: float) -> np.ndarray:
+        decoded = self._kept.get(path)
+        if decoded is None:
+            seconds = audio.duration(path)
+            if seconds > max(LONGEST_KEPT_S, samples / audio.SAMPLE_RATE):
+                start = place * (seconds - samples / audio.SAMPLE_RATE)
+                return fit(audio.excerpt(path, start, samples), samples, 0.0)
+            decoded = self._keep(path, audio.read(path))
+        else:
+            self._kept.move_to_end(path)
+        return fit(decoded, samples, place)
+
+    def _keep(self, path: Path, decoded: np.ndarray) -> np.ndarray:
+        self._kept[path] = decoded
+        self._kept_bytes += decoded.nbytes
+        while self._kept_bytes > KEPT_BYTES and len(self._kept) > 1:
+            self._kept_bytes -= self._kept.popitem(last=False)[1].nbytes
+        return decoded
+
+
+def fit(samples: np.ndarray, length: int, place: float) -> np.ndarray:
+    """float32 [length]: a stretch of a longer clip, or a shorter one in silence; ``place`` in [0, 1) says where."""
+    spare = len(samples) - length
+    start = int(place * (abs(spare) + 1))
+    return samples[start : start + length] if spare >= 0 else np.pad(samples, (start, -spare - start))
+
+
+def origins(spec) -> set[tuple[str, str]]:
+    """(corpus, licence) of what is in a bucket; a folder counts under its name, its licence unknown."""
+    found = set()
+    for source in spec if isinstance(spec, list) else [spec]:
+        if isinstance(source, str):
+            found.add((Path(source).name, ""))
+        else:
+            found |= {(row.corpus, row.licence) for row in _rows(source)}
+    return found
+
+
+def _paths(source) -> list[Path]:
+    if isinstance(source, str):
+        paths = sorted(path for path in Path(source).rglob("*") if path.suffix.lower() in audio.EXTENSIONS)
+    else:
+        paths = sorted(row.file for row in _rows(source))
+    if not paths:
+        raise UsageError(f"bucket {source!r}: there is no audio in it")
+    return paths
+
+
+def _rows(source):
+    if not (isinstance(source, dict) and "root" in source and source.keys() <= _TABLE_KEYS):
+        raise UsageError(f"bucket {source!r}: write a folder, or a table of root and any of corpus, split, corpora")
+    rows = load_plugins().get("corpora", source.get("corpus", "manifest")).read(Path(source["root"]))
+    wanted, split = source.get("corpora", []), source.get("split", "")
+    return [row for row in rows if (not split or row.split == split) and (not wanted or row.corpus in wanted)]

@@ -1,0 +1,123 @@
+"""The ladder: what distillation, its quadrant term and mixup are worth to Wav2Small. Hours of two cores.
+
+    python tests/bench/ladder.py FOLDER runs/ladder [--steps 1500] [--seeds 0 1] [--members runs/teacher-a ...]
+
+FOLDER holds manifest.csv, noise/ and rir/. Every run resumes where it was cut off; finished ones are only read. Runs
+go two at a time on one thread each. The table comes at the end: mean over seeds, the spread behind it.
+"""
+
+import argparse
+import json
+import subprocess
+import sys
+from collections import defaultdict
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from types import SimpleNamespace
+
+import numpy as np
+
+#: Arm -> (command, recipe, what differs from the recipe).
+ARMS = {
+    "a labels alone": ("train", "wav2small-labels", ["train.lr=3e-3", "train.warmup=100", "train.restarts=[]"]),
+    "c distilled": ("distil", "wav2small", []),
+    "d without quadrant": ("distil", "wav2small", ["loss.quadrant=0"]),
+    "e without mixup": ("distil", "wav2small", ["augment.mixup.p=0"]),
+}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("corpora")
+    parser.add_argument("runs", type=Path)
+    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
+    parser.add_argument("--members", nargs="+", default=["runs/teacher-a", "runs/teacher-b"])
+    given = parser.parse_args()
+    jobs = [(arm, seed) for arm in ARMS for seed in given.seeds]
+    with ThreadPoolExecutor(2) as pool:
+        list(pool.map(lambda job: run(given, *job), jobs))
+    rows = {arm: [figures(folder(given, arm, seed)) for seed in given.seeds] for arm in ARMS}
+    rows["b the teacher"] = [figures(teacher(given))]
+    print_table(dict(sorted(rows.items())))
+
+
+def folder(given, arm: str, seed: int) -> Path:
+    return given.runs / f"{arm.replace(' ', '-')}-{seed}"
+
+
+def settings(given, seed: int) -> list[str]:
+    members = ", ".join(f'{{run = "{member}"}}' for member in given.members)
+    train = {"seed": seed, "steps": given.steps, "batch": 16, "shortest_s": 0.8, "longest_s": 3.6, "threads": 1}
+    train |= {"validate_every": given.steps // 4, "save_every": 100}
+    return [
+        f"data.root={given.corpora}",
+        f"teacher.options={{members = [{members}]}}",
+        *(f"train.{key}={value}" for key, value in train.items()),
+    ]
+
+
+def run(given, arm: str, seed: int) -> None:
+    """One run, from wherever it is to its bundle."""
+    command, recipe, differs = ARMS[arm]
+    here = folder(given, arm, seed)
+    if (here / "wav2small" / "bundle.json").exists():
+        return
+    here.mkdir(parents=True, exist_ok=True)
+    sets = [s for s in settings(given, seed) + differs if command == "distil" or not s.startswith("teacher.")]
+    arguments = [sys.executable, "-m", "sertool", command, recipe, "-o", str(here)]
+    with open(here / "console.log", "a") as log:
+        done = subprocess.run([*arguments, *(part for s in sets for part in ("--set", s))], stderr=log, stdout=log)
+    print(f"{arm}, seed {seed}: {'done' if done.returncode == 0 else f'failed, see {here}/console.log'}", flush=True)
+
+
+def teacher(given) -> Path:
+    """The teacher as a bundle, measured like its students."""
+    from dataclasses import replace
+
+    from sertool.cli.runs import find
+    from sertool.plugins import load_plugins
+    from sertool.training import distil, release
+    from sertool.training.recipe import DistilRecipe, ModelSection, load_recipe
+
+    here = given.runs / "teacher"
+    if not (here / "bundle.json").exists():
+        recipe = load_recipe(find("wav2small"), settings(given, 0), kind=DistilRecipe)
+        network = distil.build_teacher(recipe, SimpleNamespace(name="", outputs=("arousal", "dominance", "valence")))
+        recipe = replace(
+            recipe,
+            model=ModelSection("teacher", recipe.teacher.options),
+            bundle=replace(recipe.bundle, name="teacher", title="The shipped Wav2Small's teacher"),
+        )
+        release.write(recipe, here, load_plugins().get("models", "teacher"), network, 0)
+    return here
+
+
+def figures(path: Path) -> dict[str, float]:
+    """Measure -> value of a bundle or of the run that holds it: CCC on val, AUC out of domain."""
+    path = path / "wav2small" if (path / "wav2small").exists() else path
+    metrics = json.loads((path / "bundle.json").read_text())["metrics"]
+    found = {f"val CCC {name}": value for name, value in metrics["val"]["CCC"].items()}
+    for corpus, measures in metrics["test-ood"].items():
+        if corpus.startswith("AUC "):
+            found |= {f"{corpus[4:]} {measure}": value for measure, value in measures.items()}
+    return found
+
+
+def print_table(rows: dict) -> None:
+    columns = list(next(iter(rows.values()))[0])
+    print("| | " + " | ".join(columns) + " |\n|---" + "|---" * len(columns) + "|")
+    for arm, runs in rows.items():
+        values = defaultdict(list)
+        for one in runs:
+            for name, value in one.items():
+                values[name].append(value)
+        cells = [
+            f"{np.mean(values[name]):.3f}" + (f" ± {np.ptp(values[name]) / 2:.3f}" if len(runs) > 1 else "")
+            for name in columns
+        ]
+        print(f"| {arm} | " + " | ".join(cells) + " |")
+
+
+if __name__ == "__main__":
+    main()
