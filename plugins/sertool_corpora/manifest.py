@@ -1,10 +1,11 @@
 """A folder with a manifest.csv."""
 
-import csv
 from pathlib import Path
 
 from sertool.corpora import Row
 from sertool.errors import SertoolError
+
+from .layout import table
 
 TEXT = ("corpus", "speaker", "emotion", "intensity", "sex", "language", "session", "split", "licence")
 NUMBERS = {"duration": "duration_s", "arousal": "arousal", "dominance": "dominance", "valence": "valence"}
@@ -18,15 +19,7 @@ def read(root) -> list[Row]:
     """
     root = Path(root)
     path = root / "manifest.csv"
-    try:
-        with open(path, newline="", encoding="utf-8") as stream:
-            table = csv.DictReader(stream)
-            missing = {"file", "speaker"} - set(table.fieldnames or ())
-            if missing:
-                raise SertoolError(f"{path}: no column {', '.join(sorted(missing))}")
-            return [_row(root, record, path, line) for line, record in enumerate(table, start=2)]
-    except OSError as error:
-        raise SertoolError(f"{path}: {error.strerror}") from None
+    return [_row(root, record, path, line) for line, record in table(path, {"file", "speaker"})]
 
 
 def _row(root: Path, record: dict, path: Path, line: int) -> Row:

@@ -45,3 +45,14 @@ def test_a_fault_is_named(tmp_path, text, message):
 def test_a_missing_manifest_is_named(tmp_path):
     with pytest.raises(SertoolError, match=r"manifest\.csv: No such file"):
         read(tmp_path)
+
+
+def test_a_spreadsheets_byte_order_mark_is_no_part_of_the_first_column(tmp_path):
+    (tmp_path / "manifest.csv").write_text("file,speaker\nx.wav,1\n", encoding="utf-8-sig")
+    assert read(tmp_path)[0].file == tmp_path / "x.wav"
+
+
+def test_a_manifest_in_another_encoding_is_named(tmp_path):
+    (tmp_path / "manifest.csv").write_text("file,speaker\nö.wav,1\n", encoding="latin-1")
+    with pytest.raises(SertoolError, match=r"manifest\.csv: not a CSV file in UTF-8"):
+        read(tmp_path)
