@@ -13,8 +13,8 @@ from ..evaluation.dimensional import concordance
 from ..plugins import load_plugins
 from . import loop
 from .buckets import Bucket, fit
-from .losses import ccc_loss, quadrant_correction
 from .loop import Progress
+from .losses import ccc_loss, quadrant_correction
 from .recipe import DistilRecipe, augmentations, substituted
 from .supervised import decoded, predict
 

@@ -19,7 +19,7 @@ from ..errors import UsageError
 from ..plugins import load_plugins
 from ..registry import Model
 from .prefetch import prefetch
-from .recipe import Recipe, TrainSection
+from .recipe import Recipe, TrainSection, substituted
 
 #: Steps over which the loss that is shown and logged is averaged.
 SMOOTHING = 50
@@ -40,9 +40,10 @@ class Progress:
 class Task:
     """What is trained on what.
 
-    ``batches[step]`` is (waveforms [batch, samples], targets or an empty tensor), the same for a step whenever it is asked. ``prepare``
-    turns it into what ``loss`` takes, beside the student's work (a teacher's outputs). ``loss(outputs, targets)``
-    returns the loss and its terms by name. ``validate(network)`` returns figures by name, higher is better, or None.
+    ``batches[step]`` is (waveforms [batch, samples], targets or an empty tensor), the same whenever that step is asked
+    for. ``prepare`` turns it into what ``loss`` takes, beside the student's work (a teacher's outputs).
+    ``loss(outputs, targets)`` returns the loss and its terms by name. ``validate(network)`` returns figures by name,
+    higher is better, or None.
     """
 
     network: torch.nn.Module
@@ -54,8 +55,6 @@ class Task:
 
 def build(recipe: Recipe) -> tuple[Model, torch.nn.Module]:
     """The recipe's registered Model and a fresh network of it, the same for the same seed."""
-    from .recipe import substituted
-
     model = load_plugins().get("models", recipe.model.name)
     torch.manual_seed(recipe.train.seed)
     try:

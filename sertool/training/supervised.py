@@ -12,8 +12,8 @@ from ..evaluation.dimensional import concordance
 from ..plugins import load_plugins
 from . import loop
 from .data import Batches, Clips, decode
-from .losses import ccc_loss
 from .loop import Progress
+from .losses import ccc_loss
 from .recipe import Recipe, augmentations
 
 

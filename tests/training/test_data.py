@@ -1,6 +1,5 @@
 """Batches: targets, lengths, and randomness that only seed and step decide."""
 
-import numpy as np
 import pytest
 import torch
 

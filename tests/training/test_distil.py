@@ -122,7 +122,7 @@ def test_teacher_and_student_hear_the_same(recipe, tmp_path, monkeypatch):
     def listening(recipe):
         model, network = build(recipe)
         network.register_forward_pre_hook(
-            lambda network, inputs: network.training and heard["student"].append(inputs[0].clone()) or None
+            lambda network, inputs: heard["student"].append(inputs[0].clone()) if network.training else None
         )
         return model, network
 

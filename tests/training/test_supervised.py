@@ -15,9 +15,8 @@ import torch
 import sertool
 from sertool import bundle
 from sertool.errors import SertoolError, UsageError
-from sertool.plugins import load_plugins
-from sertool.training.recipe import load_recipe
 from sertool.training.loop import best_network, learning_rate
+from sertool.training.recipe import load_recipe
 from sertool.training.supervised import train
 
 
