@@ -81,7 +81,8 @@ def duration(path) -> float:
 def excerpt(path, start: float, samples: int) -> np.ndarray:
     """float32 [samples] at 16 kHz from ``start`` seconds on, without decoding what comes before; fewer at the end.
 
-    Channels are averaged. For training: unlike ``read`` it cannot tell whether the recording is complete. Raises AudioError.
+    Channels are averaged. For training: unlike ``read`` it cannot tell whether the recording is complete. Raises
+    AudioError.
     """
     try:
         with soundfile.SoundFile(_openable(path)) as file:

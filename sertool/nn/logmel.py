@@ -13,8 +13,8 @@ class LogMel(nn.Module):
     """Waveform to LogMel in dB, with frozen constants (DESIGN.md section 2).
 
     ``n_fft``: one of the students' two geometries, or any Geometry. Input [batch, samples], 16 kHz; output
-    [batch, 1 + samples // hop, n_mels]. Raises ValueError for fewer than n_fft // 2 + 1 samples. Follows librosa.feature.melspectrogram(center=True, pad_mode="reflect") and
-    power_to_db(ref=1, amin=1e-10, top_db=None).
+    [batch, 1 + samples // hop, n_mels]. Raises ValueError for fewer than n_fft // 2 + 1 samples. Follows
+    librosa.feature.melspectrogram(center=True, pad_mode="reflect") and power_to_db(ref=1, amin=1e-10, top_db=None).
     """
 
     def __init__(self, n_fft: int | filters.Geometry = 64):

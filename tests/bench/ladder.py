@@ -1,9 +1,10 @@
 """The ladder: what distillation, its quadrant term and mixup are worth to Wav2Small. Hours of two cores.
 
-    python tests/bench/ladder.py FOLDER runs/ladder [--steps 1500] [--seeds 0 1] [--members runs/teacher-a ...]
+    python tests/bench/ladder.py FOLDER runs/ladder [--steps 1500] [--seeds 0 1]
 
-FOLDER holds manifest.csv, noise/ and rir/. Every run resumes where it was cut off; finished ones are only read. Runs
-go two at a time on one thread each. The table comes at the end: mean over seeds, the spread behind it.
+FOLDER holds manifest.csv, noise/ and rir/; the teacher's members are those of the recipe wav2small. Every run resumes
+where it was cut off; finished ones are only read. Runs go two at a time on one thread each. The table comes at the
+end: mean over seeds, the spread behind it.
 """
 
 import argparse
@@ -32,7 +33,6 @@ def main():
     parser.add_argument("runs", type=Path)
     parser.add_argument("--steps", type=int, default=1500)
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
-    parser.add_argument("--members", nargs="+", default=["runs/teacher-a", "runs/teacher-b"])
     given = parser.parse_args()
     jobs = [(arm, seed) for arm in ARMS for seed in given.seeds]
     with ThreadPoolExecutor(2) as pool:
@@ -47,14 +47,9 @@ def folder(given, arm: str, seed: int) -> Path:
 
 
 def settings(given, seed: int) -> list[str]:
-    members = ", ".join(f'{{run = "{member}"}}' for member in given.members)
     train = {"seed": seed, "steps": given.steps, "batch": 16, "shortest_s": 0.8, "longest_s": 3.6, "threads": 1}
     train |= {"validate_every": given.steps // 4, "save_every": 100}
-    return [
-        f"data.root={given.corpora}",
-        f"teacher.options={{members = [{members}]}}",
-        *(f"train.{key}={value}" for key, value in train.items()),
-    ]
+    return [f"data.root={given.corpora}", *(f"train.{key}={value}" for key, value in train.items())]
 
 
 def run(given, arm: str, seed: int) -> None:
@@ -64,7 +59,7 @@ def run(given, arm: str, seed: int) -> None:
     if (here / "wav2small" / "bundle.json").exists():
         return
     here.mkdir(parents=True, exist_ok=True)
-    sets = [s for s in settings(given, seed) + differs if command == "distil" or not s.startswith("teacher.")]
+    sets = settings(given, seed) + differs
     arguments = [sys.executable, "-m", "sertool", command, recipe, "-o", str(here)]
     with open(here / "console.log", "a") as log:
         done = subprocess.run([*arguments, *(part for s in sets for part in ("--set", s))], stderr=log, stdout=log)
@@ -97,10 +92,10 @@ def figures(path: Path) -> dict[str, float]:
     """Measure -> value of a bundle or of the run that holds it: CCC on val, AUC out of domain."""
     path = path / "wav2small" if (path / "wav2small").exists() else path
     metrics = json.loads((path / "bundle.json").read_text())["metrics"]
-    found = {f"val CCC {name}": value for name, value in metrics["val"]["CCC"].items()}
-    for corpus, measures in metrics["test-ood"].items():
-        if corpus.startswith("AUC "):
-            found |= {f"{corpus[4:]} {measure}": value for measure, value in measures.items()}
+    measures = metrics["val"]["overall"]["measures"]
+    found = {f"val {name}": figure["value"] for name, figure in measures.items() if name.endswith("CCC")}
+    for corpus, group in metrics["test-ood"]["corpus"].items():
+        found |= {f"{corpus} {name}": figure["value"] for name, figure in group["measures"].items()}
     return found
 
 
