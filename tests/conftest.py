@@ -75,6 +75,29 @@ def encode():
     return write
 
 
+@pytest.fixture(scope="session")
+def torchvision():
+    """Lets timm and transformers import torchvision where its compiled half does not load: two operators, never run."""
+    import torch
+
+    operators = None
+    try:
+        import torchvision  # noqa: F401
+    except RuntimeError:
+        operators = torch.library.Library("torchvision", "DEF")
+        for name in ("nms", "qnms"):
+            operators.define(f"{name}(Tensor boxes, Tensor scores, float threshold) -> Tensor")
+    yield
+    del operators  # declared as long as this lives
+
+
+@pytest.fixture(scope="session")
+def timm(torchvision):
+    import timm
+
+    return timm
+
+
 @pytest.fixture
 def command(capsys):
     """command(*arguments): sertool in this process; (code, out, err)."""

@@ -1,0 +1,75 @@
+"""Teachers: ensembles of any members, and the networks that they are made of."""
+
+import functools
+import importlib
+from pathlib import Path
+
+from sertool import Model, hookimpl
+from sertool.errors import UsageError
+
+DIMENSIONS = ("arousal", "dominance", "valence")
+
+
+def build_resnet(**options):
+    from .resnet import ResNet
+
+    return ResNet(**options)
+
+
+def build_with_transformers(name: str, **options):
+    """wavlm or dawn; UsageError if transformers is not installed, or not in working order."""
+    try:
+        module = importlib.import_module(f".{name}", __name__)
+    except ImportError as error:
+        if error.name == "torch":
+            raise
+        reason = " ".join(str(error).split())[:200]
+        raise UsageError(f"{name} needs transformers: pip install 'sertool[hubert]' ({reason})") from None
+    return module.build(**options)
+
+
+def build_teacher(**options):
+    from .ensemble import Ensemble
+
+    return Ensemble(**options)
+
+
+@hookimpl
+def register_models(register):
+    register(
+        Model(
+            name="resnet",
+            summary="a residual network on a fine LogMel: 1.1 M parameters, trained from labels; a member of teachers",
+            build=build_resnet,
+            outputs=DIMENSIONS,
+            shortest=257,
+            recipes=(Path(__file__).with_name("resnet.toml"),),
+        )
+    )
+    register(
+        Model(
+            name="wavlm",
+            summary="WavLM-large with the Odyssey 2024 baseline's head: 318.6 M, frozen; weights = its folder",
+            build=functools.partial(build_with_transformers, "wavlm"),
+            outputs=DIMENSIONS,
+            shortest=400,
+        )
+    )
+    register(
+        Model(
+            name="dawn",
+            summary="wav2vec2-large-robust of 12 layers tuned on MSP-Podcast: 165.3 M, frozen; weights = its folder",
+            build=functools.partial(build_with_transformers, "dawn"),
+            outputs=DIMENSIONS,
+            shortest=400,
+        )
+    )
+    register(
+        Model(
+            name="teacher",
+            summary="the mean of its members: registered models, bundles and runs of sertool train; frozen",
+            build=build_teacher,
+            outputs=DIMENSIONS,
+            shortest=400,
+        )
+    )

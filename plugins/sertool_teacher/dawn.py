@@ -1,0 +1,57 @@
+"""Dawn: wav2vec2-large-robust pruned to 12 layers, fine-tuned on MSP-Podcast (Wagner et al. 2023)."""
+
+from collections import OrderedDict
+from pathlib import Path
+
+from torch import Tensor, nn
+from transformers import Wav2Vec2Config, Wav2Vec2Model
+
+from sertool.nn import UtteranceNorm
+
+from .checkpoint import ENCODER, LARGE, Frozen, assemble, read_config, read_json
+
+REPO = "audeering/wav2vec2-large-robust-12-ft-emotion-msp-dim"
+PREPROCESSOR = "preprocessor_config.json"
+
+DEFAULTS = {"do_normalize": True, **{key: getattr(Wav2Vec2Config(), key) for key in ENCODER}}
+SETTINGS = {**DEFAULTS, **LARGE, "num_hidden_layers": 12, "conv_bias": True}
+
+
+def build(weights: str | None = None, config: dict | None = None) -> "Dawn":
+    """The network, frozen; with ``weights``, a local copy of the folder published as REPO, else random.
+
+    The folder: config.json and model.safetensors or pytorch_model.bin, either also split with an index, and
+    preprocessor_config.json, of which do_normalize is read if it is there. ``config`` overrides keys of SETTINGS, for
+    miniatures. Raises UsageError if a file is missing or damaged, or if any weight is missing, left over or misshapen.
+    """
+    if weights is None:
+        return assemble(Dawn, SETTINGS, config, None, REPO)
+    folder = Path(weights)
+    published = read_config(folder, REPO, "wav2vec2")
+    if (folder / PREPROCESSOR).exists():
+        published["do_normalize"] = read_json(folder / PREPROCESSOR).get("do_normalize", True)
+    settings = {key: published.get(key, value) for key, value in DEFAULTS.items()}
+    return assemble(Dawn, settings, config, folder, REPO)
+
+
+class Dawn(Frozen):
+    """Waveform [batch, samples], 16 kHz, at least 400 samples -> [batch, 3]: arousal, dominance, valence, about 0 to 1.
+
+    165,336,707 parameters: 164,284,032 of the encoder, of which masked_spec_embed (1024) only ever served its
+    training, and 1,052,675 of the head. Each clip is normalised to zero mean and unit variance, as transformers'
+    Wav2Vec2FeatureExtractor does; the last states' mean over time goes through the head. Names of modules are those of
+    the published weights. Source: REPO's model card.
+    """
+
+    def __init__(self, settings: dict):
+        super().__init__()
+        width = settings["hidden_size"]
+        self.normalise = UtteranceNorm() if settings["do_normalize"] else nn.Identity()
+        encoder = {key: settings[key] for key in ENCODER}
+        self.wav2vec2 = Wav2Vec2Model(Wav2Vec2Config(**encoder, apply_spec_augment=False))
+        self.classifier = nn.Sequential(
+            OrderedDict(dense=nn.Linear(width, width), tanh=nn.Tanh(), out_proj=nn.Linear(width, 3))
+        )
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        return self.classifier(self.wav2vec2(self.normalise(waveform)).last_hidden_state.mean(dim=1))
