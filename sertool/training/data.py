@@ -86,8 +86,8 @@ class Batches(torch.utils.data.Dataset):
 
     def _clip(self, index: int, length: int, rng) -> np.ndarray:
         samples = fit(self.clips.waveforms[index], length, rng.random())
-        for probability, change in self.chain:
-            if rng.random() < probability:
-                samples = change(samples, rng)
+        for step in self.chain:
+            if rng.random() < step.p:
+                samples = step.change(samples, rng)
         # A recording cannot exceed full scale: what an augmentation made louder is clipped as a recorder would.
         return np.clip(fit(samples, length, rng.random()), -1, 1)

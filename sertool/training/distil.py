@@ -1,5 +1,6 @@
 """Distil a teacher into a student (arXiv 2408.13920): both hear the same augmented audio, no labels are needed."""
 
+import copy
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -15,19 +16,21 @@ from . import loop
 from .buckets import Bucket, fit
 from .loop import Progress
 from .losses import ccc_loss, quadrant_correction
-from .recipe import DistilRecipe, augmentations, substituted
+from .recipe import DistilRecipe, Step, augmentations, substituted
 from .supervised import decoded, predict
 
 
 class Excerpts(torch.utils.data.Dataset):
-    """Batch number ``step`` of a run: ([batch, samples] augmented excerpts of one random length, no targets).
+    """Batch number ``step`` of a run: augmented excerpts of one random length, [batch, samples], and what of it the
+    teacher hears: as much again, or an empty tensor where that is the same, as in the paper.
 
     The same step of the same seed and rank is the same batch, whichever worker makes it. Nothing is cut off at +-1:
     students normalise the level themselves.
     """
 
-    def __init__(self, bucket: Bucket, chain: list, settings, rank: int = 0):
+    def __init__(self, bucket: Bucket, chain: list[Step], settings, rank: int = 0):
         self.bucket, self.chain, self.settings, self.rank = bucket, chain, settings, rank
+        self.same = not any(step.student_only for step in chain)
 
     def __len__(self):
         return self.settings.steps
@@ -35,15 +38,22 @@ class Excerpts(torch.utils.data.Dataset):
     def __getitem__(self, step: int):
         rng = np.random.default_rng([self.settings.seed, step, self.rank])
         length = int(rng.uniform(self.settings.shortest_s, self.settings.longest_s) * audio.SAMPLE_RATE)
-        waveforms = np.stack([self._excerpt(length, rng) for _ in range(self.settings.batch)])
-        return torch.from_numpy(waveforms), torch.empty(0)
+        pairs = [self._excerpt(length, rng) for _ in range(self.settings.batch)]
+        student, teacher = (torch.from_numpy(np.stack(clips)) for clips in zip(*pairs, strict=True))
+        return student, torch.empty(0) if self.same else teacher
 
-    def _excerpt(self, length: int, rng) -> np.ndarray:
-        samples = self.bucket.excerpt(length, rng)
-        for probability, change in self.chain:
-            if rng.random() < probability:
-                samples = change(samples, rng)
-        return fit(samples, length, rng.random()).astype(np.float32, copy=False)
+    def _excerpt(self, length: int, rng) -> tuple[np.ndarray, np.ndarray]:
+        student = teacher = self.bucket.excerpt(length, rng)
+        for step in self.chain:
+            if rng.random() >= step.p:
+                continue
+            again = copy.deepcopy(rng)  # so that both are changed in the same way
+            changed = step.change(student, rng)
+            if not step.student_only:
+                teacher = changed if teacher is student else step.change(teacher, again)
+            student = changed
+        place = rng.random()
+        return tuple(fit(clip, length, place).astype(np.float32, copy=False) for clip in (student, teacher))
 
 
 def distil(recipe: DistilRecipe, run: Path, stop: Callable[[], bool] = lambda: False) -> Iterator[Progress]:
@@ -64,9 +74,9 @@ def distil(recipe: DistilRecipe, run: Path, stop: Callable[[], bool] = lambda: F
             raise UsageError(f"{recipe.data.root}: no row in split {recipe.data.val!r}")
         validation = yield from decoded("decoding validation clips", rows, recipe)
 
-    def ask_teacher(waveforms, _):
+    def ask_teacher(waveforms, heard):
         with torch.inference_mode(), loop.mixed_precision(recipe.train, device):
-            answers = teacher(waveforms).float()
+            answers = teacher(heard if len(heard) else waveforms).float()
         return answers.clone()  # made in inference mode, it could not take part in a loss
 
     def loss(outputs, answers):

@@ -3,6 +3,7 @@
 import json
 import string
 import tomllib
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
@@ -67,6 +68,8 @@ class BundleSection:
     data: list = field(default_factory=list)  # of {corpus, licence}: what was heard beside the rows (noise, rooms)
     exporter: str = "onnx"
     limits: str = ""  # what the model card says of them
+    notes: str = ""  # Markdown file beside the recipe that the card ends with
+    robustness: dict = field(default_factory=dict)  # clips, noise, rooms: measure it too; empty: do not
     samples: str = "samples"  # folder beside the recipe with the clips of the self-test
 
 
@@ -77,7 +80,7 @@ class Recipe:
     model: ModelSection = ModelSection()
     data: DataSection = DataSection()
     targets: TargetsSection = TargetsSection()
-    augment: list = field(default_factory=list)  # tables: name, p, and the augmentation's own options
+    augment: list = field(default_factory=list)  # tables: name, p, student_only, and the augmentation's own options
     train: TrainSection = TrainSection()
     bundle: BundleSection = BundleSection()
     folder: Path = Path()
@@ -174,14 +177,24 @@ def substituted(recipe: Recipe, value):
     return value
 
 
-def augmentations(recipe: Recipe, plugins) -> list:
-    """(probability, change) pairs in the recipe's order."""
+@dataclass(frozen=True)
+class Step:
+    """One augmentation of a recipe: with probability ``p``, change(samples, rng)."""
+
+    p: float
+    change: Callable
+    student_only: bool = False  # in a distillation: the teacher hears the clip without it
+
+
+def augmentations(recipe: Recipe, plugins) -> list[Step]:
+    """The recipe's augmentations, in its order."""
     chain = []
     for table in recipe.augment:
-        options = {key: substituted(recipe, value) for key, value in table.items() if key not in ("name", "p")}
-        augmentation = plugins.get("augmentations", table.get("name", ""))
+        table = dict(table)
+        augmentation = plugins.get("augmentations", table.pop("name", ""))
+        own = {key: table.pop(key) for key in ("p", "student_only") if key in table}
         try:
-            chain.append((table.get("p", 1.0), augmentation.build(**options)))
+            chain.append(Step(**{"p": 1.0, **own}, change=augmentation.build(**substituted(recipe, table))))
         except TypeError as error:
             raise UsageError(f"augment {augmentation.name!r}: {error}") from None
     return chain

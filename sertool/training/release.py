@@ -3,6 +3,7 @@
 import csv
 import shutil
 import string
+from dataclasses import asdict, replace
 from importlib import resources
 from pathlib import Path
 
@@ -12,7 +13,8 @@ import torch
 from .. import audio, bundle
 from ..corpora.rows import Row
 from ..errors import BundleError, UsageError
-from ..evaluation.dimensional import class_pairs, concordance
+from ..evaluation import robustness
+from ..evaluation.dimensional import markdown, report
 from ..frontend.filters import SAMPLE_RATE
 from ..plugins import load_plugins
 from ..registry import Model
@@ -30,6 +32,13 @@ LARGEST_DIFFERENCE = 1e-4
 LENGTHS = (33, 34, 63, 64, 65, 100, 16_000, 80_001, 960_000)
 
 
+#: What the table of robustness shows.
+ROBUSTNESS = (
+    "share of clips whose output moves by less than 0.05 (definitions of audEERING's ser-tests);\n"
+    "what does not exceed its threshold is in bold. Beside it what a constant and a random predictor get."
+)
+
+
 def release(recipe: Recipe, run: Path, progress=lambda stage, done, total: None) -> bundle.Bundle:
     """Write RUN/NAME from the best weights of a run, as ``write`` does."""
     return write(recipe, run / recipe.bundle.name, *best_network(recipe, run), progress)
@@ -40,8 +49,8 @@ def write(
 ) -> bundle.Bundle:
     """Write a network (in eval mode, of ``step``) as a bundle. Raises BundleError if its export differs from torch.
 
-    Metrics: CCC per output on ``val``; on ``ood``, which nothing was chosen by, AUC of class pairs by corpus. They are
-    measured on the exported file, clip by clip, as `label` runs it.
+    Metrics, measured on the exported file clip by clip as `label` runs it: on ``val`` and on ``ood``, which nothing was
+    chosen by, what evaluation.dimensional reports, and robustness on clips of ``val``.
     """
     plugins = load_plugins()
     val_rows, ood_rows = labelled(recipe)
@@ -120,22 +129,37 @@ def _difference(network, runtime: Runtime, rows: list[Row]) -> dict:
 
 
 def _metrics(recipe: Recipe, runtime: Runtime, val_rows, ood_rows, progress) -> dict:
-    names = runtime.bundle.outputs
-    rated = [(row, values) for row in val_rows if (values := target(row, recipe.targets.intensity)) is not None]
+    """Split -> figures as evaluation.dimensional.report has them, overall and by corpus; and "robustness"."""
     metrics = {}
-    if rated:
-        outputs = _outputs(runtime, [row for row, _ in rated], "validation", progress)
-        targets = np.array([values for _, values in rated])
-        metrics["val"] = {"CCC": concordance(outputs, targets, names), "clips": len(rated)}
-        pairs = class_pairs(outputs, [row for row, _ in rated], names)
-        metrics["val"] |= {f"AUC {corpus}": values for corpus, values in pairs.items()}
-    if ood_rows:
-        outputs = _outputs(runtime, ood_rows, "out of domain", progress)
-        pairs = class_pairs(outputs, ood_rows, names)
-        metrics[recipe.data.ood] = {f"AUC {corpus}": values for corpus, values in pairs.items()} | {
-            "clips": len(ood_rows)
-        }
+    rated = [_rated(row, recipe) for row in val_rows]
+    for split, rows in ((recipe.data.val, [row for row in rated if row]), (recipe.data.ood, ood_rows)):
+        if rows:
+            full = report(rows, _outputs(runtime, rows, split, progress), runtime.bundle.outputs)
+            metrics[split] = {"overall": full["overall"], "corpus": full["groups"]["corpus"]}
+    if recipe.bundle.robustness and val_rows:
+        metrics["robustness"] = _robustness(recipe, runtime, val_rows, progress)
     return metrics
+
+
+def _rated(row: Row, recipe: Recipe) -> Row | None:
+    """The row with its target as if it were rated; None without a target."""
+    values = target(row, recipe.targets.intensity)
+    return None if values is None else replace(row, arousal=values[0], dominance=values[1], valence=values[2])
+
+
+def _robustness(recipe: Recipe, runtime: Runtime, rows: list[Row], progress) -> list[dict]:
+    options = substituted(recipe, recipe.bundle.robustness)
+    count = options.get("clips", 100)
+    clips = [audio.read(row.file) for row in rows[:: max(1, len(rows) // count)][:count]]
+    folders = {key: Path(options[key]) for key in ("noise", "rooms") if key in options}
+
+    def meter(done, total):
+        progress("robustness", done, total)
+
+    return [
+        asdict(result)
+        for result in robustness.evaluate(runtime.run, clips, runtime.bundle.outputs, progress=meter, **folders)
+    ]
 
 
 def _outputs(runtime: Runtime, rows: list[Row], stage: str, progress) -> np.ndarray:
@@ -163,23 +187,53 @@ def _samples(recipe: Recipe, runtime: Runtime, folder: Path) -> None:
 def _card(recipe: Recipe, manifest: dict) -> str:
     """The model card: card.md with this bundle's values."""
     variant, strengths = manifest["variants"][0], recipe.targets.intensity
+    notes = recipe.folder / recipe.bundle.notes
     values = manifest | {
         "output_names": ", ".join(output["name"] for output in manifest["outputs"]),
+        "teacher": _teacher_of(recipe),
         "strengths": ", ".join(f"{label} {value:g}" for label, value in strengths.items()) or "none is given",
+        "command": recipe.command,
         "data": "\n".join(f"- {d['corpus']} ({d['licence'] or 'none stated'})" for d in manifest["training"]["data"]),
-        "metrics": "\n".join(_metric_rows(manifest["metrics"])),
+        "metrics": "\n".join(_tables(manifest["metrics"])),
         "val": recipe.data.val,
         "ood": recipe.data.ood or "(none)",
         "clips": variant["difference"]["clips"],
         "difference": f"{variant['difference']['max']:.1e}",
         "limits": recipe.bundle.limits.strip() or "Not stated.",
+        "notes": "\n" + notes.read_text(encoding="utf-8") if recipe.bundle.notes else "",
     }
     template = resources.files(__package__).joinpath("card.md").read_text(encoding="utf-8")
     return string.Template(template).substitute(values)
 
 
-def _metric_rows(metrics: dict):
-    for split, table in metrics.items():
-        for measure, value in table.items():
-            shown = ", ".join(f"{k} {v:.3f}" for k, v in value.items()) if isinstance(value, dict) else value
-            yield f"| {split} | {measure} | {shown} |"
+def _teacher_of(recipe: Recipe) -> str:
+    if not isinstance(recipe, DistilRecipe):
+        return ""
+    return (
+        "This model was not shown labels: it was distilled, on audio without labels, from a teacher that was. What\n"
+        "follows is where the teacher's targets came from, and what the figures below are measured against.\n\n"
+    )
+
+
+def _tables(metrics: dict):
+    """Markdown of what _metrics found."""
+    for split, found in metrics.items():
+        if split == "robustness":
+            yield from ["", "Robustness: " + ROBUSTNESS, "", *robustness_table(found)]
+        else:
+            both = {"overall": found["overall"], "groups": {"corpus": found["corpus"]}}
+            yield from ["", f"Split `{split}`:", "", *markdown(both)]
+
+
+def robustness_table(results: list[dict]) -> list[str]:
+    """Lines of a Markdown table of robustness results; what fails is in bold."""
+    names = list(results[0]["share"])
+    lines = [
+        f"| check | must exceed | {' | '.join(names)} | constant | random |",
+        f"|---|---|{'---|' * len(names)}---|---|",
+    ]
+    for result in results:
+        cells = (f"{result['share'][n]:.2f}" if result["passed"][n] else f"**{result['share'][n]:.2f}**" for n in names)
+        fixed = f"{result['constant']:.2f} | {result['random']:.2f}"
+        lines.append(f"| {result['check']} | {result['threshold']:g} | {' | '.join(cells)} | {fixed} |")
+    return lines

@@ -16,7 +16,7 @@ from sertool.errors import UsageError
 from sertool.plugins import load_plugins
 from sertool.training import loop
 from sertool.training.distil import Excerpts, build_teacher, distil
-from sertool.training.recipe import DistilRecipe, load_recipe, substituted
+from sertool.training.recipe import DistilRecipe, Step, load_recipe, substituted
 
 TEXT = """
 [model]
@@ -173,6 +173,29 @@ def test_excerpts_are_of_one_random_length_and_each_process_has_its_own(recipe):
     assert all(batch == 4 and 4_800 <= samples <= 9_600 for batch, samples in lengths)
     assert len(lengths) > 10
     assert first.abs().max() > 1  # nothing is cut off: the student sees what was mixed
+
+
+def test_what_only_the_student_hears_is_kept_from_the_teacher(recipe):
+    """Everything else changes both in the same way."""
+
+    class Whole:
+        def excerpt(self, samples, rng):
+            return rng.standard_normal(samples).astype(np.float32)
+
+    def shift(samples, rng):
+        return np.roll(samples, rng.integers(1, 1000))
+
+    def drown(samples, rng):
+        return samples + 100
+
+    settings = recipe().train
+    chain = [Step(1.0, shift), Step(1.0, drown, student_only=True), Step(0.5, shift)]
+    for step in range(5):
+        student, teacher = Excerpts(Whole(), chain, settings)[step]
+        assert torch.allclose(student - 100, teacher, atol=1e-4)
+        same, nothing = Excerpts(Whole(), [chain[0], Step(1.0, drown), chain[2]], settings)[step]
+        assert torch.equal(student, same)
+        assert not len(nothing)
 
 
 def test_plain_sgd_is_the_papers(recipe, tmp_path):
