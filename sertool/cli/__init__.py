@@ -16,7 +16,10 @@ COMMANDS = {
     "models": "List the models that are there and those that can be built.",
     "bundle": "Check a bundle, or show what is in it.",
     "plugins": "List plugins, what they register, and which failed.",
+    "augment": "Change recordings as training does, to hear or use them.",
     "train": "Train a model from a recipe and write it as a bundle.",
+    "evaluate": "Measure a model on labelled recordings.",
+    "distil": "Distil a teacher into a small student, on audio without labels.",
 }
 
 

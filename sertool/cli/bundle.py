@@ -66,10 +66,13 @@ def show(directory, as_json):
     click.echo(
         f"  trained   on {data or 'data not named'}; targets: {manifest['training'].get('targets', 'not named')}"
     )
-    for split, metrics in manifest["metrics"].items():
-        for measure, value in metrics.items():
-            if isinstance(value, dict):
-                value = ", ".join(f"{name} {number:.3f}" for name, number in value.items())
-            click.echo(f"  {split:<9} {measure}: {value}")
+    for split, found in manifest["metrics"].items():
+        if split == "robustness":
+            passed = sum(all(result["passed"].values()) for result in found)
+            click.echo(f"  robust    passes {passed} of {len(found)} checks")
+            continue
+        for name, group in [("all", found["overall"]), *found["corpus"].items()]:
+            figures = ", ".join(f"{measure} {figure['value']:.3f}" for measure, figure in group["measures"].items())
+            click.echo(f"  {split:<9} {name}, {group['clips']} clips: {figures}")
     click.echo(f"  limits    see {found.path / bundles.CARD}")
     return 0

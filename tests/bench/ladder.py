@@ -18,12 +18,20 @@ from types import SimpleNamespace
 
 import numpy as np
 
+#: Augmentations of the recipe that change what is around a voice, not the voice.
+RECORDING = ("mixup", "room", "equaliser", "band", "drop-frequencies")
+
 #: Arm -> (command, recipe, what differs from the recipe).
 ARMS = {
     "a labels alone": ("train", "wav2small-labels", ["train.lr=3e-3", "train.warmup=100", "train.restarts=[]"]),
     "c distilled": ("distil", "wav2small", []),
-    "d without quadrant": ("distil", "wav2small", ["loss.quadrant=0"]),
+    "f teacher hears the clip alone": (
+        "distil",
+        "wav2small",
+        [f"augment.{name}.student_only=true" for name in RECORDING],
+    ),
     "e without mixup": ("distil", "wav2small", ["augment.mixup.p=0"]),
+    "d without quadrant": ("distil", "wav2small", ["loss.quadrant=0"]),
 }
 
 

@@ -1,12 +1,13 @@
 """Recipes: defaults, overrides, and faults that are named."""
 
-from dataclasses import replace
+from dataclasses import fields, is_dataclass, replace
+from pathlib import Path
 
 import pytest
 
 from sertool.errors import UsageError
 from sertool.plugins import load_plugins
-from sertool.training.recipe import DistilRecipe, augmentations, load_recipe, substituted
+from sertool.training.recipe import DistilRecipe, Recipe, augmentations, load_recipe, substituted
 
 
 def shipped(name):
@@ -116,3 +117,15 @@ def test_the_recipe_of_the_shipped_model_loads():
     assert recipe.bundle.name == "wav2small"
     assert recipe.data.ood not in (recipe.data.train, recipe.data.val)
     assert all(source["split"] == "train" for source in recipe.excerpts.sources)
+
+
+@pytest.mark.parametrize("kind", [Recipe, DistilRecipe])
+def test_every_key_is_documented(kind):
+    text = (Path(__file__).parents[2] / "docs" / "training.md").read_text()
+    for section in fields(kind()):
+        if is_dataclass(getattr(kind(), section.name)):
+            for key in fields(getattr(kind(), section.name)):
+                assert f"`{section.name}.{key.name}`" in text
+    defaults = kind().train if kind is Recipe else Recipe().train
+    assert f"| {defaults.steps}, {defaults.batch} |" in text
+    assert f"| {defaults.shortest_s}, {defaults.longest_s} |" in text

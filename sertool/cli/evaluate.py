@@ -1,0 +1,393 @@
+"""`sertool evaluate`: a model and a labelled corpus in, figures with intervals out."""
+
+import contextlib
+import json
+import signal
+import sys
+import threading
+from pathlib import Path
+
+import click
+
+from .label import _cores, _libraries_silenced, _visible
+from .progress import bar, on_terminal
+
+#: Groups of one kind that the terminal shows; --json has all.
+SHOWN_GROUPS = 20
+
+
+@click.command(
+    epilog="""\b
+Figures: CCC, Pearson and MAE of arousal, dominance and valence where the corpus
+has numbers from 0 to 1; where it has classes, AUC: arousal of angry, happy and
+fearful against sad, neutral and calm; valence of happy against angry and sad.
+Intervals hold 95 % of the bootstrap's resamples.
+\b
+Exit codes: 0 all recordings evaluated, 1 some failed (named on standard error
+and left out), 2 wrong usage, 130 interrupted.
+\b
+Examples:
+  sertool evaluate wav2small corpora/ --split val
+  sertool evaluate wav2small corpora/ --against runs/teacher/teacher --plots plots/
+  sertool evaluate wav2small corpora/ --robustness --json result.json"""
+)
+@click.argument("model")
+@click.argument("corpus", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.option(
+    "--layout", metavar="NAME", help="How CORPUS is laid out.  [default: manifest, if there is a manifest.csv]"
+)
+@click.option(
+    "--split", "splits", metavar="NAME", multiple=True, help="Take this split; may be repeated.  [default: all]"
+)
+@click.option("--corpora", metavar="A,B", default="", help="Take these corpora.  [default: all]")
+@click.option("--against", metavar="MODEL", multiple=True, help="Evaluate this model beside; may be repeated.")
+@click.option("-j", "--jobs", type=click.IntRange(min=1), help="Files at once, one thread each.  [default: all cores]")
+@click.option(
+    "--bootstrap",
+    metavar="N",
+    type=click.IntRange(min=0),
+    default=1000,
+    show_default=True,
+    help="Resamples for the intervals; 0: none.",
+)
+@click.option(
+    "--resample",
+    type=click.Choice(["clips", "speakers"]),
+    default="clips",
+    show_default=True,
+    help="What is drawn: single clips, or all clips of a speaker together, as these are not independent.",
+)
+@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of bootstrap and robustness.")
+@click.option(
+    "--json",
+    "json_file",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, allow_dash=True),
+    help="Write everything here; -: to standard output, instead of the tables.",
+)
+@click.option(
+    "--predictions",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write a CSV of labels and outputs, a row a file and model.",
+)
+@click.option(
+    "--plots",
+    metavar="DIR",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Draw scatter.png (valence and arousal by class), bars.png (CCC or AUC by model) and course.png there.",
+)
+@click.option(
+    "--course",
+    "recording",
+    metavar="FILE",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    help="A long recording: draw outputs of MODEL, and of the first --against, over its time.",
+)
+@click.option("--robustness", "robust", is_flag=True, help="Change clips a little, count unchanged outputs of MODEL.")
+@click.option(
+    "--clips",
+    metavar="N",
+    type=click.IntRange(min=1),
+    default=100,
+    show_default=True,
+    help="Clips for --robustness, evenly over the corpus.",
+)
+@click.option(
+    "--noise",
+    metavar="DIR",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Recordings of noise for --robustness.",
+)
+@click.option(
+    "--rooms",
+    metavar="DIR",
+    type=click.Path(exists=True, file_okay=False, path_type=Path),
+    help="Room impulse responses for --robustness.",
+)
+def evaluate(
+    model,
+    corpus,
+    layout,
+    splits,
+    corpora,
+    against,
+    jobs,
+    bootstrap,
+    resample,
+    seed,
+    json_file,
+    predictions,
+    plots,
+    recording,
+    robust,
+    clips,
+    noise,
+    rooms,
+):
+    """Evaluate a dimensional model on labelled recordings.
+
+    MODEL is a model's name, bundle folder or .onnx file. CORPUS is a folder of recordings with a manifest.csv, or in
+    another layout (sertool plugins lists them). Every recording is labelled just as `sertool label` does it; figures
+    are for all of them and by corpus, language, sex and speaker.
+    """
+    from ..errors import UsageError
+    from ..evaluation import plots as drawing
+    from ..evaluation import run
+    from ..evaluation.dimensional import clusters, report
+
+    # Whatever is wrong is said now, not after hours of work.
+    if recording and not plots:
+        raise UsageError("--course needs a folder for its picture: --plots DIR")
+    if (noise or rooms) and not robust:
+        raise UsageError("--noise and --rooms go with --robustness")
+    if plots:
+        drawing.require()
+    if robust:
+        from ..evaluation import robustness
+
+        robustness.checks([], noise, rooms)
+    _check_folders(plots, predictions, None if json_file == "-" else json_file)
+    models = run.labellers([model, *against])
+    layout, rows = run.read(corpus, layout, splits, [name for name in corpora.split(",") if name])
+    clusters(rows, resample)
+
+    with _libraries_silenced():
+        course = _course(dict(zip(models, [model, *against][:2], strict=False)), recording) if recording else None
+        found = _label_all(models, rows, jobs or _cores())
+    if found is None:
+        click.echo("interrupted: nothing was written", err=True)
+        return 130
+    failures = {file: text for by_file in found.values() for file, text in by_file.items() if isinstance(text, str)}
+    for file, reason in failures.items():
+        click.echo(f"{_visible(str(file))}: {_visible(reason)}", err=True)
+    good = [row for row in rows if row.file not in failures]
+    outputs = {name: [by_file[row.file] for row in good] for name, by_file in found.items()}
+
+    if predictions:
+        with open(predictions, "w", encoding="utf-8", newline="") as stream:
+            names = {name: labeller.outputs for name, labeller in models.items()}
+            run.write_predictions(stream, corpus, rows, found, names)
+    settings = {"bootstrap": bootstrap, "seed": seed, "resample": resample}
+    reports = {}
+    with bar(len(models), "models", "measuring", shown=on_terminal()) as shown:
+        for name, labeller in models.items():
+
+            def count(done, total, name=name):
+                shown.update(done, f"resampling {name}", total)
+
+            reports[name] = report(good, outputs[name], labeller.outputs, **settings, progress=count)
+    labeller = next(iter(models.values()))
+    checks = _robustness(labeller, run.spread(good, clips), seed, noise, rooms) if robust and good else None
+
+    about = {
+        "path": str(corpus),
+        "layout": layout,
+        "splits": list(splits),
+        "corpora": corpora,
+        "rows": len(rows),
+        "labelled": len(good),
+        "failed": [{"file": str(file), "error": reason} for file, reason in failures.items()],
+    }
+    if json_file:
+        more = {"robustness": checks} if checks else {}
+        more |= {"course": course} if course else {}
+        described = {name: (labeller, reports[name]) for name, labeller in models.items()}
+        text = json.dumps(run.document(about, good, described, settings, **more), indent=2)
+        with click.open_file(json_file, "w", encoding="utf-8") as stream:
+            stream.write(text + "\n")
+    if plots:
+        title = " ".join([corpus.resolve().name, *splits])
+        for name in run.draw(plots, good, outputs, models, reports, course, title):
+            click.echo(f"drew {plots / name}", err=True)
+    if json_file != "-":
+        _show(about, reports, checks)
+    return 1 if failures else 0
+
+
+def _check_folders(plots, *files) -> None:
+    """UsageError if what was asked for cannot be written."""
+    from ..errors import UsageError
+
+    for file in filter(None, files):
+        if not Path(file).absolute().parent.is_dir():
+            raise UsageError(f"cannot write {file}: there is no folder {Path(file).parent}")
+    if plots:
+        try:
+            plots.mkdir(parents=True, exist_ok=True)
+        except OSError as error:
+            raise UsageError(f"--plots {plots}: {error.strerror.lower()}") from None
+
+
+def _label_all(models, rows, jobs: int) -> dict | None:
+    """Model -> file -> outputs or error; None if interrupted."""
+    from ..evaluation.run import outputs
+    from ..labelling.run import Meter
+
+    stop, found = threading.Event(), {}
+    files = len({row.file for row in rows})
+    with _first_interrupt(stop):
+        for name, labeller in models.items():
+            found[name], meter = {}, Meter()
+            with _audio_bar(files, "files", f"labelling, {name}", meter) as shown:
+                for done, (file, answer) in enumerate(outputs(labeller, rows, jobs, stop, meter), start=1):
+                    found[name][file] = answer
+                    shown.update(done, "finishing" if stop.is_set() else f"labelling, {name}")
+    return None if stop.is_set() else found
+
+
+def _course(models: dict[str, str], recording: Path) -> dict:
+    """The recording and each model's course over it, all on the first one's windows."""
+    from ..evaluation.run import course
+    from ..labelling.run import Meter
+
+    found, window = {}, None
+    with _audio_bar(len(models), "models", "course", meter := Meter()) as shown:
+        for done, (name, model) in enumerate(models.items(), start=1):
+            found[name] = course(model, recording, window, meter)
+            window = found[name]["window"]
+            shown.update(done, "course")
+    return {"file": str(recording), "models": found}
+
+
+def _robustness(labeller, rows, seed: int, noise, rooms) -> dict:
+    """The checks' results on these rows' clips, and the share of checks that were passed."""
+    from dataclasses import asdict
+
+    import numpy as np
+
+    from .. import audio
+    from ..evaluation import robustness
+
+    def predict(samples):
+        labels = labeller.label(samples, audio.SAMPLE_RATE)
+        return np.array([labels[name] for name in labeller.outputs], np.float32)
+
+    with _libraries_silenced(), bar(len(rows), "clips", "reading", shown=on_terminal()) as shown:
+        waveforms = []
+        for row in rows:
+            waveforms.append(audio.read(row.file))
+            shown.update(len(waveforms), "reading")
+
+        def progress(done, total):
+            shown.update(done, "robustness", total)
+
+        results = robustness.evaluate(
+            predict, waveforms, labeller.outputs, seed=seed, noise=noise, rooms=rooms, progress=progress
+        )
+    return {
+        "tolerance": robustness.TOLERANCE,
+        "checks": [asdict(result) for result in results],
+        "passed": robustness.summary(results),
+    }
+
+
+def _audio_bar(total: int, unit: str, description: str, meter):
+    def state():
+        return f"{meter.seconds / 60:.1f} min of audio  {meter.speed:.0f}x real time"
+
+    return bar(total, unit, description, shown=on_terminal(), state=state)
+
+
+@contextlib.contextmanager
+def _first_interrupt(stop: threading.Event):
+    """The first Ctrl-C finishes the files in flight; another one leaves at once."""
+    before = signal.getsignal(signal.SIGINT)
+
+    def handle(number, frame):
+        stop.set()
+        signal.signal(signal.SIGINT, signal.SIG_DFL)
+
+    signal.signal(signal.SIGINT, handle)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def _show(about: dict, reports: dict, checks: dict | None) -> None:
+    """Tables as a person reads them."""
+    from rich.console import Console
+
+    # Where nobody watches there is no width to keep to.
+    console = Console(width=None if sys.stdout.isatty() else 200, highlight=False, markup=False)
+    first = next(iter(reports.values()))
+    console.print(
+        f"{about['labelled']} of {about['rows']} recordings, {len(about['failed'])} failed, "
+        f"{first['unusable']} without a usable label"
+    )
+    _show_overall(console, reports)
+    for grouping in first["groups"]:
+        _show_groups(console, grouping, reports)
+    if checks:
+        _show_checks(console, checks)
+
+
+def _show_overall(console, reports: dict) -> None:
+    from ..evaluation.dimensional import shown
+
+    overall = {name: report["overall"]["measures"] for name, report in reports.items()}
+    measures = dict.fromkeys(measure for found in overall.values() for measure in found)
+    table = _table("measure", ["clips", *reports])
+    for measure in measures:
+        clips = next(found[measure]["n"] for found in overall.values() if measure in found)
+        table.add_row(measure, str(clips), *(shown(found.get(measure)) for found in overall.values()))
+    if measures:
+        console.print()
+        console.print(table)
+    else:
+        console.print("no figures: no recording has arousal, dominance, valence or a class that is compared")
+
+
+def _show_groups(console, grouping: str, reports: dict) -> None:
+    from ..evaluation.dimensional import headline, shown
+
+    measures = list(dict.fromkeys(measure for report in reports.values() for measure in headline(report)))
+    groups = list(next(iter(reports.values()))["groups"][grouping])
+    if len(groups) < 2 or not measures:
+        return
+    told = [g for g in groups if any(report["groups"][grouping][g]["measures"] for report in reports.values())]
+    table = _table(grouping, ["clips", *(["model"] if len(reports) > 1 else []), *measures])
+    for group in told[:SHOWN_GROUPS]:
+        for i, (model, report) in enumerate(reports.items()):
+            found = report["groups"][grouping][group]
+            heads = [group, str(found["clips"])] if i == 0 else ["", ""]
+            heads += [model] if len(reports) > 1 else []
+            table.add_row(*heads, *(shown(found["measures"].get(measure), 2) for measure in measures))
+    console.print()
+    console.print(table)
+    if len(told) > SHOWN_GROUPS:
+        console.print(f"... and {len(told) - SHOWN_GROUPS} more: --json has all")
+    if len(told) < len(groups):
+        console.print(f"{len(groups) - len(told)} more without enough labelled clips for a figure")
+
+
+def _show_checks(console, found: dict) -> None:
+    names = list(found["passed"])
+    table = _table("robustness: share unchanged", ["above", *names, "passed", "constant", "random"])
+    for check in found["checks"]:
+        failed = [name for name in names if not check["passed"][name]]
+        verdict = f"not {', '.join(failed)}" if failed else "yes"
+        shares = [check["share"][name] for name in names]
+        cells = [f"{value:.2f}" for value in (check["threshold"], *shares, check["constant"], check["random"])]
+        table.add_row(f"{check['group']}: {check['check']}", *cells[:-2], verdict, *cells[-2:])
+    passed = [found["passed"][name] for name in names]
+    cells = [f"{value:.2f}" for value in (*(p["model"] for p in passed), passed[0]["constant"], passed[0]["random"])]
+    table.add_row("share of the checks passed", "", *cells[:-2], "", *cells[-2:])
+    console.print()
+    console.print(table)
+    console.print(
+        f"unchanged: moved by less than {found['tolerance']}; {found['checks'][0]['clips']} clips; "
+        "constant, random: what a model that always says the same, and one that guesses, would get"
+    )
+
+
+def _table(head: str, columns: list[str]):
+    from rich.table import Table
+    from rich.text import Text
+
+    table = Table(box=None, padding=(0, 2, 0, 0), show_edge=False, title=None)
+    table.add_column(Text(head), no_wrap=True)
+    for column in columns:
+        table.add_column(Text(column), justify="left", no_wrap=True)
+    return table

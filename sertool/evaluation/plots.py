@@ -1,0 +1,142 @@
+"""Pictures of an evaluation, as the figures of arXiv 2408.13920 show theirs. Needs matplotlib; no display."""
+
+from pathlib import Path
+
+import numpy as np
+
+from ..errors import UsageError
+
+#: Okabe and Ito's colours, which colour-blind readers tell apart.
+COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#F0E442")
+MARKERS = "os^vDPX<>"
+_GREY = "#999999"
+
+
+def require() -> None:
+    """UsageError if matplotlib is not installed."""
+    try:
+        import matplotlib.figure  # noqa: F401
+    except ImportError:
+        raise UsageError("--plots needs matplotlib: pip install 'sertool[eval]'") from None
+
+
+def scatter(path: Path, outputs: dict[str, np.ndarray], classes: list[str], title: str) -> None:
+    """Fig. 1: a point a recording in the valence-arousal plane, coloured by class; a panel a model.
+
+    ``outputs`` are name -> [n, 2] of valence and arousal; ``classes`` [n], empty where unknown. The large marks are the
+    classes' means.
+    """
+    values = np.concatenate(list(outputs.values()))
+    low, high = min(0, values.min()) - 0.02, max(1, values.max()) + 0.02
+    classes = np.array(classes, str)
+    # Frequent classes first, so that these have the colours that differ most.
+    names, counts = np.unique(classes[classes != ""], return_counts=True)
+    order = np.argsort(-counts, kind="stable")
+    looks = [
+        (f"{names[k]} ({counts[k]})", classes == names[k], {"color": COLOURS[i % 8], "marker": MARKERS[i // 8 % 9]})
+        for i, k in enumerate(order)
+    ]
+    figure = _figure(4.2 * len(outputs) + 1.8, 4.6)
+    panels = figure.subplots(1, len(outputs), sharex=True, sharey=True, squeeze=False)[0]
+    size = float(np.clip(9000 / max(len(classes), 1), 7, 36))
+    for axes, (model, points) in zip(panels, outputs.items(), strict=True):
+        _neutral(axes, both=True)
+        unknown = points[classes == ""]
+        axes.scatter(*unknown.T, s=size, c=_GREY, alpha=0.5, linewidths=0, label="no class" if len(unknown) else None)
+        for _, inside, look in looks:
+            axes.scatter(*points[inside].T, s=size, alpha=0.6, linewidths=0, **look)
+        for label, inside, look in looks:  # above all points
+            axes.scatter(*points[inside].mean(axis=0), s=80, edgecolors="black", linewidths=1.1, label=label, **look)
+        axes.set(
+            title=model, xlabel="valence (0 to 1, 0.5 neutral)", xlim=(low, high), ylim=(low, high), aspect="equal"
+        )
+    panels[0].set_ylabel("arousal (0 to 1, 0.5 neutral)")
+    if len(panels[0].get_legend_handles_labels()[0]):
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", frameon=False)
+    figure.suptitle(title)
+    figure.savefig(path, dpi=150)
+
+
+def course(path: Path, courses: dict[str, dict], names: list[str], title: str) -> None:
+    """Fig. 3: models' outputs over the time of one recording, a panel an output; gaps where it is silent.
+
+    ``courses`` are name -> what evaluation.run.course gives; a window's output stands at its middle.
+    """
+    last = max(course["end"][-1] for course in courses.values())
+    unit, scale = ("min", 60) if last > 180 else ("s", 1)
+    figure = _figure(10, 1.0 + 1.8 * len(names))
+    panels = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, name in zip(panels, names, strict=True):
+        _neutral(axes)
+        for colour, (model, course) in zip(COLOURS, courses.items(), strict=False):
+            middle = (np.array(course["start"]) + np.array(course["end"])) / 2 / scale
+            values = np.array(course.get(name, [None] * len(middle)), np.float64)
+            marker = "." if len(values) < 100 else None
+            axes.plot(middle, values, color=colour, marker=marker, linewidth=1.3, label=model)
+        low, high = axes.get_ylim()
+        axes.set(ylabel=f"{name}\n(0 to 1)", ylim=(min(0, low), max(1, high)), xlim=(0, last / scale))
+    panels[-1].set_xlabel(f"time ({unit})")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=2, frameon=False)
+    window = next(iter(courses.values()))
+    figure.suptitle(f"{title}: windows of {window['window']:g} s, {window['hop']:g} s apart", x=0.01, ha="left")
+    figure.savefig(path, dpi=150)
+
+
+def bars(path: Path, reports: dict[str, dict], title: str) -> None:
+    """Fig. 2 and 4: CCC by model, or AUC where there are classes only, with 95 % intervals; a panel a measure.
+
+    Bars stand for all recordings and, if there are several, for each corpus.
+    """
+    from matplotlib.patches import Patch
+
+    measures = _measures(reports)
+    corpora = list(next(iter(reports.values()))["groups"]["corpus"])
+    told = [c for c in corpora if any(m in _group(r, c)["measures"] for r in reports.values() for m in measures)]
+    groups = ["all", *told] if len(corpora) > 1 else ["all"]
+    figure = _figure(max(5.5, 2.0 + 0.28 * len(groups) * (len(reports) + 1)), 1.2 + 2.1 * len(measures))
+    panels = figure.subplots(len(measures), 1, sharex=True, squeeze=False)[:, 0]
+    width = 0.8 / max(2, len(reports))
+    for axes, measure in zip(panels, measures, strict=True):
+        chance = 0.5 if measure.endswith("AUC") else 0
+        for i, report in enumerate(reports.values()):
+            found = [_group(report, group)["measures"].get(measure) for group in groups]
+            shift = (i - (len(reports) - 1) / 2) * width
+            there = [(place + shift, at["value"], at["low"], at["high"]) for place, at in enumerate(found) if at]
+            for place, value, low, high in there:
+                axes.bar(place, value - chance, width * 0.92, bottom=chance, color=COLOURS[i % 8])
+                if low is not None:
+                    axes.vlines(place, low, high, color="black", linewidth=1.2)
+        axes.axhline(chance, color="black", linewidth=0.8)
+        low, _ = axes.get_ylim()
+        axes.set(ylabel=measure, ylim=(min(low, chance - 0.1), 1), xticks=range(len(groups)), xticklabels=groups)
+        axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
+        axes.set_axisbelow(True)
+    panels[-1].tick_params(axis="x", rotation=20 if len(groups) > 4 else 0)
+    colours = [Patch(color=COLOURS[i % 8], label=model) for i, model in enumerate(reports)]
+    columns = max(1, min(4, 50 // max(map(len, reports))))
+    figure.legend(handles=colours, loc="outside lower center", ncols=columns, frameon=False)
+    figure.suptitle(title)
+    figure.savefig(path, dpi=150)
+
+
+def _measures(reports: dict[str, dict]) -> list[str]:
+    """CCC of each output, or AUC if there is no CCC."""
+    there = list(dict.fromkeys(name for report in reports.values() for name in report["overall"]["measures"]))
+    return [n for n in there if n.endswith("CCC")] or [n for n in there if n.endswith("AUC")]
+
+
+def _group(report: dict, group: str) -> dict:
+    return report["overall"] if group == "all" else report["groups"]["corpus"][group]
+
+
+def _neutral(axes, both: bool = False) -> None:
+    """Thin lines through 0.5, where the neutral point is."""
+    axes.axhline(0.5, color=_GREY, linewidth=0.8, zorder=0)
+    if both:
+        axes.axvline(0.5, color=_GREY, linewidth=0.8, zorder=0)
+
+
+def _figure(width: float, height: float):
+    from matplotlib.figure import Figure
+
+    return Figure(figsize=(width, height), layout="constrained")

@@ -1,0 +1,193 @@
+"""From a corpus and models to outputs, and from those to what is written."""
+
+import csv
+import hashlib
+import math
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+
+from .. import __version__, audio
+from .. import bundle as bundles
+from ..corpora import Row
+from ..errors import AudioError, SertoolError, UsageError
+from ..labelling import Labeller, run
+from ..labelling.scan import Recording
+from ..labelling.table import printable
+from ..plugins import load_plugins
+from . import bootstrap, plots
+from .dimensional import SMALLEST_GROUP, emotion, headline
+
+SCHEMA = "sertool.evaluation/1"
+
+_LABELS = ("corpus", "speaker", "session", "sex", "language", "split", "emotion")
+_TRUTH = ("arousal", "dominance", "valence")
+
+#: A long recording's windows begin this share of a window apart.
+COURSE_HOP = 1 / 4
+
+
+def read(root: Path, layout: str | None, splits=(), corpora=()) -> tuple[str, list[Row]]:
+    """(layout, rows) of a corpus in ROOT, of the named splits and corpora only if any are named.
+
+    Without a layout ROOT needs a manifest.csv. UsageError names what there is instead of what was asked for.
+    """
+    plugins = load_plugins()
+    if layout is None:
+        if not (root / "manifest.csv").is_file():
+            known = ", ".join(plugins.names("corpora")) or "none is installed"
+            raise UsageError(f"{root}: no manifest.csv in it; say how it is laid out: --layout NAME ({known})")
+        layout = "manifest"
+    rows = plugins.get("corpora", layout).read(root)
+    for option, wanted in (("split", splits), ("corpus", corpora)):
+        there = {getattr(row, option) for row in rows}
+        if unknown := sorted(set(wanted) - there):
+            raise UsageError(f"{root}: no {option} {unknown[0]!r} (there are: {', '.join(sorted(there - {''}))})")
+    chosen = [r for r in rows if (not splits or r.split in splits) and (not corpora or r.corpus in corpora)]
+    if not chosen:
+        raise UsageError(f"{root}: no recording is in both these splits and these corpora")
+    return layout, chosen
+
+
+def labellers(models: list[str]) -> dict[str, Labeller]:
+    """Models by a name that tells them apart, in order: their own, or as they were given where two share one.
+
+    UsageError for a model that is not dimensional, or given twice.
+    """
+    loaded = {}
+    for model in models:
+        if model in loaded:
+            raise UsageError(f"{model} is given twice")
+        loaded[model] = Labeller(model)
+        task = loaded[model].bundle.manifest["task"]
+        if task != "dimensional":
+            raise UsageError(f"{model}: its task is {task!r}; only dimensional models can be evaluated")
+    own = [labeller.bundle.manifest["name"] for labeller in loaded.values()]
+    alike = len(set(own)) < len(own)
+    return loaded if alike else dict(zip(own, loaded.values(), strict=True))
+
+
+def outputs(labeller: Labeller, rows: list[Row], jobs: int, stop, meter) -> Iterator[tuple[Path, list | str]]:
+    """(file, outputs [k], or the reason why there are none) as files are finished, each file once.
+
+    The numbers are those that `sertool label` writes, six decimals. Setting ``stop`` begins no new file.
+    """
+    recordings = [Recording(file, str(file)) for file in dict.fromkeys(Path(row.file) for row in rows)]
+    for result in run.label_all(labeller, recordings, jobs=jobs, stop=stop, meter=meter):
+        (labels,) = result.rows
+        yield result.recording.path, labels["error"] or [labels[name] for name in labeller.outputs]
+
+
+def course(model: str, file: Path, window: float | None = None, meter: run.Meter | None = None) -> dict:
+    """A model's outputs over a recording: ``window``, ``hop`` in seconds, ``start``, ``end`` and each output as lists.
+
+    Windows overlap by three quarters; outputs of a silent one are None. SertoolError names a file that cannot be read.
+    """
+    window = window or Labeller(model).window
+    labeller = Labeller(model, None, window, window * COURSE_HOP)
+    try:
+        blocks = audio.blocks(file)
+        rows = labeller.rows(meter.count(blocks) if meter else blocks)
+    except AudioError as error:
+        raise SertoolError(f"{file}: {error}") from None
+    columns = {name: [row[name] for row in rows] for name in ("start", "end", *labeller.outputs)}
+    return {"window": labeller.window, "hop": labeller.hop, **columns}
+
+
+def spread(items: list, number: int) -> list:
+    """``number`` of the items, or all if they are fewer, evenly over the whole list, the same ones each time."""
+    number = min(number, len(items))
+    return [items[i * len(items) // number] for i in range(number)]
+
+
+def document(corpus: dict, rows: list[Row], models: dict[str, tuple[Labeller, dict]], settings: dict, **more) -> dict:
+    """Everything that an evaluation found, ready for JSON: NaN and infinities become None.
+
+    ``corpus`` says what was evaluated, ``rows`` of it were labelled; ``models`` are name -> (Labeller, report).
+    """
+    described = [
+        {
+            "name": name,
+            "id": labeller.bundle.id,
+            "variant": labeller.runtime.variant["name"],
+            "sha256": bundles.sha256(labeller.bundle.file(labeller.runtime.variant)),
+            "outputs": labeller.outputs,
+            "window_s": labeller.window,
+            "report": report,
+        }
+        for name, (labeller, report) in models.items()
+    ]
+    settings = {**settings, "interval": bootstrap.COVERAGE, "smallest_group": SMALLEST_GROUP}
+    return _finite(
+        {
+            "schema": SCHEMA,
+            "sertool": __version__,
+            "corpus": {**corpus, "rows_sha256": _digest(Path(corpus["path"]), rows)},
+            "settings": settings,
+            "models": described,
+            **more,
+        }
+    )
+
+
+def draw(folder: Path, rows, outputs: dict, models: dict, reports: dict, course: dict | None, title: str) -> list[str]:
+    """Draw scatter.png, bars.png and course.png into a folder, those that there is something for; their names.
+
+    Of the models by name: outputs [n, k] of the rows, Labeller, report. ``course``: its file and each model's course.
+    """
+    planes = {
+        name: np.array(outputs[name])[:, [labeller.outputs.index("valence"), labeller.outputs.index("arousal")]]
+        for name, labeller in models.items()
+        if rows and {"arousal", "valence"} <= set(labeller.outputs)
+    }
+    drawn = []
+    if planes:
+        plots.scatter(folder / "scatter.png", planes, [emotion(row) for row in rows], f"{title}: outputs by class")
+        drawn.append("scatter.png")
+    if any(headline(report) for report in reports.values()):
+        plots.bars(folder / "bars.png", reports, f"{title}, 95 % intervals")
+        drawn.append("bars.png")
+    if course:
+        names = next(iter(models.values())).outputs
+        plots.course(folder / "course.png", course["models"], names, Path(course["file"]).name)
+        drawn.append("course.png")
+    return drawn
+
+
+def write_predictions(stream, root: Path, rows: list[Row], found: dict[str, dict[Path, list | str]], names) -> None:
+    """CSV of a row a recording and model: model, file (relative to ROOT), labels, ``true_`` numbers, outputs, error.
+
+    ``found`` is model -> file -> outputs or error; ``names`` is model -> names of its outputs.
+    """
+    columns = list(dict.fromkeys(name for model in found for name in names[model]))
+    table = csv.writer(stream, lineterminator="\n")
+    table.writerow(["model", "file", *_LABELS, *(f"true_{name}" for name in _TRUTH), *columns, "error"])
+    for model, by_file in found.items():
+        for row in rows:
+            answer = by_file[Path(row.file)]
+            failed = isinstance(answer, str)
+            values = {} if failed else dict(zip(names[model], answer, strict=True))
+            known = [getattr(row, name) for name in (*_LABELS, *_TRUTH)]
+            cells = [model, _relative(root, row), *known, *map(values.get, columns), answer if failed else ""]
+            table.writerow([printable(cell) if isinstance(cell, str) else cell for cell in cells])
+
+
+def _relative(root: Path, row: Row) -> str:
+    file = Path(row.file)
+    return str(file.relative_to(root)) if file.is_relative_to(root) else str(file)
+
+
+def _digest(root: Path, rows: list[Row]) -> str:
+    """A sum that is the same exactly if the same files with the same labels were measured."""
+    known = [[_relative(root, row), *(getattr(row, name) for name in (*_LABELS, *_TRUTH))] for row in rows]
+    lines = sorted(repr(values) for values in known)
+    return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
+
+
+def _finite(value):
+    if isinstance(value, dict):
+        return {key: _finite(inner) for key, inner in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [_finite(inner) for inner in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value

@@ -1,0 +1,128 @@
+"""What the pictures show, read back from matplotlib."""
+
+import sys
+
+import numpy as np
+import pytest
+
+from sertool.errors import UsageError
+from sertool.evaluation import plots
+
+
+@pytest.fixture
+def drawn(monkeypatch):
+    """The figures as they are made."""
+    figures, make = [], plots._figure
+    monkeypatch.setattr(plots, "_figure", lambda *size: figures.append(make(*size)) or figures[-1])
+    return figures
+
+
+def legend(figure):
+    return [text.get_text() for text in figure.legends[0].get_texts()]
+
+
+def is_png(path):
+    return path.read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+
+
+def test_scatter_has_a_panel_a_model_and_a_mean_a_class(tmp_path, drawn):
+    rng = np.random.default_rng(0)
+    outputs = {"student": rng.uniform(0, 1, (20, 2)), "teacher": rng.uniform(-0.3, 1.4, (20, 2))}
+    classes = ["sad"] * 12 + ["happy"] * 5 + [""] * 3
+    plots.scatter(tmp_path / "a.png", outputs, classes, "corpus")
+    (figure,) = drawn
+    assert is_png(tmp_path / "a.png")
+    assert legend(figure) == ["no class", "sad (12)", "happy (5)"]
+    assert [axes.get_title() for axes in figure.axes] == ["student", "teacher"]
+    for axes, points in zip(figure.axes, outputs.values(), strict=True):
+        places = [np.asarray(mark.get_offsets()) for mark in axes.collections]
+        assert [len(place) for place in places] == [3, 12, 5, 1, 1]
+        assert np.allclose(places[3], points[:12].mean(axis=0))
+        assert axes.get_xlim() == axes.get_ylim()
+        assert axes.get_xlim()[0] < min(0, outputs["teacher"].min())
+        assert axes.get_xlim()[1] > max(1, outputs["teacher"].max())
+        assert axes.get_xlabel().startswith("valence")
+    assert figure.axes[0].get_ylabel().startswith("arousal")
+
+
+def test_thirty_classes_look_different_and_no_class_is_fine(tmp_path, drawn):
+    points = np.random.default_rng(0).uniform(0, 1, (60, 2))
+    plots.scatter(tmp_path / "a.png", {"m": points}, [f"c{i % 30}" for i in range(60)], "")
+    plots.scatter(tmp_path / "b.png", {"m": points}, [""] * 60, "")
+    means = drawn[0].axes[0].collections[-30:]
+    looks = {(tuple(mark.get_facecolor()[0]), mark.get_paths()[0].vertices.tobytes()) for mark in means}
+    assert len(looks) == 30
+    assert legend(drawn[1]) == ["no class"]
+
+
+def test_course_stands_at_the_windows_middle_with_gaps(tmp_path, drawn):
+    student = {"window": 8.0, "hop": 2.0, "start": [0, 2, 4], "end": [8, 10, 12], "arousal": [0.2, None, 1.2]}
+    teacher = {**student, "arousal": [0.3, 0.4, 0.5], "valence": [0.1, 0.1, 0.1]}
+    plots.course(tmp_path / "a.png", {"student": student, "teacher": teacher}, ["arousal", "valence"], "talk.wav")
+    (figure,) = drawn
+    assert is_png(tmp_path / "a.png")
+    assert legend(figure) == ["student", "teacher"]
+    above, below = figure.axes
+    _, one, two = above.lines  # the first is the neutral line
+    assert one.get_xdata().tolist() == [4, 6, 8]
+    assert one.get_ydata().tolist() == pytest.approx([0.2, np.nan, 1.2], nan_ok=True)
+    assert two.get_ydata().tolist() == [0.3, 0.4, 0.5]
+    assert np.isnan(below.lines[1].get_ydata()).all()
+    assert above.get_ylim()[1] > 1.2
+    assert below.get_xlabel() == "time (s)"
+    assert "8 s, 2 s apart" in figure.get_suptitle()
+    long = {**student, "end": [8, 10, 600]}
+    plots.course(tmp_path / "b.png", {"m": long}, ["arousal"], "")
+    assert drawn[1].axes[0].get_xlabel() == "time (min)"
+    assert drawn[1].axes[0].get_xlim() == (0, 10)
+
+
+def figures(**values):
+    return {
+        "measures": {k.replace("_", " "): {"value": v, "low": v - 0.1, "high": v + 0.05} for k, v in values.items()}
+    }
+
+
+def test_bars_are_ccc_with_intervals_overall_and_by_corpus(tmp_path, drawn):
+    student = {
+        "overall": figures(arousal_CCC=0.5, valence_CCC=-0.1, arousal_AUC=0.9),
+        "groups": {"corpus": {"a": figures(arousal_CCC=0.3), "b": figures(valence_CCC=0.2), "c": figures()}},
+    }
+    teacher = {
+        "overall": figures(arousal_CCC=0.6),
+        "groups": {"corpus": {"a": figures(), "b": figures(arousal_CCC=0.7), "c": figures()}},
+    }
+    teacher["overall"]["measures"]["arousal CCC"]["low"] = None
+    plots.bars(tmp_path / "a.png", {"student": student, "teacher": teacher}, "x")
+    (figure,) = drawn
+    assert is_png(tmp_path / "a.png")
+    assert legend(figure) == ["student", "teacher"]
+    above, below = figure.axes
+    assert [above.get_ylabel(), below.get_ylabel()] == ["arousal CCC", "valence CCC"]
+    assert [label.get_text() for label in below.get_xticklabels()] == ["all", "a", "b"]
+    assert [bar.get_height() for bar in above.patches] == pytest.approx([0.5, 0.3, 0.6, 0.7])
+    centres = [bar.get_x() + bar.get_width() / 2 for bar in above.patches]
+    assert centres == pytest.approx([-0.2, 0.8, 0.2, 2.2])
+    intervals = [mark.get_segments()[0][:, 1].tolist() for mark in above.collections]
+    assert intervals == [pytest.approx(i) for i in ([0.4, 0.55], [0.2, 0.35], [0.6, 0.75])]
+    assert below.get_ylim()[0] < -0.1
+
+
+def test_bars_of_auc_where_there_is_no_ccc_start_at_chance(tmp_path, drawn):
+    report = {
+        "overall": figures(arousal_AUC=0.9, valence_AUC=0.4),
+        "groups": {"corpus": {"a": figures(arousal_AUC=0.9)}},
+    }
+    plots.bars(tmp_path / "a.png", {"m": report}, "x")
+    above, below = drawn[0].axes
+    assert [label.get_text() for label in below.get_xticklabels()] == ["all"]  # one corpus is all
+    (one,), (other,) = above.patches, below.patches
+    assert (one.get_y(), one.get_height()) == pytest.approx((0.5, 0.4))
+    assert other.get_height() == pytest.approx(-0.1)
+
+
+def test_without_matplotlib_is_one_line(monkeypatch):
+    plots.require()
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    with pytest.raises(UsageError, match=r"--plots needs matplotlib: pip install 'sertool\[eval\]'"):
+        plots.require()

@@ -1,0 +1,150 @@
+"""From a corpus and models to what is written."""
+
+import csv
+import io
+import json
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from sertool import audio, bundle
+from sertool.corpora import Row
+from sertool.errors import BundleError, SertoolError, UsageError
+from sertool.evaluation import run
+from sertool.labelling import Labeller
+from sertool.labelling.run import Meter
+
+
+@pytest.fixture
+def folder(tmp_path):
+    rows = ["file,speaker,corpus,split", "1.wav,s,a,train", "2.wav,s,a,val", "3.wav,t,b,val", "4.wav,t,b,"]
+    (tmp_path / "manifest.csv").write_text("\n".join(rows))
+    return tmp_path
+
+
+def test_read_takes_the_named_splits_and_corpora(folder):
+    def files(*chosen):
+        layout, rows = run.read(folder, None, *chosen)
+        assert layout == "manifest"
+        return [row.file.name for row in rows]
+
+    assert files() == ["1.wav", "2.wav", "3.wav", "4.wav"]
+    assert files(["val"]) == ["2.wav", "3.wav"]
+    assert files(["val", "train"], ["a"]) == ["1.wav", "2.wav"]
+
+
+def test_read_says_what_there_is_instead(folder, tmp_path):
+    with pytest.raises(UsageError, match=r"no split 'test' \(there are: train, val\)"):
+        run.read(folder, None, ["test"])
+    with pytest.raises(UsageError, match=r"no corpus 'c' \(there are: a, b\)"):
+        run.read(folder, None, [], ["a", "c"])
+    with pytest.raises(UsageError, match="no recording is in both"):
+        run.read(folder, None, ["train"], ["b"])
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(UsageError, match=r"no manifest.csv in it; .*--layout NAME \(.*manifest"):
+        run.read(tmp_path / "empty", None)
+    with pytest.raises(UsageError, match="corpora: there is no 'x'"):
+        run.read(folder, "x")
+
+
+def test_models_are_told_apart(bundle_copy):
+    assert list(run.labellers(["wav2small"])) == ["wav2small"]
+    assert list(run.labellers([str(bundle_copy)])) == ["wav2small"]  # its own name
+    assert list(run.labellers(["wav2small", str(bundle_copy)])) == ["wav2small", str(bundle_copy)]
+    with pytest.raises(UsageError, match="wav2small is given twice"):
+        run.labellers(["wav2small", "wav2small"])
+    with pytest.raises(BundleError):
+        run.labellers(["nosuch"])
+
+
+def test_only_dimensional_models_are_evaluated(bundle_copy, monkeypatch):
+    made = bundle.read(bundle_copy)
+    monkeypatch.setitem(made.manifest, "task", "categorical")
+    monkeypatch.setattr(bundle, "read", lambda path: made)
+    with pytest.raises(UsageError, match="its task is 'categorical'; only dimensional"):
+        run.labellers([str(bundle_copy)])
+
+
+def test_outputs_are_the_labellers_keyed_by_file(tmp_path, clip, labeller):
+    files = [clip(tmp_path / f"{i}.wav", 0.1 * (5 - i), seed=i) for i in range(5)]
+    (tmp_path / "broken.wav").write_text("text")
+    rows = [Row(file, "c", "s") for file in [*files, tmp_path / "broken.wav", files[0]]]
+    answers = list(run.outputs(labeller, rows, 2, threading.Event(), Meter()))
+    found = dict(answers)
+    assert len(answers) == len(found) == 6
+    assert "not audio" in found.pop(tmp_path / "broken.wav")
+    for file in files:
+        expected = labeller.label(file)
+        assert found[file] == pytest.approx([expected[name] for name in labeller.outputs], abs=6e-7)
+
+
+def test_course_is_windows_a_quarter_apart_with_gaps_of_silence(tmp_path, tone):
+    import soundfile
+
+    silence = np.zeros(16_000 * 3)
+    samples = np.concatenate([tone(4)[:, 0], silence, tone(2, seed=1)[:, 0]])
+    soundfile.write(tmp_path / "long.wav", samples, 16_000)
+    found = run.course("wav2small", tmp_path / "long.wav", 1.0)
+    assert (found["window"], found["hop"]) == (1.0, 0.25)
+    assert found["start"][:4] == [0, 0.25, 0.5, 0.75]
+    assert found["end"][-1] == 9
+    assert [start for start, value in zip(found["start"], found["valence"], strict=True) if value is None] == [
+        4 + 0.25 * i for i in range(9)
+    ]
+    whole = Labeller("wav2small").label(audio.read(tmp_path / "long.wav")[8000:24000], 16_000)
+    assert found["arousal"][2] == pytest.approx(whole["arousal"], abs=1e-6)
+    assert run.course("wav2small", tmp_path / "long.wav")["window"] == 8
+    (tmp_path / "t.wav").write_text("text")
+    with pytest.raises(SertoolError, match=r"t\.wav: not audio"):
+        run.course("wav2small", tmp_path / "t.wav")
+
+
+def test_spread_is_even():
+    assert run.spread(list(range(10)), 3) == [0, 3, 6]
+    assert run.spread([1, 2], 5) == [1, 2]
+    assert run.spread([], 5) == []
+
+
+def test_document_is_json_without_nan_and_its_sum_follows_the_data(labeller, tmp_path):
+    rows = [Row(tmp_path / "a.wav", "c", "s", arousal=0.5), Row(tmp_path / "b.wav", "c", "s")]
+
+    def document(rows):
+        return run.document(
+            {"path": str(tmp_path)},
+            rows,
+            {"m": (labeller, {"x": float("nan"), "y": [np.inf, (1.0, None)]})},
+            {"seed": 1},
+        )
+
+    found = json.loads(json.dumps(document(rows), allow_nan=False))
+    (model,) = found["models"]
+    assert found["schema"] == "sertool.evaluation/1"
+    assert found["settings"] == {"seed": 1, "interval": 0.95, "smallest_group": 10}
+    assert model["report"] == {"x": None, "y": [None, [1.0, None]]}
+    assert model["sha256"] == labeller.runtime.variant["sha256"]
+    assert model["id"] == labeller.bundle.id
+    digest = found["corpus"]["rows_sha256"]
+    assert document(rows[::-1])["corpus"]["rows_sha256"] == digest
+    assert document([Row(tmp_path / "a.wav", "c", "s", arousal=0.6), rows[1]])["corpus"]["rows_sha256"] != digest
+
+
+def test_predictions_have_a_row_a_file_and_model(tmp_path):
+    rows = [Row(tmp_path / "x" / "a.wav", "c", "s", "sad", arousal=0.25), Row(Path("/elsewhere/b.wav"), "c", "t")]
+    found = {
+        "one": {rows[0].file: [0.1, 0.2], rows[1].file: "broken, really"},
+        "two": {rows[1].file: [0.3], rows[0].file: [0.4]},
+    }
+    names = {"one": ["arousal", "valence"], "two": ["valence"]}
+    stream = io.StringIO()
+    run.write_predictions(stream, tmp_path, rows, found, names)
+    table = list(csv.DictReader(io.StringIO(stream.getvalue())))
+    shown = [[r[c] for c in ("model", "file", "true_arousal", "arousal", "valence", "error")] for r in table]
+    assert shown == [
+        ["one", "x/a.wav", "0.25", "0.1", "0.2", ""],
+        ["one", "/elsewhere/b.wav", "", "", "", "broken, really"],
+        ["two", "x/a.wav", "0.25", "", "0.4", ""],
+        ["two", "/elsewhere/b.wav", "", "", "0.3", ""],
+    ]
+    assert table[0]["emotion"] == "sad"
