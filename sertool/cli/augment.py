@@ -8,8 +8,7 @@ from pathlib import Path
 
 import click
 
-from .label import _libraries_silenced, _visible
-from .progress import bar, on_terminal
+from .terminal import bar, libraries_silenced, on_terminal, visible
 
 ENDINGS = (".wav", ".flac")
 
@@ -68,14 +67,14 @@ def augment(source, target, wanted, seed, copies, overwrite, quiet):
     chain = _chain(wanted)
     recordings = scan([str(source)])
     if not recordings:
-        click.echo(f"sertool: no audio files in {_visible(str(source))}", err=True)
+        click.echo(f"sertool: no audio files in {visible(str(source))}", err=True)
         return 1
     targets = _targets(source, target, recordings, copies)
     _check(recordings, targets, overwrite)
 
     failures = []
     shown = on_terminal() and not quiet and len(recordings) > 1
-    with _libraries_silenced(), bar(len(recordings), "files", "augmenting", shown=shown) as progress:
+    with libraries_silenced(), bar(len(recordings), "files", "augmenting", shown=shown) as progress:
         for done, (recording, paths) in enumerate(zip(recordings, targets, strict=True), start=1):
             try:
                 if recording.error:
@@ -86,7 +85,7 @@ def augment(source, target, wanted, seed, copies, overwrite, quiet):
                     path.parent.mkdir(parents=True, exist_ok=True)
                     audio.write(path, changed)
             except AudioError as error:
-                failures.append(f"{_visible(recording.name)}: {_visible(str(error))}")
+                failures.append(f"{visible(recording.name)}: {visible(str(error))}")
             progress.update(done, "augmenting")
     for failure in failures:
         click.echo(failure, err=True)

@@ -9,8 +9,7 @@ from pathlib import Path
 
 import click
 
-from .label import _cores, _libraries_silenced, _visible
-from .progress import bar, on_terminal
+from .terminal import bar, cores, libraries_silenced, on_terminal, visible
 
 #: Groups of one kind that the terminal shows; --json has all.
 SHOWN_GROUPS = 20
@@ -152,15 +151,15 @@ def evaluate(
     layout, rows = run.read(corpus, layout, splits, [name for name in corpora.split(",") if name])
     clusters(rows, resample)
 
-    with _libraries_silenced():
+    with libraries_silenced():
         course = _course(dict(zip(models, [model, *against][:2], strict=False)), recording) if recording else None
-        found = _label_all(models, rows, jobs or _cores())
+        found = _label_all(models, rows, jobs or cores())
     if found is None:
         click.echo("interrupted: nothing was written", err=True)
         return 130
     failures = {file: text for by_file in found.values() for file, text in by_file.items() if isinstance(text, str)}
     for file, reason in failures.items():
-        click.echo(f"{_visible(str(file))}: {_visible(reason)}", err=True)
+        click.echo(f"{visible(str(file))}: {visible(reason)}", err=True)
     good = [row for row in rows if row.file not in failures]
     outputs = {name: [by_file[row.file] for row in good] for name, by_file in found.items()}
 
@@ -263,7 +262,7 @@ def _robustness(labeller, rows, seed: int, noise, rooms) -> dict:
         labels = labeller.label(samples, audio.SAMPLE_RATE)
         return np.array([labels[name] for name in labeller.outputs], np.float32)
 
-    with _libraries_silenced(), bar(len(rows), "clips", "reading", shown=on_terminal()) as shown:
+    with libraries_silenced(), bar(len(rows), "clips", "reading", shown=on_terminal()) as shown:
         waveforms = []
         for row in rows:
             waveforms.append(audio.read(row.file))

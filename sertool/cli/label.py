@@ -10,7 +10,7 @@ from pathlib import Path
 
 import click
 
-from .progress import bar, on_terminal
+from .terminal import bar, cores, libraries_silenced, on_terminal, visible
 
 SHOWN_FAILURES = 5
 
@@ -92,10 +92,10 @@ def label(paths, model, variant, output, form, windows, window, hop, jobs, order
     recordings = scan(_with_standard_input(paths), pattern)
     labeller = Labeller(model, variant, window, hop)
     manifest = labeller.bundle.manifest
-    jobs = jobs or _cores()
+    jobs = jobs or cores()
     terminal = on_terminal() and not quiet
     if not recordings:
-        where = ", ".join("the list on standard input" if path == "-" else _visible(path) for path in paths)
+        where = ", ".join("the list on standard input" if path == "-" else visible(path) for path in paths)
         click.echo(f"sertool: no audio files in {where}", err=True)
         return 1
 
@@ -118,7 +118,7 @@ def label(paths, model, variant, output, form, windows, window, hop, jobs, order
     summary, failures = run.Summary(), []
     with contextlib.ExitStack() as stack:
         _interruptible(stack, stop, jobs)
-        stack.enter_context(_libraries_silenced())
+        stack.enter_context(libraries_silenced())
         many = len(recordings) > 1
         # Not over rows of a machine format on the same terminal, nor for one file that is done at once.
         watched = (
@@ -139,7 +139,7 @@ def label(paths, model, variant, output, form, windows, window, hop, jobs, order
             )
         )
         if aligned:
-            writer = _Aligned(max(len(_visible(r.name)) for r in recordings), labeller.outputs, shown.print)
+            writer = _Aligned(max(len(visible(r.name)) for r in recordings), labeller.outputs, shown.print)
         else:
             writer = _open(stack, output, form, labeller.outputs)
         results = run.label_all(
@@ -183,10 +183,6 @@ def _with_standard_input(paths) -> list[str]:
     return listed
 
 
-def _cores() -> int:
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-
-
 def _is_long(recordings) -> bool:
     """Whether labelling takes more than about a second, judged by the files' size."""
     return sum(r.path.stat().st_size for r in recordings if r.path.is_file()) > 2_000_000
@@ -198,7 +194,7 @@ def _check_writable(output: Path, recordings) -> None:
     if not output.absolute().parent.is_dir():
         raise UsageError(f"cannot write {output}: there is no folder {output.parent}")
     if not any(os.path.lexists(r.path) for r in recordings):  # a slip in the path is no reason to begin a table
-        raise UsageError(f"{_visible(recordings[0].name)}: {recordings[0].error or 'no such file or folder'}")
+        raise UsageError(f"{visible(recordings[0].name)}: {recordings[0].error or 'no such file or folder'}")
     if output.exists() and any(r.path.exists() and r.path.samefile(output) for r in recordings):
         raise UsageError(f"{output} is one of the recordings: choose another -o")
 
@@ -232,43 +228,13 @@ class _Aligned:
 
     def write(self, rows):
         for row in rows:
-            name = _visible(row["file"])
+            name = visible(row["file"])
             name = name if len(name) <= self._file else "…" + name[1 - self._file :]
             if row["error"]:
-                self._print(f"{name:<{self._file}}  {_visible(row['error'])}")
+                self._print(f"{name:<{self._file}}  {visible(row['error'])}")
                 continue
             values = "".join(f"{row[n]:>{max(10, len(n) + 2)}.2f}" for n in self._outputs)
             self._print(f"{name:<{self._file}}{row['start']:>10.3f}{row['end']:>10.3f}{values}")
-
-
-def _visible(text: str) -> str:
-    """A file's name on a terminal: what would move the cursor or change colours is spelt out."""
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
-
-
-@contextlib.contextmanager
-def _libraries_silenced():
-    """Keep decoders' own remarks off the terminal: libmpg123 writes to file descriptor 2 without naming a file.
-
-    Python's standard error goes on over a copy of it.
-    """
-    try:
-        own = sys.stderr.fileno() == 2
-    except (OSError, AttributeError):  # replaced, as by a test
-        own = False
-    if not own:
-        yield
-        return
-    before, copy, nowhere = sys.stderr, os.dup(2), os.open(os.devnull, os.O_WRONLY)
-    with open(copy, "w", encoding=before.encoding, errors="backslashreplace", buffering=1) as sys.stderr:
-        os.dup2(nowhere, 2)
-        try:
-            yield
-        finally:
-            sys.stderr.flush()
-            os.dup2(copy, 2)
-            sys.stderr = before
-            os.close(nowhere)
 
 
 def _interruptible(stack, stop: threading.Event, jobs: int) -> None:
@@ -303,7 +269,7 @@ def _duration(seconds: float) -> str:
 
 def _report(summary, failures, total: int, output) -> None:
     for result in failures[:SHOWN_FAILURES]:
-        click.echo(f"{_visible(result.rows[0]['file'])}: {_visible(result.rows[0]['error'])}", err=True)
+        click.echo(f"{visible(result.rows[0]['file'])}: {visible(result.rows[0]['error'])}", err=True)
     if len(failures) > SHOWN_FAILURES:
         click.echo(f"... and {len(failures) - SHOWN_FAILURES} more", err=True)
     if total == 1 and not summary.failed and output is None:

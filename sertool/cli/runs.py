@@ -7,7 +7,7 @@ from pathlib import Path
 
 import click
 
-from .progress import bar, on_terminal
+from .terminal import bar, on_terminal
 
 #: The options of both commands, outermost first.
 OPTIONS = (

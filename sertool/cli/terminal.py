@@ -1,6 +1,7 @@
-"""Progress bars on a terminal, nothing elsewhere."""
+"""What commands share: progress bars on a terminal and nothing elsewhere, names that are safe to print."""
 
 import contextlib
+import os
 import sys
 
 import click
@@ -58,3 +59,38 @@ def bar(total: int, unit: str, description: str, *, shown: bool, state=str, tran
 def on_terminal() -> bool:
     """Whether a person watches standard error."""
     return sys.stderr.isatty()
+
+
+def visible(text: str) -> str:
+    """A file's name on a terminal: what would move the cursor or change colours is spelt out."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+
+
+@contextlib.contextmanager
+def libraries_silenced():
+    """Keep decoders' own remarks off the terminal: libmpg123 writes to file descriptor 2 without naming a file.
+
+    Python's standard error goes on over a copy of it.
+    """
+    try:
+        own = sys.stderr.fileno() == 2
+    except (OSError, AttributeError):  # replaced, as by a test
+        own = False
+    if not own:
+        yield
+        return
+    before, copy, nowhere = sys.stderr, os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    with open(copy, "w", encoding=before.encoding, errors="backslashreplace", buffering=1) as sys.stderr:
+        os.dup2(nowhere, 2)
+        try:
+            yield
+        finally:
+            sys.stderr.flush()
+            os.dup2(copy, 2)
+            sys.stderr = before
+            os.close(nowhere)
+
+
+def cores() -> int:
+    """Cores that this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
