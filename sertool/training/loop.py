@@ -54,7 +54,25 @@ class Task:
 
 
 def build(recipe: Recipe) -> tuple[Model, torch.nn.Module]:
-    """The recipe's registered Model and a fresh network of it, the same for the same seed."""
+    """The recipe's registered Model and a network of it as training begins, the same for the same seed.
+
+    UsageError if the options are wrong, or the weights to start from are not there or of another network.
+    """
+    model, network = fresh(recipe)
+    if recipe.model.start:
+        best = Path(substituted(recipe, recipe.model.start)) / "best.pt"
+        try:
+            network.load_state_dict(torch.load(best, weights_only=True, map_location="cpu")["network"])
+        except OSError as error:
+            raise UsageError(f"model.start: {best}: {error.strerror}") from None
+        except (RuntimeError, KeyError) as error:
+            reason = " ".join(str(error).split())[:200]
+            raise UsageError(f"model.start: {best}: not weights of this {model.name} ({reason})") from None
+    return model, network
+
+
+def fresh(recipe: Recipe) -> tuple[Model, torch.nn.Module]:
+    """The recipe's registered Model and a network of it with random weights."""
     model = load_plugins().get("models", recipe.model.name)
     torch.manual_seed(recipe.train.seed)
     try:
@@ -169,7 +187,7 @@ def mixed_precision(settings: TrainSection, device: torch.device):
 
 def best_network(recipe: Recipe, run: Path) -> tuple[Model, torch.nn.Module, int]:
     """(Model, network in eval mode on the CPU, its step) of a run: what validated best, else what there was last."""
-    model, network = build(recipe)
+    model, network = fresh(recipe)
     if (run / "best.pt").exists():
         saved = torch.load(run / "best.pt", weights_only=True, map_location="cpu")
         step = saved["step"]

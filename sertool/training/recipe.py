@@ -14,6 +14,7 @@ from ..errors import UsageError
 class ModelSection:
     name: str = ""
     options: dict = field(default_factory=dict)
+    start: str = ""  # a run of the same model whose best weights it starts from; empty: from random ones
 
 
 @dataclass(frozen=True)

@@ -1,10 +1,11 @@
 """The ladder: what distillation, its quadrant term and mixup are worth to Wav2Small. Hours of two cores.
 
-    python tests/bench/ladder.py FOLDER runs/ladder [--steps 1500] [--seeds 0 1]
+    python tests/bench/ladder.py FOLDER runs/ladder [--steps 600] [--seeds 0 1] [--start runs/wav2small-labels]
 
-FOLDER holds manifest.csv, noise/ and rir/; the teacher's members are those of the recipe wav2small. Every run resumes
-where it was cut off; finished ones are only read. Runs go two at a time on one thread each. The table comes at the
-end: mean over seeds, the spread behind it.
+FOLDER holds manifest.csv, noise/ and rir/; the teacher's members are those of the recipe wav2small. Every arm begins
+with the weights of one run on labels (--start "": with random ones) and takes the same number of further steps. Runs
+resume where they were cut off; finished ones are only read. They go two at a time on one thread each. The table comes
+at the end: mean over seeds, the spread behind it.
 """
 
 import argparse
@@ -23,13 +24,13 @@ RECORDING = ("mixup", "room", "equaliser", "band", "drop-frequencies")
 
 #: Arm -> (command, recipe, what differs from the recipe).
 ARMS = {
-    "a labels alone": ("train", "wav2small-labels", ["train.lr=3e-3", "train.warmup=100", "train.restarts=[]"]),
     "c distilled": ("distil", "wav2small", []),
     "f teacher hears the clip alone": (
         "distil",
         "wav2small",
         [f"augment.{name}.student_only=true" for name in RECORDING],
     ),
+    "a labels alone": ("train", "wav2small-labels", ["train.restarts=[]"]),
     "e without mixup": ("distil", "wav2small", ["augment.mixup.p=0"]),
     "d without quadrant": ("distil", "wav2small", ["loss.quadrant=0"]),
 }
@@ -39,7 +40,8 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("corpora")
     parser.add_argument("runs", type=Path)
-    parser.add_argument("--steps", type=int, default=1500)
+    parser.add_argument("--steps", type=int, default=600)
+    parser.add_argument("--start", default="runs/wav2small-labels")
     parser.add_argument("--seeds", type=int, nargs="+", default=[0, 1])
     given = parser.parse_args()
     jobs = [(arm, seed) for arm in ARMS for seed in given.seeds]
@@ -56,8 +58,12 @@ def folder(given, arm: str, seed: int) -> Path:
 
 def settings(given, seed: int) -> list[str]:
     train = {"seed": seed, "steps": given.steps, "batch": 16, "shortest_s": 0.8, "longest_s": 3.6, "threads": 1}
-    train |= {"validate_every": given.steps // 4, "save_every": 100}
-    return [f"data.root={given.corpora}", *(f"train.{key}={value}" for key, value in train.items())]
+    train |= {"lr": 1.5e-3, "warmup": 50, "validate_every": given.steps // 2, "save_every": 100}
+    return [
+        f"data.root={given.corpora}",
+        f"model.start={given.start}",
+        *(f"train.{key}={value}" for key, value in train.items()),
+    ]
 
 
 def run(given, arm: str, seed: int) -> None:

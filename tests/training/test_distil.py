@@ -15,7 +15,7 @@ import torch
 from sertool.errors import UsageError
 from sertool.plugins import load_plugins
 from sertool.training import loop
-from sertool.training.distil import Excerpts, build_teacher, distil
+from sertool.training.distil import Excerpts, _folded, build_teacher, distil
 from sertool.training.recipe import DistilRecipe, Step, load_recipe, substituted
 
 TEXT = """
@@ -173,6 +173,31 @@ def test_excerpts_are_of_one_random_length_and_each_process_has_its_own(recipe):
     assert all(batch == 4 and 4_800 <= samples <= 9_600 for batch, samples in lengths)
     assert len(lengths) > 10
     assert first.abs().max() > 1  # nothing is cut off: the student sees what was mixed
+
+
+def test_a_run_may_start_from_anothers_best_weights(recipe, tmp_path):
+    first = recipe("train.lr=0.01")
+    finish(first, tmp_path / "first")
+    best = torch.load(tmp_path / "first" / "best.pt", weights_only=True)["network"]
+    _, network = loop.build(recipe(f"model.start={tmp_path / 'first'}"))
+    assert all(torch.equal(tensor, best[name]) for name, tensor in network.state_dict().items())
+    with pytest.raises(UsageError, match=r"model\.start: .*nowhere.best\.pt: No such file"):
+        loop.build(recipe("model.start=nowhere"))
+    with pytest.raises(UsageError, match=r"not weights of this resnet"):
+        loop.build(recipe(f"model.start={tmp_path / 'first'}", "model.name=resnet"))
+
+
+def test_a_teacher_with_its_batch_norms_folded_says_the_same(recipe):
+    torch.manual_seed(0)
+    network = load_plugins().get("models", "resnet").build(width=8, n_fft=400, hop=200, n_mels=32)
+    network(torch.randn(8, 8_000))  # batch norms that do something
+    network.eval()
+    samples = torch.randn(2, 8_000)
+    with torch.inference_mode():
+        before = network(samples)
+        after = _folded(network)(samples)
+    assert torch.allclose(before, after, atol=1e-5)
+    assert [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)] == [network.scale]
 
 
 def test_what_only_the_student_hears_is_kept_from_the_teacher(recipe):
