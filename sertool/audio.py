@@ -36,6 +36,12 @@ _NOT_SOUNDFILE = (
 _BLOCK_SECONDS = 10
 
 
+def files(folder) -> list[Path]:
+    """The audio below a folder by its endings, sorted; hidden files, as macOS leaves beside others, are passed over."""
+    found = (path for path in Path(folder).rglob("*") if path.suffix.lower() in EXTENSIONS)
+    return sorted(path for path in found if not path.name.startswith("."))
+
+
 def read(path) -> np.ndarray:
     """The whole recording, float32 [samples], 16 kHz, channels averaged. Raises AudioError."""
     parts = list(blocks(path))

@@ -1,11 +1,10 @@
 """The augmentations. Each takes float32 [n] at 16 kHz and a numpy Generator and returns new float32 samples."""
 
-from pathlib import Path
-
 import numpy as np
 
 from sertool import audio
-from sertool.errors import UsageError
+from sertool.training.buckets import Bucket
+from sertool.training.spectrum import energy, fft_size, filtered, with_energy_of
 
 
 class Gain:
@@ -25,18 +24,17 @@ class Noise:
     """
 
     def __init__(self, folder: str, low: float = 5.0, high: float = 30.0):
-        self.clips = _Clips(folder)
+        self.recordings = Bucket(folder)
         self.low, self.high = low, high
 
     def __call__(self, samples, rng):
-        noise = self.clips.pick(rng)
+        noise = self.recordings.recording(rng)
         start = rng.integers(max(1, len(noise) - len(samples) + 1))
         noise = np.resize(noise[start:], len(samples))
-        speech_power, noise_power = _power(samples), _power(noise)
-        if speech_power == 0 or noise_power == 0:
-            return samples.copy()
         snr = rng.uniform(self.low, self.high)
-        return samples + noise * np.float32(np.sqrt(speech_power / noise_power / 10 ** (snr / 10)))
+        if energy(noise) == 0:
+            return samples.copy()
+        return samples + with_energy_of(samples, noise) * np.float32(10 ** (-snr / 20))
 
 
 class Room:
@@ -46,17 +44,14 @@ class Room:
     """
 
     def __init__(self, folder: str):
-        self.clips = _Clips(folder)
+        self.recordings = Bucket(folder)
 
     def __call__(self, samples, rng):
-        response = self.clips.pick(rng)
+        response = self.recordings.recording(rng)
         response = response[np.argmax(np.abs(response)) :]
-        size = _fft_size(len(samples) + len(response) - 1)
+        size = fft_size(len(samples) + len(response) - 1)
         wet = np.fft.irfft(np.fft.rfft(samples, size) * np.fft.rfft(response, size), size)[: len(samples)]
-        wet_power = _power(wet)
-        if wet_power == 0:
-            return samples.copy()
-        return (wet * np.sqrt(_power(samples) / wet_power)).astype(np.float32)
+        return with_energy_of(samples, wet)
 
 
 class Speed:
@@ -83,11 +78,7 @@ class Equaliser:
         decibels = rng.uniform(-self.range, self.range, self.bands)
         # Points spaced by octaves from 125 Hz up, where hearing and mel filters resolve.
         points = np.geomspace(125, audio.SAMPLE_RATE / 2, self.bands)
-        filtered = _filtered(samples, lambda hertz: 10 ** (np.interp(hertz, points, decibels) / 20))
-        power = _power(filtered)
-        if power == 0:
-            return samples.copy()
-        return filtered * np.float32(np.sqrt(_power(samples) / power))
+        return with_energy_of(samples, filtered(samples, lambda hertz: 10 ** (np.interp(hertz, points, decibels) / 20)))
 
 
 class Band:
@@ -101,37 +92,4 @@ class Band:
 
     def __call__(self, samples, rng):
         edge = rng.uniform(self.low, self.high)
-        return _filtered(samples, lambda hertz: 0.5 + 0.5 * np.cos(np.pi * np.clip((hertz - edge) / 500 + 0.5, 0, 1)))
-
-
-class _Clips:
-    """The readable audio below a folder, decoded on first use and kept."""
-
-    def __init__(self, folder: str):
-        self.paths = sorted(path for path in Path(folder).rglob("*") if path.suffix.lower() in audio.EXTENSIONS)
-        if not self.paths:
-            raise UsageError(f"{folder}: no audio files for the augmentation")
-        self._decoded = {}
-
-    def pick(self, rng):
-        path = self.paths[rng.integers(len(self.paths))]
-        if path not in self._decoded:
-            self._decoded[path] = audio.read(path)
-        return self._decoded[path]
-
-
-def _filtered(samples, response) -> np.ndarray:
-    """float32 [n]: the samples with each frequency multiplied by ``response(hertz [bins])``."""
-    size = _fft_size(len(samples))
-    hertz = np.linspace(0, audio.SAMPLE_RATE / 2, size // 2 + 1)
-    spectrum = np.fft.rfft(samples, size) * response(hertz)
-    return np.fft.irfft(spectrum, size)[: len(samples)].astype(np.float32)
-
-
-def _fft_size(length: int) -> int:
-    """The next power of two: lengths with a large prime factor take ten times as long."""
-    return 1 << max(1, (length - 1).bit_length())
-
-
-def _power(samples) -> float:
-    return float(np.mean(np.square(samples, dtype=np.float64))) if len(samples) else 0.0
+        return filtered(samples, lambda hertz: 0.5 + 0.5 * np.cos(np.pi * np.clip((hertz - edge) / 500 + 0.5, 0, 1)))

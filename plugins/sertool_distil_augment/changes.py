@@ -5,6 +5,7 @@ import numpy as np
 from sertool import audio
 from sertool.errors import UsageError
 from sertool.training.buckets import Bucket
+from sertool.training.spectrum import energy, filtered, with_energy_of
 
 
 class Mixup:
@@ -53,20 +54,18 @@ class DropFrequencies:
         self.bands, self.width = bands, width
 
     def __call__(self, samples, rng):
-        size = 1 << (len(samples) - 1).bit_length()  # a clip's own length may be a prime, ten times as slow
-        spectrum = np.fft.rfft(samples, size)
-        frequency = np.linspace(0, audio.SAMPLE_RATE / 2, len(spectrum))
-        for _ in range(rng.integers(1, self.bands, endpoint=True)):
-            centre, width = rng.uniform(0, audio.SAMPLE_RATE / 2), rng.uniform(0, self.width)
-            low, high = np.searchsorted(frequency, (centre - width / 2 - self.EDGE, centre + width / 2 + self.EDGE))
-            outside = np.abs(frequency[low:high] - centre) - width / 2
-            spectrum[low:high] *= 0.5 - 0.5 * np.cos(np.pi * np.clip(outside / self.EDGE, 0, 1))
-        kept = np.fft.irfft(spectrum, size)[: len(samples)]
-        before, after = _energy(samples), _energy(kept)
-        if after <= before / 100:
+        count = rng.integers(1, self.bands, endpoint=True)
+        bands = [(rng.uniform(0, audio.SAMPLE_RATE / 2), rng.uniform(0, self.width)) for _ in range(count)]
+
+        def response(hertz):
+            share = np.ones(len(hertz))
+            for centre, width in bands:
+                low, high = np.searchsorted(hertz, (centre - width / 2 - self.EDGE, centre + width / 2 + self.EDGE))
+                outside = np.abs(hertz[low:high] - centre) - width / 2
+                share[low:high] *= 0.5 - 0.5 * np.cos(np.pi * np.clip(outside / self.EDGE, 0, 1))
+            return share
+
+        kept = filtered(samples, response)
+        if energy(kept) <= energy(samples) / 100:
             return samples.copy()
-        return (kept * np.sqrt(before / after)).astype(np.float32)
-
-
-def _energy(samples) -> float:
-    return float(np.sum(np.square(samples, dtype=np.float64)))
+        return with_energy_of(samples, kept)

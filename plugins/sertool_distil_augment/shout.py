@@ -4,8 +4,8 @@ import functools
 
 import numpy as np
 
-from sertool import audio
 from sertool.errors import UsageError
+from sertool.training.spectrum import filtered
 
 HOP = 160  # samples from pitch estimate to pitch estimate
 WINDOW = 512  # samples that are compared with those a period later
@@ -183,8 +183,9 @@ def _fade(length: int) -> np.ndarray:
 
 def _tilted(samples, tilt: float) -> np.ndarray:
     """The clip with ``tilt`` dB per octave more from TILT_FROM to TILT_TO, no delay."""
-    size = 1 << (len(samples) - 1).bit_length()
-    spectrum = np.fft.rfft(samples, size)
-    frequency = np.linspace(0, audio.SAMPLE_RATE / 2, len(spectrum))
-    octaves = np.log2(np.clip(frequency, TILT_FROM, TILT_TO) / TILT_FROM)
-    return np.fft.irfft(spectrum * 10 ** (tilt * octaves / 20), size)[: len(samples)].astype(np.float32)
+
+    def response(hertz):
+        octaves = np.log2(np.clip(hertz, TILT_FROM, TILT_TO) / TILT_FROM)
+        return 10 ** (tilt * octaves / 20)
+
+    return filtered(samples, response)

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor, nn
 
 from sertool.errors import UsageError
+from sertool.nn.weights import fill
+from sertool.nn.weights import read_weights as file_weights
 
 from . import DIMENSIONS
 
@@ -76,7 +78,7 @@ def assemble(create: Callable[[dict], nn.Module], settings: dict, config: dict |
     """A frozen network of ``settings`` that ``config`` overrides: random, or with all the weights in ``folder``.
 
     UsageError if ``config`` has a key that ``settings`` has not or transformers refuses a value, or of ``read_weights``
-    and ``fit``.
+    and ``fill``.
     """
     for key in config or {}:
         if key not in settings:
@@ -92,7 +94,7 @@ def assemble(create: Callable[[dict], nn.Module], settings: dict, config: dict |
     if folder:
         published = read_weights(folder, repo)
         weights = {_modern(key, published): value.float() for key, value in published.items()}
-        fit(network, weights, f"{folder}", f"is this {repo}, whole?", assign=True)
+        fill(network, weights, folder, f"is this {repo}, whole?", assign=True)
     return freeze(network)
 
 
@@ -120,7 +122,7 @@ def read_weights(folder: Path, repo: str) -> dict[str, Tensor]:
     if path is None:
         raise _missing(folder / "model.safetensors", repo, "(or pytorch_model.bin) ")
     if path.suffix != ".json":
-        return _tensors(path)
+        return file_weights(path)
     index = read_json(path).get("weight_map")
     if not isinstance(index, dict) or not index:
         raise UsageError(f"{path}: no 'weight_map'; download it again")
@@ -128,7 +130,7 @@ def read_weights(folder: Path, repo: str) -> dict[str, Tensor]:
     for name in sorted(set(map(str, index.values()))):
         if not (folder / name).is_file():
             raise _missing(folder / name, repo)
-        weights |= _tensors(folder / name)
+        weights |= file_weights(folder / name)
     return weights
 
 
@@ -143,47 +145,6 @@ def read_json(path: Path) -> dict:
     if not isinstance(table, dict):
         raise UsageError(f"{path}: not a JSON object")
     return table
-
-
-def load_tensors(path: Path):
-    """What torch.save wrote, tensors and plain containers only; UsageError if it cannot be read."""
-    try:
-        return torch.load(path, map_location="cpu", weights_only=True)
-    except Exception as error:  # pickle, zipfile and torch each raise classes of their own for a damaged file
-        raise UsageError(f"{path}: cannot be read ({_line(error)})") from None
-
-
-def fit(network: nn.Module, weights: dict[str, Tensor], where: str, remedy: str, assign: bool = False) -> None:
-    """Load ``weights`` into ``network``; UsageError names the first key that is missing, left over or misshapen."""
-    wanted = network.state_dict()
-    faults = {
-        "missing": [key for key in wanted if key not in weights],
-        "unexpected": [key for key in weights if key not in wanted],
-        "misshapen": [
-            f"{key}, {list(weights[key].shape)} instead of {list(value.shape)}"
-            for key, value in wanted.items()
-            if key in weights and weights[key].shape != value.shape
-        ],
-    }
-    for fault, keys in faults.items():
-        if keys:
-            raise UsageError(f"{where}: {len(keys)} {fault} weights, the first: {keys[0]}; {remedy}")
-    network.load_state_dict(weights, assign=assign)
-
-
-def _tensors(path: Path) -> dict[str, Tensor]:
-    if path.suffix != ".safetensors":
-        weights = load_tensors(path)
-    else:
-        from safetensors.torch import load_file  # comes with transformers, which bundles and runs do without
-
-        try:
-            weights = load_file(path)
-        except Exception as error:  # as in load_tensors
-            raise UsageError(f"{path}: cannot be read ({_line(error)})") from None
-    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise UsageError(f"{path}: not a table of weights")
-    return weights
 
 
 def _modern(key: str, weights: dict[str, Tensor]) -> str:

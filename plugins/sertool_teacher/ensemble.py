@@ -7,11 +7,12 @@ import torch
 from torch import Tensor, nn
 
 from sertool.errors import UsageError
+from sertool.nn.weights import fill, read_saved
 from sertool.plugins import load_plugins
 from sertool.runtime import Runtime
 
 from . import DIMENSIONS
-from .checkpoint import Frozen, fit, freeze, load_tensors, read_json
+from .checkpoint import Frozen, freeze, read_json
 
 KINDS = ("model", "bundle", "run")
 
@@ -34,7 +35,7 @@ class Ensemble(Frozen):
         freeze(self)
 
     def forward(self, waveform: Tensor) -> Tensor:
-        return torch.stack([member(waveform) for member in self.members]).mean(dim=0)
+        return torch.stack([member(waveform).float() for member in self.members]).mean(dim=0)
 
 
 class Member(Frozen):
@@ -99,11 +100,13 @@ def _run(folder: Path) -> Member:
     for path in (recipe, best):
         if not path.is_file():
             raise UsageError(f"{path} is missing: not a folder of `sertool train`, or one that has not validated yet")
-    model, saved = read_json(recipe).get("model"), load_tensors(best)
+    model, saved = read_json(recipe).get("model"), read_saved(best)
     if not (isinstance(model, dict) and model.keys() >= {"name", "options"}):
         raise UsageError(f"{recipe}: no model.name and model.options")
     if not (isinstance(saved, dict) and isinstance(saved.get("network"), dict)):
         raise UsageError(f"{best}: not written by `sertool train`")
-    member = _registered(model["name"], model["options"], f"{recipe}: model {model['name']!r}")
-    fit(member.network, saved["network"], str(best), f"it does not belong to {recipe}")
+    # What the run began with is not needed again.
+    options = {key: value for key, value in model["options"].items() if key != "weights"}
+    member = _registered(model["name"], options, f"{recipe}: model {model['name']!r}")
+    fill(member.network, saved["network"], best, f"it does not belong to {recipe}")
     return member

@@ -7,7 +7,8 @@ from . import runs
 
 @click.command()
 @runs.options
-def distil(recipe, run, overrides, show):
+@click.option("--teacher", is_flag=True, help="Write the teacher as a bundle into the run's folder and stop.")
+def distil(recipe, run, overrides, show, teacher):
     """Distil a teacher into a small student, on audio without labels.
 
     RECIPE is a TOML file, or the name of one that a plugin ships: wav2small-paper is arXiv 2408.13920 as published
@@ -24,5 +25,6 @@ def distil(recipe, run, overrides, show):
       sertool distil wav2small-paper --show
       sertool distil my.toml --set train.steps=100000 --set train.precision=bf16
       sertool distil my.toml --set model.name=mobilenetv4-small -o runs/small
+      sertool distil my.toml --teacher, then sertool evaluate runs/my/my corpora/ --against runs/my/teacher
     """
-    return runs.train_and_release(recipe, run, overrides, show, "distil")
+    return runs.train_and_release(recipe, run, overrides, show, "distil", teacher)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import click
 
-from .terminal import bar, cores, libraries_silenced, on_terminal, visible
+from ..machine import cores
+from .terminal import bar, libraries_silenced, on_terminal, visible
 
 #: Groups of one kind that the terminal shows; --json has all.
 SHOWN_GROUPS = 20

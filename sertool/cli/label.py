@@ -10,7 +10,8 @@ from pathlib import Path
 
 import click
 
-from .terminal import bar, cores, libraries_silenced, on_terminal, visible
+from ..machine import cores
+from .terminal import bar, libraries_silenced, on_terminal, visible
 
 SHOWN_FAILURES = 5
 

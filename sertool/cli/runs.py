@@ -1,8 +1,10 @@
 """What `train` and `distil` share: find the recipe, draw the run, survive Ctrl-C, write the bundle."""
 
+import contextlib
 import json
 import signal
 import threading
+import time
 from pathlib import Path
 
 import click
@@ -37,7 +39,7 @@ def options(command):
     return command
 
 
-def train_and_release(recipe: str, run: Path | None, overrides, show: bool, kind: str) -> int:
+def train_and_release(recipe: str, run: Path | None, overrides, show: bool, kind: str, teacher: bool = False) -> int:
     """The whole of `sertool KIND RECIPE`; the exit code."""
     from ..errors import UsageError
     from ..training.recipe import DistilRecipe, Recipe, load_recipe
@@ -54,24 +56,48 @@ def train_and_release(recipe: str, run: Path | None, overrides, show: bool, kind
         raise UsageError(f"training needs {error.name}: pip install 'sertool[train]'") from None
     from ..training import distil, loop, release, supervised
 
-    steps = {"train": supervised.train, "distil": distil.distil}[kind]
+    release.check(resolved)
     run = run or Path("runs") / path.stem
+    if teacher:
+        return _release(release.release_teacher, resolved, run)
+    steps = {"train": supervised.train, "distil": distil.distil}[kind]
     stop = threading.Event()
-    previous = {number: signal.signal(number, lambda *_: stop.set()) for number in (signal.SIGINT, signal.SIGTERM)}
-    try:
+    with _interruptible(stop):
         last = _draw(steps(resolved, run, stop.is_set), stop, loop.rank)
-    finally:
-        for number, handler in previous.items():
-            signal.signal(number, handler)
-    if loop.rank() != 0:
-        return 0
-    if stop.is_set():
-        click.echo(f"interrupted at step {last.done} of {last.total}; the same command goes on from there", err=True)
+    if last and (last.stage != "training" or last.done < last.total):
+        where = f"at step {last.done} of {last.total}" if last.stage == "training" else f"while {last.stage}"
+        if loop.rank() == 0:
+            click.echo(f"interrupted {where}; the same command goes on from there", err=True)
         return 130
+    return _release(release.release, resolved, run) if loop.rank() == 0 else 0
+
+
+def _release(write, recipe, run: Path) -> int:
     with bar(0, "clips", "measuring", shown=on_terminal()) as shown:
-        bundle = release.release(resolved, run, lambda stage, done, total: shown.update(done, stage, total))
+        bundle = write(recipe, run, lambda stage, done, total: shown.update(done, stage, total))
     click.echo(f"wrote {bundle.path}; look at it with: sertool bundle show {bundle.path}")
     return 0
+
+
+@contextlib.contextmanager
+def _interruptible(stop: threading.Event):
+    """The first Ctrl-C or SIGTERM asks for a stop at the step's end; another one leaves at once."""
+    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+
+    def first(*_):
+        stop.set()
+        restore()
+
+    def restore():
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+    for number in before:
+        signal.signal(number, first)
+    try:
+        yield
+    finally:
+        restore()
 
 
 def find(recipe: str) -> Path:
@@ -89,19 +115,41 @@ def find(recipe: str) -> Path:
 
 
 def _draw(progress, stop: threading.Event, rank):
-    """Draw a run's progress until it is done or stopped; the last Progress. Only the first process speaks."""
-    last, terminal = None, on_terminal()
+    """Draw a run's progress until it is done or stopped; the last Progress, if any. Only the first process speaks."""
+    last, terminal, clock = None, on_terminal() and rank() == 0, _Clock()
     with bar(1, "", "starting", shown=terminal, state=lambda: _state(last)) as shown:
         for last in progress:
-            if rank() == 0:
-                if terminal:
-                    shown.update(last.done, last.stage, last.total)
-                elif last.done % 100 == 0 or last.done == last.total:
-                    click.echo(f"{last.stage} {last.done}/{last.total} {_state(last)}".rstrip(), err=True)
+            if terminal:
+                shown.update(last.done, last.stage, last.total)
+            elif rank() == 0 and (left := clock.due(last)) is not None:
+                click.echo(f"{last.stage} {last.done}/{last.total} {left} {_state(last)}".rstrip(), err=True)
             if stop.is_set() and last.stage != "training":
                 progress.close()
                 break
     return last
+
+
+class _Clock:
+    """When a line of a log file is due, and how long a stage will take at its pace so far."""
+
+    EVERY_S = 10.0
+
+    def __init__(self):
+        self.stage, self.spoke = None, 0.0
+
+    def due(self, progress) -> str | None:
+        """Time left as text, if a line is due."""
+        now = time.monotonic()
+        if progress.stage != self.stage:
+            self.stage, self.began, self.first = progress.stage, now, progress.done
+        if progress.done < progress.total and now - self.spoke < self.EVERY_S:
+            return None
+        self.spoke = now
+        done = progress.done - self.first
+        if not done or progress.done == progress.total:
+            return ""
+        seconds = (now - self.began) / done * (progress.total - progress.done)
+        return f"{int(seconds // 3600)}:{int(seconds // 60 % 60):02}:{int(seconds % 60):02} left"
 
 
 def _state(progress) -> str:

@@ -89,8 +89,3 @@ def libraries_silenced():
             os.dup2(copy, 2)
             sys.stderr = before
             os.close(nowhere)
-
-
-def cores() -> int:
-    """Cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -205,7 +205,7 @@ def _kinds(folder):
 
 
 def _audio(folder, what):
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in audio.EXTENSIONS)
+    paths = audio.files(folder)
     if not paths:
         raise UsageError(f"{folder}: no audio files; name a folder with {what}")
     return paths

@@ -1,7 +1,6 @@
 """Buckets: piles of audio from which training draws excerpts of any length."""
 
 import sys
-from collections import OrderedDict
 from pathlib import Path
 
 import numpy as np
@@ -13,8 +12,10 @@ from ..plugins import load_plugins
 #: Recordings up to this long are kept decoded; of longer ones only the excerpt is read.
 LONGEST_KEPT_S = 60.0
 
-#: Samples kept decoded, in bytes, for each bucket of each worker.
+#: Most that a process (so: each worker) keeps decoded, in bytes, for all its buckets together.
 KEPT_BYTES = 1 << 30
+
+_kept: dict[Path, np.ndarray] = {}
 
 _TABLE_KEYS = {"root", "corpus", "split", "corpora"}
 
@@ -28,8 +29,6 @@ class Bucket:
 
     def __init__(self, spec):
         self.paths = [path for source in (spec if isinstance(spec, list) else [spec]) for path in _paths(source)]
-        self._kept: OrderedDict[Path, np.ndarray] = OrderedDict()
-        self._kept_bytes = 0
         self._broken: set[Path] = set()
 
     def excerpt(self, samples: int, rng) -> np.ndarray:
@@ -38,35 +37,38 @@ class Bucket:
         A recording that cannot be read is named once on standard error and another one drawn. The result depends on
         the generator and the files alone, not on what was drawn before. SertoolError if nothing can be read.
         """
+        return self._drawn(rng, lambda path: self._stretch(path, samples, rng.random()))
+
+    def recording(self, rng) -> np.ndarray:
+        """float32 [n], 16 kHz: the whole of a random recording; else as ``excerpt``."""
+        return self._drawn(rng, self._decoded)
+
+    def _drawn(self, rng, read):
         while len(self._broken) < len(self.paths):
             path = self.paths[rng.integers(len(self.paths))]
-            place = rng.random()  # drawn whatever becomes of the file, so that resuming draws the same
-            if path in self._broken:
-                continue
             try:
-                return self._stretch(path, samples, place)
-            except AudioError as error:
-                self._broken.add(path)
-                print(f"sertool: left out of training: {path}: {error}", file=sys.stderr)
+                return read(path)
+            except AudioError as error:  # tried again next time: what is drawn must not depend on what was
+                if path not in self._broken:
+                    self._broken.add(path)
+                    print(f"sertool: passed over: {path}: {error}", file=sys.stderr)
         raise UsageError(f"none of {len(self.paths)} recordings can be read, the first being {self.paths[0]}")
 
     def _stretch(self, path: Path, samples: int, place: float) -> np.ndarray:
-        decoded = self._kept.get(path)
-        if decoded is None:
+        if path not in _kept:
             seconds = audio.duration(path)
             if seconds > max(LONGEST_KEPT_S, samples / audio.SAMPLE_RATE):
                 start = place * (seconds - samples / audio.SAMPLE_RATE)
                 return fit(audio.excerpt(path, start, samples), samples, 0.0)
-            decoded = self._keep(path, audio.read(path))
-        else:
-            self._kept.move_to_end(path)
-        return fit(decoded, samples, place)
+        return fit(self._decoded(path), samples, place)
 
-    def _keep(self, path: Path, decoded: np.ndarray) -> np.ndarray:
-        self._kept[path] = decoded
-        self._kept_bytes += decoded.nbytes
-        while self._kept_bytes > KEPT_BYTES and len(self._kept) > 1:
-            self._kept_bytes -= self._kept.popitem(last=False)[1].nbytes
+    def _decoded(self, path: Path) -> np.ndarray:
+        decoded = _kept.pop(path, None)
+        if decoded is None:
+            decoded = audio.read(path)
+        _kept[path] = decoded  # the last to be used comes last
+        while sum(samples.nbytes for samples in _kept.values()) > KEPT_BYTES and len(_kept) > 1:
+            _kept.pop(next(iter(_kept)))
         return decoded
 
 
@@ -89,10 +91,7 @@ def origins(spec) -> set[tuple[str, str]]:
 
 
 def _paths(source) -> list[Path]:
-    if isinstance(source, str):
-        paths = sorted(path for path in Path(source).rglob("*") if path.suffix.lower() in audio.EXTENSIONS)
-    else:
-        paths = sorted(row.file for row in _rows(source))
+    paths = audio.files(source) if isinstance(source, str) else sorted(row.file for row in _rows(source))
     if not paths:
         raise UsageError(f"bucket {source!r}: there is no audio in it")
     return paths

@@ -2,22 +2,21 @@
 
 import copy
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from .. import audio
-from ..corpora import select
 from ..errors import UsageError
-from ..evaluation.dimensional import concordance
 from ..plugins import load_plugins
 from . import loop
 from .buckets import Bucket, fit
 from .loop import Progress
 from .losses import ccc_loss, quadrant_correction
 from .recipe import DistilRecipe, Step, augmentations, substituted
-from .supervised import decoded, predict
+from .supervised import splits, validation
 
 
 class Excerpts(torch.utils.data.Dataset):
@@ -63,35 +62,45 @@ def distil(recipe: DistilRecipe, run: Path, stop: Callable[[], bool] = lambda: F
     """
     device = loop.start(recipe, run)
     model, network = loop.build(recipe)
-    teacher = build_teacher(recipe, model).to(device, memory_format=torch.channels_last)
+    teacher = build_teacher(recipe, model)
+    shortest = max(model.shortest, getattr(teacher, "shortest", 0))
+    if recipe.train.shortest_s * audio.SAMPLE_RATE < shortest:
+        raise UsageError(
+            f"train.shortest_s: {recipe.train.shortest_s:g} s is too short, student and teacher need "
+            f"{shortest / audio.SAMPLE_RATE:g} s ({shortest} samples)"
+        )
+    teacher = folded(teacher).to(device, memory_format=torch.channels_last)
     bucket = Bucket(substituted(recipe, recipe.excerpts.sources))
     batches = Excerpts(bucket, augmentations(recipe, load_plugins()), recipe.train, loop.rank())
-    validation = None
+    task = loop.Task(network, batches, *paper_loss(recipe.loss), asker(teacher, recipe.train, device))
     if recipe.data.root:
-        rows = load_plugins().get("corpora", recipe.data.corpus).read(Path(recipe.data.root))
-        rows = select(rows, recipe.data.val, recipe.data.corpora)
-        if not rows:
-            raise UsageError(f"{recipe.data.root}: no row in split {recipe.data.val!r}")
-        validation = yield from decoded("decoding validation clips", rows, recipe)
+        validate = yield from validation(splits(recipe)[1], recipe, model)
+        task = replace(task, validate=validate, figures=model.outputs)
+    yield from loop.train(task, recipe.train, run, device, stop)
 
-    def ask_teacher(waveforms, heard):
-        with torch.inference_mode(), loop.mixed_precision(recipe.train, device):
-            answers = teacher(heard if len(heard) else waveforms).float()
-        return answers.clone()  # made in inference mode, it could not take part in a loss
+
+def paper_loss(weights):
+    """(loss(outputs, answers), the names of its terms): weighted sum of the CCC loss and the quadrant correction."""
 
     def loss(outputs, answers):
         terms = {
-            "ccc": recipe.loss.ccc * ccc_loss(outputs, answers),
-            "quadrant": recipe.loss.quadrant * quadrant_correction(outputs, answers, recipe.loss.neutral),
+            "ccc": weights.ccc * ccc_loss(outputs, answers),
+            "quadrant": weights.quadrant * quadrant_correction(outputs, answers, weights.neutral),
         }
         return sum(terms.values()), terms
 
-    def validate(network):
-        if validation:
-            return concordance(predict(network, validation), validation.targets, model.outputs)
+    return loss, ("loss", "ccc", "quadrant")
 
-    task = loop.Task(network, batches, loss, ask_teacher, validate)
-    yield from loop.train(task, recipe.train, run, device, stop)
+
+def asker(teacher, settings, device):
+    """prepare(waveforms, heard) of a Task: what the teacher says, of ``heard`` where that is something else."""
+
+    def ask(waveforms, heard):
+        with torch.inference_mode(), loop.mixed_precision(settings, device):
+            answers = teacher(heard if len(heard) else waveforms).float()
+        return answers.clone()  # made in inference mode, it could not take part in a loss
+
+    return ask
 
 
 def build_teacher(recipe: DistilRecipe, student) -> torch.nn.Module:
@@ -106,15 +115,15 @@ def build_teacher(recipe: DistilRecipe, student) -> torch.nn.Module:
         teacher = model.build(**substituted(recipe, recipe.teacher.options))
     except TypeError as error:
         raise UsageError(f"teacher.options for {model.name!r}: {error}") from None
-    return _folded(teacher.eval().requires_grad_(False))
+    return teacher.eval().requires_grad_(False)
 
 
-def _folded(network: torch.nn.Module) -> torch.nn.Module:
+def folded(network: torch.nn.Module) -> torch.nn.Module:
     """The network with each BatchNorm2d that follows a Conv2d in a Sequential folded into it: a third of the time."""
     for module in list(network.modules()):
         if isinstance(module, torch.nn.Sequential):
             for i in range(len(module) - 1):
-                if isinstance(module[i], torch.nn.Conv2d) and isinstance(module[i + 1], torch.nn.BatchNorm2d):
+                if (type(module[i]), type(module[i + 1])) == (torch.nn.Conv2d, torch.nn.BatchNorm2d):
                     module[i] = torch.nn.utils.fuse_conv_bn_eval(module[i], module[i + 1])
                     module[i + 1] = torch.nn.Identity()
     return network

@@ -8,18 +8,21 @@ import os
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
 import torch
 from torch import distributed
-from torch.optim.swa_utils import AveragedModel, get_ema_avg_fn
+from torch.optim.swa_utils import AveragedModel
 
-from ..errors import UsageError
+from ..errors import SertoolError, UsageError
+from ..machine import cores
+from ..nn.weights import fill, read_saved
 from ..plugins import load_plugins
 from ..registry import Model
 from .prefetch import prefetch
-from .recipe import Recipe, TrainSection, substituted
+from .recipe import Recipe, TrainSection, deciding, substituted
 
 #: Steps over which the loss that is shown and logged is averaged.
 SMOOTHING = 50
@@ -42,15 +45,17 @@ class Task:
 
     ``batches[step]`` is (waveforms [batch, samples], targets or an empty tensor), the same whenever that step is asked
     for. ``prepare`` turns it into what ``loss`` takes, beside the student's work (a teacher's outputs).
-    ``loss(outputs, targets)`` returns the loss and its terms by name. ``validate(network)`` returns figures by name,
-    higher is better, or None.
+    ``loss(outputs, targets)`` returns the loss and a dict of its parts, together the ``terms``. ``validate(network)``
+    returns the ``figures`` by name, higher is better, or None.
     """
 
     network: torch.nn.Module
     batches: torch.utils.data.Dataset
     loss: Callable
+    terms: tuple[str, ...] = ("loss",)
     prepare: Callable = lambda waveforms, targets: targets
     validate: Callable = lambda network: None
+    figures: tuple[str, ...] = ()
 
 
 def build(recipe: Recipe) -> tuple[Model, torch.nn.Module]:
@@ -58,35 +63,39 @@ def build(recipe: Recipe) -> tuple[Model, torch.nn.Module]:
 
     UsageError if the options are wrong, or the weights to start from are not there or of another network.
     """
-    model, network = fresh(recipe)
+    torch.manual_seed(recipe.train.seed)
+    model, network = _network(recipe, substituted(recipe, recipe.model.options))
     if recipe.model.start:
         best = Path(substituted(recipe, recipe.model.start)) / "best.pt"
-        try:
-            network.load_state_dict(torch.load(best, weights_only=True, map_location="cpu")["network"])
-        except OSError as error:
-            raise UsageError(f"model.start: {best}: {error.strerror}") from None
-        except (RuntimeError, KeyError) as error:
-            reason = " ".join(str(error).split())[:200]
-            raise UsageError(f"model.start: {best}: not weights of this {model.name} ({reason})") from None
+        saved = read_saved(best)
+        if not isinstance(saved, dict) or "network" not in saved:
+            raise UsageError(f"model.start: {best}: not written by sertool")
+        fill(network, saved["network"], f"model.start: {best}", f"it is not of this {model.name}")
     return model, network
 
 
 def fresh(recipe: Recipe) -> tuple[Model, torch.nn.Module]:
-    """The recipe's registered Model and a network of it with random weights."""
+    """The recipe's Model and a network for a checkpoint to go into: what it was started from is not needed again."""
+    options = {key: value for key, value in recipe.model.options.items() if key != "weights"}
+    return _network(recipe, substituted(recipe, options))
+
+
+def _network(recipe: Recipe, options: dict) -> tuple[Model, torch.nn.Module]:
     model = load_plugins().get("models", recipe.model.name)
-    torch.manual_seed(recipe.train.seed)
     try:
-        return model, model.build(**substituted(recipe, recipe.model.options))
+        return model, model.build(**options)
     except TypeError as error:
         raise UsageError(f"model.options for {model.name!r}: {error}") from None
 
 
 def start(recipe: Recipe, run: Path) -> torch.device:
     """Set up the process: threads, the device, the group of processes under torchrun; and the run's folder."""
-    torch.set_num_threads(recipe.train.threads or os.cpu_count())
+    together = int(os.environ.get("LOCAL_WORLD_SIZE", 1))
+    torch.set_num_threads(recipe.train.threads or max(1, cores() // together))
     device = _device(recipe.train.device)
     if "WORLD_SIZE" in os.environ and not distributed.is_initialized():
-        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo")
+        # The others wait while the first validates, which may take long.
+        distributed.init_process_group("nccl" if device.type == "cuda" else "gloo", timeout=timedelta(hours=6))
     if device.type == "cuda":
         torch.cuda.set_device(device)
     run.mkdir(parents=True, exist_ok=True)
@@ -100,6 +109,11 @@ def rank() -> int:
     return distributed.get_rank() if distributed.is_initialized() else 0
 
 
+def processes() -> int:
+    """How many processes train together."""
+    return distributed.get_world_size() if distributed.is_initialized() else 1
+
+
 def train(
     task: Task, settings: TrainSection, run: Path, device: torch.device, stop: Callable[[], bool] = lambda: False
 ) -> Iterator[Progress]:
@@ -109,48 +123,66 @@ def train(
     off and goes on has the same weights as an unbroken one.
     """
     network = task.network.to(device, memory_format=torch.channels_last)
-    averaged = AveragedModel(network, avg_fn=_ema(settings.ema), use_buffers=True) if settings.ema else None
+    state = {"step": 0, "best": -math.inf, "val": None, "losses": {}, "seconds": 0.0, "processes": processes()}
+
+    def average(mean, new, _):
+        # Its memory grows with the run, so that it soon forgets the weights it began with. lerp keeps what is frozen.
+        done = state["step"]
+        weight = 1 - min(settings.ema, (1 + done) / (10 + done))
+        return torch.lerp(mean, new, weight) if mean.is_floating_point() else new
+
+    averaged = AveragedModel(network, avg_fn=average, use_buffers=True) if settings.ema else None
+    kept = averaged.module if averaged else network
     trained = [p for p in network.parameters() if p.requires_grad]
+    if not trained:
+        raise UsageError("the network has nothing to train")
     optimiser = _optimiser(trained, settings)
     schedule = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: learning_rate(step, settings))
     scaler = torch.amp.GradScaler(device.type, enabled=settings.precision == "fp16")
-    state = {"step": 0, "best": -math.inf, "val": None, "losses": {}, "seconds": 0.0}
     parts = {"network": network, "optimiser": optimiser, "schedule": schedule, "scaler": scaler}
     parts |= {"averaged": averaged} if averaged else {}
     if (run / "last.pt").exists():
-        saved = torch.load(run / "last.pt", weights_only=True, map_location="cpu")
+        saved = read_saved(run / "last.pt")
+        if saved["state"]["processes"] != processes():
+            raise UsageError(
+                f"{run} was trained by {saved['state']['processes']} processes, not {processes()}: its next step "
+                "would be another one"
+            )
         for name, part in parts.items():
             part.load_state_dict(saved[name])
-        state = saved["state"]
-        _set_random_state(saved["random"], device)
-    log = _Log(run, state["step"]) if rank() == 0 else None
-    kept = averaged.module if averaged else network
-
-    saved_at = None
+        state |= saved["state"]
+    columns = [*task.terms, "lr", *(f"val {name}" for name in task.figures)]
+    log = Log(run, state["step"], columns) if rank() == 0 else None
+    saved_at = state["step"]
 
     def save():
         nonlocal saved_at
         if rank() == 0 and saved_at != state["step"]:
             saved_at = state["step"]
-            states = {name: part.state_dict() for name, part in parts.items()}
-            _save({"state": state, "random": _random_state(device), **states}, run / "last.pt")
+            _save({"state": state, **{name: part.state_dict() for name, part in parts.items()}}, run / "last.pt")
 
     forward = _parallel(network, device)
     loader = torch.utils.data.DataLoader(
-        task.batches,
+        Guarded(task.batches),
         batch_size=None,
         sampler=range(state["step"], settings.steps),
         num_workers=settings.workers,
-        generator=torch.Generator(),  # else it would draw from the student's randomness, once a start
     )
     started = time.monotonic() - state["seconds"]
+    whole = True  # whether weights and random state are those of the step's end
     try:
         with contextlib.closing(prefetch(loader, task.prepare, settings, device)) as batches:
             for waveforms, targets in batches:
+                whole = False
+                # Dropout's randomness, too, is a function of the step: nothing to keep for a run that goes on.
+                torch.manual_seed(_seed(settings.seed, state["step"], rank()))
                 network.train()
                 with mixed_precision(settings, device):
                     outputs = forward(waveforms)
                 loss, terms = task.loss(outputs.float(), targets)
+                values = {name: float(value.detach()) for name, value in {"loss": loss, **terms}.items()}
+                if not math.isfinite(values["loss"]) and not scaler.is_enabled():  # a scaler passes over such steps
+                    raise SertoolError(f"the loss at step {state['step'] + 1} is not a number; lower train.lr")
                 optimiser.zero_grad(set_to_none=True)
                 scaler.scale(loss).backward()
                 if settings.clip_gradient:
@@ -161,10 +193,11 @@ def train(
                 schedule.step()
                 if averaged:
                     averaged.update_parameters(network)
-                _smooth(state, {"loss": loss, **terms})
+                _smooth(state, values)
                 state["step"] += 1
                 state["seconds"] = time.monotonic() - started
-                _after_step(task, settings, state, kept, schedule, log, run)
+                _after_step(task, settings, state, kept, schedule.get_last_lr()[0], log, run)
+                whole = True
                 stopping = _anyone(stop(), device)
                 if stopping or state["step"] % settings.save_every == 0 or state["step"] == settings.steps:
                     save()
@@ -172,9 +205,23 @@ def train(
                 if stopping:
                     return
     finally:
-        save()
+        if whole:
+            save()
         if log:
             log.close()
+
+
+class Guarded(torch.utils.data.Dataset):
+    """Batches whose errors arrive as they were raised: a worker's would come back as a traceback in a message."""
+
+    def __init__(self, batches):
+        self.batches = batches
+
+    def __getitem__(self, step: int):
+        try:
+            return self.batches[step]
+        except SertoolError as error:
+            return error
 
 
 def mixed_precision(settings: TrainSection, device: torch.device):
@@ -189,15 +236,16 @@ def best_network(recipe: Recipe, run: Path) -> tuple[Model, torch.nn.Module, int
     """(Model, network in eval mode on the CPU, its step) of a run: what validated best, else what there was last."""
     model, network = fresh(recipe)
     if (run / "best.pt").exists():
-        saved = torch.load(run / "best.pt", weights_only=True, map_location="cpu")
-        step = saved["step"]
+        saved = read_saved(run / "best.pt")
+        weights, step = saved["network"], saved["step"]
     else:
-        last = torch.load(run / "last.pt", weights_only=True, map_location="cpu")
-        weights = last["network"]
+        last = read_saved(run / "last.pt")
+        weights, step = last["network"], last["state"]["step"]
         if "averaged" in last:
-            weights = {name[7:]: tensor for name, tensor in last["averaged"].items() if name.startswith("module.")}
-        saved, step = {"network": weights}, last["state"]["step"]
-    network.load_state_dict(saved["network"])
+            prefix = "module."
+            averaged = last["averaged"].items()
+            weights = {name.removeprefix(prefix): tensor for name, tensor in averaged if name.startswith(prefix)}
+    network.load_state_dict(weights)
     return model, network.eval(), step
 
 
@@ -214,36 +262,40 @@ def learning_rate(step: int, settings: TrainSection) -> float:
     return 0.5**cycle * 0.5 * (1 + math.cos(math.pi * progress))
 
 
-def _after_step(task, settings, state, kept, schedule, log, run) -> None:
+def _after_step(task, settings, state, kept, lr: float, log, run: Path) -> None:
     """Validate and log where it is time to, in the first process only."""
     if rank() != 0:
         return
-    step, lr = state["step"], schedule.get_last_lr()[0]
-    last = step == settings.steps
-    if step % settings.validate_every == 0 or last:
+    step, val = state["step"], {}
+    if step % settings.validate_every == 0 or step == settings.steps:
         training = kept.training
         state["val"] = task.validate(kept.eval())
         kept.train(training)
-        if state["val"]:
-            mean = float(np.mean(list(state["val"].values())))
+        if val := state["val"] or {}:
+            mean = float(np.mean(list(val.values())))
             if mean > state["best"]:
                 state["best"] = mean
                 _save({"network": kept.state_dict(), "step": step}, run / "best.pt")
-        log.write(state, lr, state["val"] or {})
-    elif step % settings.log_every == 0:
-        log.write(state, lr, {})
+    elif step % settings.log_every:
+        return
+    log.write(step, state["seconds"], {**state["losses"], "lr": lr, **{f"val {k}": v for k, v in val.items()}})
 
 
-class _Log:
-    """log.csv, and tensorboard/ where TensorBoard is installed; lines after ``step`` are from before a cut and go."""
+class Log:
+    """log.csv, and tensorboard/ where TensorBoard is installed. Lines after ``step`` are from before a cut and go."""
 
-    def __init__(self, run: Path, step: int):
-        self.path = run / "log.csv"
-        self.rows = []
-        if self.path.exists():
-            with open(self.path, newline="", encoding="utf-8") as stream:
-                self.rows = [row for row in csv.DictReader(stream) if int(row["step"]) <= step]
-            self._rewrite()
+    def __init__(self, run: Path, step: int, names: list[str]):
+        self.path, self.columns = run / "log.csv", ["step", "seconds", *names]
+        beside = self.path.with_suffix(".tmp")
+        with open(beside, "w", newline="", encoding="utf-8") as new:
+            table = csv.writer(new, lineterminator="\n")
+            table.writerow(self.columns)
+            if self.path.exists():
+                with open(self.path, newline="", encoding="utf-8") as old:
+                    for row in csv.reader(old):
+                        if len(row) == len(self.columns) and row[0].isdigit() and int(row[0]) <= step:
+                            table.writerow(row)
+        os.replace(beside, self.path)
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
@@ -251,32 +303,19 @@ class _Log:
         else:
             self.board = SummaryWriter(run / "tensorboard", purge_step=step + 1)
 
-    def write(self, state: dict, lr: float, val: dict) -> None:
-        figures = {**state["losses"], "lr": lr, **{f"val {name}": value for name, value in val.items()}}
-        row = {"step": str(state["step"]), "seconds": f"{state['seconds']:.0f}"}
-        row |= {name: f"{value:.6g}" for name, value in figures.items()}
-        new_columns = not self.rows or row.keys() - self.rows[0].keys()
-        self.rows.append(row)
-        if new_columns:
-            self._rewrite()
-        else:
-            with open(self.path, "a", newline="", encoding="utf-8") as stream:
-                csv.DictWriter(stream, self.rows[0].keys(), lineterminator="\n").writerow(row)
+    def write(self, step: int, seconds: float, figures: dict) -> None:
+        """One line; what has no figure this time stays empty."""
+        shown = {name: f"{value:.6g}" for name, value in figures.items()}
+        row = {"step": step, "seconds": f"{seconds:.0f}", **shown}
+        with open(self.path, "a", newline="", encoding="utf-8") as stream:
+            csv.DictWriter(stream, self.columns, restval="", lineterminator="\n").writerow(row)
         if self.board:
             for name, value in figures.items():
-                self.board.add_scalar(name.replace(" ", "/", 1), value, state["step"])
+                self.board.add_scalar(name.replace(" ", "/", 1), value, step)
 
     def close(self) -> None:
         if self.board:
             self.board.close()
-
-    def _rewrite(self) -> None:
-        columns = list(dict.fromkeys(name for row in self.rows for name in row))
-        self.rows = [{name: row.get(name, "") for name in columns} for row in self.rows]
-        with open(self.path, "w", newline="", encoding="utf-8") as stream:
-            table = csv.DictWriter(stream, columns, lineterminator="\n")
-            table.writeheader()
-            table.writerows(self.rows)
 
 
 def _device(name: str) -> torch.device:
@@ -286,10 +325,11 @@ def _device(name: str) -> torch.device:
         device = torch.device(name)
     except RuntimeError:
         raise UsageError(f"train.device: {name!r} is no device; write auto, cpu or cuda") from None
-    if device.type == "cuda" and not torch.cuda.is_available():
-        raise UsageError(f"train.device: {name} is not there; write auto or cpu")
-    if device.type == "cuda" and device.index is None:
-        device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+    if device.type == "cuda":
+        if device.index is None:
+            device = torch.device("cuda", int(os.environ.get("LOCAL_RANK", 0)))
+        if device.index >= torch.cuda.device_count():
+            raise UsageError(f"train.device: {name} is not there; write auto or cpu")
     return device
 
 
@@ -315,40 +355,29 @@ def _anyone(flag: bool, device: torch.device) -> bool:
     return bool(flags)
 
 
-def _ema(decay: float):
-    """Moving average whose memory grows with the run, so that it soon forgets the untrained weights."""
-
-    def average(mean, new, count):
-        return get_ema_avg_fn(min(decay, (1 + int(count)) / (10 + int(count))))(mean, new, count)
-
-    return average
-
-
-def _smooth(state: dict, terms: dict) -> None:
+def _smooth(state: dict, values: dict[str, float]) -> None:
     weight = max(1 / (state["step"] + 1), 1 / SMOOTHING)
-    for name, value in terms.items():
-        before = state["losses"].get(name)
-        value = float(value.detach())
-        state["losses"] = {**state["losses"], name: value if before is None else before + weight * (value - before)}
+    for name, value in values.items():
+        before = state["losses"].get(name, value)
+        if math.isfinite(value):
+            state["losses"] = {**state["losses"], name: before + weight * (value - before)}
 
 
-def _random_state(device: torch.device) -> dict:
-    state = {"cpu": torch.get_rng_state()}
-    return state | ({"cuda": torch.cuda.get_rng_state(device)} if device.type == "cuda" else {})
-
-
-def _set_random_state(state: dict, device: torch.device) -> None:
-    torch.set_rng_state(state["cpu"])
-    if device.type == "cuda" and "cuda" in state:
-        torch.cuda.set_rng_state(state["cuda"], device)
+def _seed(*numbers: int) -> int:
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
 
 def _check_same_recipe(recipe: Recipe, run: Path) -> None:
-    """A run goes on with the recipe it began with, or not at all."""
-    path, resolved = run / "recipe.json", json.dumps(recipe.as_dict(), indent=2, sort_keys=True) + "\n"
-    if (run / "last.pt").exists() and path.exists() and path.read_text(encoding="utf-8") != resolved:
-        raise UsageError(f"{run} holds a run of another recipe (compare {path}); choose another folder with -o")
-    path.write_text(resolved, encoding="utf-8")
+    """A run goes on with what decided its weights, or not at all."""
+    path = run / "recipe.json"
+    if (run / "last.pt").exists() and path.exists():
+        try:
+            before = deciding(json.loads(path.read_text(encoding="utf-8")))
+        except (ValueError, KeyError):
+            before = None
+        if before != deciding(json.loads(json.dumps(recipe.as_dict()))):
+            raise UsageError(f"{run} holds a run of another recipe (compare {path}); choose another folder with -o")
+    path.write_text(json.dumps(recipe.as_dict(), indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def _save(state: dict, path: Path) -> None:

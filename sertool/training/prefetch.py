@@ -17,7 +17,8 @@ def prefetch(
 ) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
     """(waveforms, prepare(waveforms, targets)) a batch, in order, made in a thread (on CUDA, a stream) of its own.
 
-    What goes wrong there is raised here. Closing the generator ends the thread.
+    What goes wrong there is raised here, and so is an error that the loader gives in place of a batch. Closing the
+    generator ends the thread.
     """
     ready: queue.Queue = queue.Queue(maxsize=DEPTH)
     closed = threading.Event()
@@ -35,9 +36,14 @@ def prefetch(
         if settings.threads:
             torch.set_num_threads(settings.threads)  # counts for the thread that says so
         stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+        if stream:
+            stream.wait_stream(torch.cuda.current_stream(device))  # on which the teacher was moved there
         try:
             with torch.cuda.stream(stream):  # None: does nothing
-                for waveforms, targets in loader:
+                for batch in loader:
+                    if isinstance(batch, Exception):
+                        raise batch
+                    waveforms, targets = batch
                     waveforms = waveforms.to(device, non_blocking=True)
                     targets = prepare(waveforms, targets.to(device, non_blocking=True))
                     done = stream.record_event() if stream else None

@@ -62,7 +62,7 @@ class TrainSection:
 
 @dataclass(frozen=True)
 class BundleSection:
-    name: str = ""
+    name: str = ""  # empty: the model's
     version: str = "0.1"
     title: str = ""
     licence: str = ""
@@ -87,7 +87,7 @@ class Recipe:
     folder: Path = Path()
 
     command = "train"
-    required = ("model.name", "data.root", "bundle.name")
+    required = ("model.name", "data.root")
 
     def as_dict(self) -> dict:
         """Everything but the folder, ready for JSON."""
@@ -141,7 +141,24 @@ class DistilRecipe(Recipe):
     train: DistilTrainSection = DistilTrainSection()
 
     command = "distil"
-    required = ("model.name", "teacher.name", "excerpts.sources", "bundle.name")
+    required = ("model.name", "teacher.name", "excerpts.sources")
+
+
+#: Keys of [train] that say how, not what: a run may go on with others.
+_HOW = ("device", "workers", "threads", "log_every", "save_every")
+
+
+def deciding(recipe: dict) -> dict:
+    """What of a recipe, as ``as_dict`` gives it, decides a run's weights: not where it runs, nor what is said of it.
+
+    With a constant schedule a run may also be made longer.
+    """
+    train = {key: value for key, value in recipe["train"].items() if key not in _HOW}
+    if train["schedule"] == "constant":
+        train.pop("steps")
+    data = {key: value for key, value in recipe["data"].items() if key != "root"}
+    rest = {key: value for key, value in recipe.items() if key not in ("train", "data", "bundle")}
+    return {**rest, "train": train, "data": data}
 
 
 def load_recipe(path: Path, overrides=(), complete: bool = True, kind: type[Recipe] = Recipe) -> Recipe:
@@ -236,8 +253,10 @@ def _resolve(table: dict, path: Path, kind: type[Recipe]) -> Recipe:
                 raise UsageError(f"{path}: has a [{section}]: a recipe for `sertool distil`")
             raise UsageError(f"{path}: no section [{section}] (there are: {', '.join(sections)})")
         if section == "augment":
-            recipe = replace(recipe, augment=values)
+            recipe = replace(recipe, augment=values if isinstance(values, list) else [values])
             continue
+        if not isinstance(values, dict):
+            raise UsageError(f"{path}: {section} must be a table: [{section}]")
         known = {f.name: f.type for f in fields(sections[section])}
         for key, value in values.items():
             if key not in known:
@@ -247,13 +266,16 @@ def _resolve(table: dict, path: Path, kind: type[Recipe]) -> Recipe:
             elif type(value) is not known[key]:
                 raise UsageError(f"{path}: {section}.{key} must be {known[key].__name__}, not {json.dumps(value)}")
         recipe = replace(recipe, **{section: replace(sections[section], **values)})
-    _check_train(recipe.train, path)
+    if not recipe.bundle.name:
+        recipe = replace(recipe, bundle=replace(recipe.bundle, name=recipe.model.name))
+    _check(recipe, path)
     return recipe
 
 
-def _check_train(train: TrainSection, path: Path) -> None:
+def _check(recipe: Recipe, path: Path) -> None:
+    train = recipe.train
     turns = [train.warmup, *train.restarts, train.steps]
-    if turns != sorted(turns):
+    if not all(type(turn) is int for turn in turns) or turns != sorted(turns):
         raise UsageError(f"{path}: train.warmup, restarts and steps must follow one another, not {turns}")
     choices = {"optimiser": ("adamw", "sgd"), "schedule": ("cosine", "constant"), "precision": ("fp32", "bf16", "fp16")}
     for key, allowed in choices.items():
@@ -261,3 +283,15 @@ def _check_train(train: TrainSection, path: Path) -> None:
             raise UsageError(f"{path}: train.{key} is {getattr(train, key)!r}; write one of {', '.join(allowed)}")
     if not 0 < train.shortest_s <= train.longest_s:
         raise UsageError(f"{path}: train.shortest_s must be above 0 and at most longest_s")
+    least = {"steps": 1, "batch": 1, "validate_every": 1, "save_every": 1, "log_every": 1}
+    for key in (*least, "seed", "warmup", "threads", "workers"):
+        if getattr(train, key) < least.get(key, 0):
+            raise UsageError(f"{path}: train.{key} must be at least {least.get(key, 0)}, not {getattr(train, key)}")
+    if not all(isinstance(entry, dict) for entry in recipe.augment):
+        raise UsageError(f"{path}: augment must be [[augment]] tables")
+    for entry in recipe.augment:
+        p = entry.get("p", 1.0)
+        if type(p) not in (int, float) or not 0 <= p <= 1:
+            raise UsageError(f"{path}: augment {entry.get('name')!r}: p is a probability from 0 to 1, not {p!r}")
+    if recipe.bundle.name != Path(recipe.bundle.name).name or recipe.bundle.name == "..":
+        raise UsageError(f"{path}: bundle.name {recipe.bundle.name!r} must be a plain name")

@@ -2,9 +2,7 @@
 
 import csv
 import shutil
-import string
 from dataclasses import asdict, replace
-from importlib import resources
 from pathlib import Path
 
 import numpy as np
@@ -14,16 +12,18 @@ from .. import audio, bundle
 from ..corpora.rows import Row
 from ..errors import BundleError, UsageError
 from ..evaluation import robustness
-from ..evaluation.dimensional import markdown, report
+from ..evaluation.dimensional import report
 from ..frontend.filters import SAMPLE_RATE
 from ..plugins import load_plugins
 from ..registry import Model
 from ..runtime import Runtime
 from . import supervised
 from .buckets import origins
+from .card import PLACES, card
 from .data import target
+from .distil import build_teacher
 from .loop import best_network
-from .recipe import DistilRecipe, Recipe, substituted
+from .recipe import DistilRecipe, ModelSection, Recipe, substituted
 
 #: Largest difference between the exported file and the torch module that is still called an export.
 LARGEST_DIFFERENCE = 1e-4
@@ -32,16 +32,38 @@ LARGEST_DIFFERENCE = 1e-4
 LENGTHS = (33, 34, 63, 64, 65, 100, 16_000, 80_001, 960_000)
 
 
-#: What the table of robustness shows.
-ROBUSTNESS = (
-    "share of clips whose output moves by less than 0.05 (definitions of audEERING's ser-tests);\n"
-    "what does not exceed its threshold is in bold. Beside it what a constant and a random predictor get."
-)
+def check(recipe: Recipe) -> None:
+    """UsageError, before a long run rather than after it, for whatever would keep its end from being a bundle."""
+    load_plugins().get("exporters", recipe.bundle.exporter)
+    _sample_clips(recipe)
+    _rows_to_measure_on(recipe)
+    if recipe.bundle.notes and not (recipe.folder / recipe.bundle.notes).is_file():
+        raise UsageError(f"bundle.notes: {recipe.folder / recipe.bundle.notes}: no such file")
+    options = substituted(recipe, recipe.bundle.robustness)
+    if unknown := options.keys() - {"clips", "noise", "rooms"}:
+        raise UsageError(f"bundle.robustness: no {unknown.pop()!r} (there are: clips, noise, rooms)")
+    if options:
+        robustness.checks([], **{key: Path(options[key]) for key in ("noise", "rooms") if key in options})
 
 
 def release(recipe: Recipe, run: Path, progress=lambda stage, done, total: None) -> bundle.Bundle:
     """Write RUN/NAME from the best weights of a run, as ``write`` does."""
     return write(recipe, run / recipe.bundle.name, *best_network(recipe, run), progress)
+
+
+def release_teacher(recipe: DistilRecipe, run: Path, progress=lambda stage, done, total: None) -> bundle.Bundle:
+    """Write RUN/teacher: the recipe's teacher as a bundle, to label and to compare its students with."""
+    student = load_plugins().get("models", recipe.model.name)
+    model = load_plugins().get("models", recipe.teacher.name)
+    network = build_teacher(recipe, student)
+    model = replace(model, shortest=max(model.shortest, getattr(network, "shortest", 0)))
+    title = f"The teacher of {recipe.bundle.title or recipe.bundle.name}"
+    recipe = replace(
+        recipe,
+        model=ModelSection(recipe.teacher.name, recipe.teacher.options),
+        bundle=replace(recipe.bundle, name="teacher", title=title, notes=""),
+    )
+    return write(recipe, run / "teacher", model, network, 0, progress)
 
 
 def write(
@@ -52,26 +74,27 @@ def write(
     Metrics, measured on the exported file clip by clip as `label` runs it: on ``val`` and on ``ood``, which nothing was
     chosen by, what evaluation.dimensional reports, and robustness on clips of ``val``.
     """
-    plugins = load_plugins()
-    val_rows, ood_rows = labelled(recipe)
+    val_rows, ood_rows = _rows_to_measure_on(recipe)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     file = folder / "model.onnx"
 
     # A first export to measure with; the second carries what was measured.
     manifest = _manifest(recipe, model, step)
-    export = plugins.get("exporters", recipe.bundle.exporter).export
+    export = load_plugins().get("exporters", recipe.bundle.exporter).export
     export(network, file, {bundle.METADATA_KEY: bundle.embedded(manifest)})
     runtime = Runtime(str(file))
     manifest["variants"][0]["difference"] = _difference(network, runtime, val_rows)
     manifest["metrics"] = _metrics(recipe, runtime, val_rows, ood_rows, progress)
     export(network, file, {bundle.METADATA_KEY: bundle.embedded(manifest)})
     _samples(recipe, Runtime(str(file)), folder / bundle.SAMPLES)
-    return bundle.write(folder, manifest, _card(recipe, manifest))
+    return bundle.write(
+        folder, manifest, card(recipe, manifest, rated=any(row.arousal is not None for row in val_rows))
+    )
 
 
-def labelled(recipe: Recipe) -> tuple[list[Row], list[Row]]:
-    """(validation, out-of-domain) rows to measure on; none where a distillation names no labelled data."""
+def _rows_to_measure_on(recipe: Recipe) -> tuple[list[Row], list[Row]]:
+    """(validation, out-of-domain) rows; none where a distillation names no labelled data."""
     if isinstance(recipe, DistilRecipe) and not recipe.data.root:
         return [], []
     return supervised.splits(recipe)[1:]
@@ -83,8 +106,9 @@ def _training(recipe: Recipe, step: int) -> dict:
     if isinstance(recipe, DistilRecipe):
         heard, targets = origins(substituted(recipe, recipe.excerpts.sources)), "outputs of a teacher"
     else:
-        heard = {(row.corpus, row.licence) for row in supervised.splits(recipe)[0]}
-        targets = "Russell and Mehrabian (1977) coordinates of category labels; not ratings of the clips"
+        rows = supervised.splits(recipe)[0]
+        heard = {(row.corpus, row.licence) for row in rows}
+        targets = "ratings of the clips" if any(row.arousal is not None for row in rows) else PLACES
     return {
         "data": [{"corpus": corpus, "licence": licence} for corpus, licence in sorted(heard)] + recipe.bundle.data,
         "targets": targets,
@@ -171,10 +195,7 @@ def _outputs(runtime: Runtime, rows: list[Row], stage: str, progress) -> np.ndar
 
 
 def _samples(recipe: Recipe, runtime: Runtime, folder: Path) -> None:
-    source = recipe.folder / recipe.bundle.samples
-    clips = sorted(source.glob("*.wav"))
-    if not clips:
-        raise UsageError(f"{source}: no .wav samples for the bundle's self-test")
+    clips = _sample_clips(recipe)
     folder.mkdir()
     with open(folder / bundle.EXPECTED, "w", newline="", encoding="utf-8") as stream:
         table = csv.writer(stream, lineterminator="\n")
@@ -184,56 +205,9 @@ def _samples(recipe: Recipe, runtime: Runtime, folder: Path) -> None:
             table.writerow([clip.name, *(f"{value:.6f}" for value in runtime.run(audio.read(clip)))])
 
 
-def _card(recipe: Recipe, manifest: dict) -> str:
-    """The model card: card.md with this bundle's values."""
-    variant, strengths = manifest["variants"][0], recipe.targets.intensity
-    notes = recipe.folder / recipe.bundle.notes
-    values = manifest | {
-        "output_names": ", ".join(output["name"] for output in manifest["outputs"]),
-        "teacher": _teacher_of(recipe),
-        "strengths": ", ".join(f"{label} {value:g}" for label, value in strengths.items()) or "none is given",
-        "command": recipe.command,
-        "data": "\n".join(f"- {d['corpus']} ({d['licence'] or 'none stated'})" for d in manifest["training"]["data"]),
-        "metrics": "\n".join(_tables(manifest["metrics"])),
-        "val": recipe.data.val,
-        "ood": recipe.data.ood or "(none)",
-        "clips": variant["difference"]["clips"],
-        "difference": f"{variant['difference']['max']:.1e}",
-        "limits": recipe.bundle.limits.strip() or "Not stated.",
-        "notes": "\n" + notes.read_text(encoding="utf-8") if recipe.bundle.notes else "",
-    }
-    template = resources.files(__package__).joinpath("card.md").read_text(encoding="utf-8")
-    return string.Template(template).substitute(values)
-
-
-def _teacher_of(recipe: Recipe) -> str:
-    if not isinstance(recipe, DistilRecipe):
-        return ""
-    return (
-        "This model was not shown labels: it was distilled, on audio without labels, from a teacher that was. What\n"
-        "follows is where the teacher's targets came from, and what the figures below are measured against.\n\n"
-    )
-
-
-def _tables(metrics: dict):
-    """Markdown of what _metrics found."""
-    for split, found in metrics.items():
-        if split == "robustness":
-            yield from ["", "Robustness: " + ROBUSTNESS, "", *robustness_table(found)]
-        else:
-            both = {"overall": found["overall"], "groups": {"corpus": found["corpus"]}}
-            yield from ["", f"Split `{split}`:", "", *markdown(both)]
-
-
-def robustness_table(results: list[dict]) -> list[str]:
-    """Lines of a Markdown table of robustness results; what fails is in bold."""
-    names = list(results[0]["share"])
-    lines = [
-        f"| check | must exceed | {' | '.join(names)} | constant | random |",
-        f"|---|---|{'---|' * len(names)}---|---|",
-    ]
-    for result in results:
-        cells = (f"{result['share'][n]:.2f}" if result["passed"][n] else f"**{result['share'][n]:.2f}**" for n in names)
-        fixed = f"{result['constant']:.2f} | {result['random']:.2f}"
-        lines.append(f"| {result['check']} | {result['threshold']:g} | {' | '.join(cells)} | {fixed} |")
-    return lines
+def _sample_clips(recipe: Recipe) -> list[Path]:
+    source = recipe.folder / recipe.bundle.samples
+    clips = sorted(source.glob("*.wav"))
+    if not clips:
+        raise UsageError(f"bundle.samples: {source}: no .wav for the bundle's self-test")
+    return clips

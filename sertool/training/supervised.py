@@ -14,16 +14,20 @@ from . import loop
 from .data import Batches, Clips, decode
 from .loop import Progress
 from .losses import ccc_loss
-from .recipe import Recipe, augmentations
+from .recipe import DistilRecipe, Recipe, augmentations
 
 
 def splits(recipe: Recipe):
-    """(train, val, out-of-domain) rows, their speakers checked to be different."""
+    """(train, val, out-of-domain) rows, their speakers checked to be different.
+
+    UsageError if train or val is empty; a distillation, which learns from no row, needs no train split.
+    """
     data = recipe.data
     rows = load_plugins().get("corpora", data.corpus).read(Path(data.root))
     train, val = (select(rows, split, data.corpora) for split in (data.train, data.val))
     ood = select(rows, data.ood) if data.ood else []
-    for split, part in ((data.train, train), (data.val, val)):
+    needed = {data.val: val} if isinstance(recipe, DistilRecipe) else {data.train: train, data.val: val}
+    for split, part in needed.items():
         if not part:
             raise UsageError(f"{data.root}: no row in split {split!r}")
     check_speakers_disjoint(**{data.train: train, data.val: val, **({data.ood: ood} if ood else {})})
@@ -36,17 +40,26 @@ def train(recipe: Recipe, run: Path, stop: Callable[[], bool] = lambda: False) -
     model, network = loop.build(recipe)
     train_rows, val_rows, _ = splits(recipe)
     training = yield from decoded("decoding training clips", train_rows, recipe)
-    validation = yield from decoded("decoding validation clips", val_rows, recipe)
+    validate = yield from validation(val_rows, recipe, model)
 
     def loss(outputs, targets):
         return ccc_loss(outputs, targets), {}
 
-    def validate(network):
-        return concordance(predict(network, validation), validation.targets, model.outputs)
-
-    batches = Batches(training, augmentations(recipe, load_plugins()), recipe.train, recipe.data.balance, loop.rank())
-    task = loop.Task(network, batches, loss, validate=validate)
+    chain = augmentations(recipe, load_plugins())
+    batches = Batches(training, chain, recipe.train, recipe.data.balance, loop.rank())
+    task = loop.Task(network, batches, loss, validate=validate, figures=model.outputs)
     yield from loop.train(task, recipe.train, run, device, stop)
+
+
+def validation(rows, recipe: Recipe, model):
+    """Decode clips with a Progress each; the generator's value gives a network's CCC on them, by output.
+
+    Only the first of several processes decodes, as only it validates.
+    """
+    if loop.rank() != 0:
+        return lambda network: None
+    clips = yield from decoded("decoding validation clips", rows, recipe)
+    return lambda network: concordance(predict(network, clips), clips.targets, model.outputs)
 
 
 @torch.inference_mode()

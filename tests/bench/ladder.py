@@ -15,7 +15,6 @@ import sys
 from collections import defaultdict
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from types import SimpleNamespace
 
 import numpy as np
 
@@ -82,24 +81,13 @@ def run(given, arm: str, seed: int) -> None:
 
 def teacher(given) -> Path:
     """The teacher as a bundle, measured like its students."""
-    from dataclasses import replace
-
     from sertool.cli.runs import find
-    from sertool.plugins import load_plugins
-    from sertool.training import distil, release
-    from sertool.training.recipe import DistilRecipe, ModelSection, load_recipe
+    from sertool.training import release
+    from sertool.training.recipe import DistilRecipe, load_recipe
 
-    here = given.runs / "teacher"
-    if not (here / "bundle.json").exists():
-        recipe = load_recipe(find("wav2small"), settings(given, 0), kind=DistilRecipe)
-        network = distil.build_teacher(recipe, SimpleNamespace(name="", outputs=("arousal", "dominance", "valence")))
-        recipe = replace(
-            recipe,
-            model=ModelSection("teacher", recipe.teacher.options),
-            bundle=replace(recipe.bundle, name="teacher", title="The shipped Wav2Small's teacher"),
-        )
-        release.write(recipe, here, load_plugins().get("models", "teacher"), network, 0)
-    return here
+    if not (given.runs / "teacher" / "bundle.json").exists():
+        release.release_teacher(load_recipe(find("wav2small"), settings(given, 0), kind=DistilRecipe), given.runs)
+    return given.runs / "teacher"
 
 
 def figures(path: Path) -> dict[str, float]:

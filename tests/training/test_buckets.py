@@ -10,6 +10,11 @@ from sertool.training import buckets
 from sertool.training.buckets import Bucket, fit, origins
 
 
+@pytest.fixture(autouse=True)
+def _nothing_kept(monkeypatch):
+    monkeypatch.setattr(buckets, "_kept", {})
+
+
 @pytest.fixture
 def folder(tmp_path):
     """Two recordings that tell where they were cut: a ramp of 2 s upwards, one of 1 s downwards."""
@@ -18,6 +23,7 @@ def folder(tmp_path):
     soundfile.write(tmp_path / "up.wav", up, 16_000, subtype="FLOAT")
     soundfile.write(tmp_path / "sub" / "down ü.flac", down, 16_000, subtype="PCM_24")
     (tmp_path / "notes.txt").write_text("no audio")
+    (tmp_path / "._up.wav").write_bytes(b"what macOS leaves beside a file")
     return tmp_path
 
 
@@ -63,7 +69,7 @@ def test_what_is_kept_is_bounded(folder, monkeypatch):
     bucket = Bucket(str(folder))
     for seed in range(10):
         bucket.excerpt(1_000, np.random.default_rng(seed))
-        assert sum(samples.nbytes for samples in bucket._kept.values()) <= 130_000
+        assert sum(samples.nbytes for samples in buckets._kept.values()) <= 130_000
 
 
 def test_a_broken_recording_is_named_once_and_another_is_drawn_the_same_way(folder, capsys):

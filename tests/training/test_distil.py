@@ -2,6 +2,7 @@
 
 import csv
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -12,10 +13,10 @@ import numpy as np
 import pytest
 import torch
 
-from sertool.errors import UsageError
+from sertool.errors import SertoolError, UsageError
 from sertool.plugins import load_plugins
 from sertool.training import loop
-from sertool.training.distil import Excerpts, _folded, build_teacher, distil
+from sertool.training.distil import Excerpts, build_teacher, distil, folded
 from sertool.training.recipe import DistilRecipe, Step, load_recipe, substituted
 
 TEXT = """
@@ -133,6 +134,51 @@ def test_teacher_and_student_hear_the_same(recipe, tmp_path, monkeypatch):
         assert torch.equal(student, teacher)
 
 
+def test_a_run_may_be_looked_at_differently_and_made_longer_but_not_be_another(recipe, tmp_path):
+    finish(recipe(), tmp_path / "run")
+    longer = finish(recipe("train.steps=8", "train.log_every=2", "bundle.limits=none"), tmp_path / "run")
+    assert longer[-1].done == 8
+    for other in (["train.seed=3"], ["loss.quadrant=1"], ["augment.mixup.p=0.5"], ["model.name=resnet"]):
+        with pytest.raises(UsageError, match="another recipe"):
+            finish(recipe("train.steps=8", *other), tmp_path / "run")
+
+
+def test_a_loss_that_is_not_a_number_ends_the_run_and_is_not_saved(recipe, tmp_path, monkeypatch):
+    teacher = build_teacher(recipe(), load_plugins().get("models", "wav2small"))
+    answers = iter([torch.rand(4, 3), torch.rand(4, 3), torch.full((4, 3), float("nan")), torch.rand(4, 3)] * 2)
+    teacher.forward = lambda waveform: next(answers)
+    monkeypatch.setattr("sertool.training.distil.build_teacher", lambda *_: teacher)
+    with pytest.raises(SertoolError, match=r"the loss at step 3 is not a number; lower train\.lr"):
+        finish(recipe("train.save_every=100"), tmp_path / "run")
+    if (tmp_path / "run" / "last.pt").exists():
+        assert last(tmp_path / "run")["state"]["step"] == 2
+        assert all(torch.isfinite(t).all() for t in last(tmp_path / "run")["network"].values())
+
+
+def test_an_error_in_a_worker_is_one_line(recipe, tmp_path, corpus):
+    folder = tmp_path / "damaged"
+    folder.mkdir()
+    (folder / "x.wav").write_bytes(b"RIFF nothing")
+    with pytest.raises(UsageError, match=r"^none of 1 recordings can be read, the first being .*x\.wav$"):
+        finish(recipe(f"excerpts.sources=['{folder}']", "train.workers=1"), tmp_path / "run")
+
+
+def test_a_damaged_checkpoint_is_named(recipe, tmp_path):
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "last.pt").write_bytes(b"PK no checkpoint")
+    with pytest.raises(UsageError, match=r"last\.pt: cannot be read"):
+        finish(recipe(), tmp_path / "run")
+
+
+def test_averaging_leaves_what_is_frozen_as_it_was(recipe, tmp_path):
+    finish(recipe("train.ema=0.99", "train.steps=12"), tmp_path / "run")
+    averaged = last(tmp_path / "run")["averaged"]
+    _, network = loop.fresh(recipe())
+    for name in ("logmel.real", "logmel.imaginary", "logmel.mel"):
+        assert torch.equal(averaged[f"module.{name}"], network.state_dict()[name])
+    assert not torch.equal(averaged["module.mix.weight"], last(tmp_path / "run")["network"]["mix.weight"])
+
+
 def test_log_has_the_losses_and_no_step_twice_after_a_crash(recipe, tmp_path):
     run = tmp_path / "run"
     settings = recipe()
@@ -181,13 +227,13 @@ def test_a_run_may_start_from_anothers_best_weights(recipe, tmp_path):
     best = torch.load(tmp_path / "first" / "best.pt", weights_only=True)["network"]
     _, network = loop.build(recipe(f"model.start={tmp_path / 'first'}"))
     assert all(torch.equal(tensor, best[name]) for name, tensor in network.state_dict().items())
-    with pytest.raises(UsageError, match=r"model\.start: .*nowhere.best\.pt: No such file"):
+    with pytest.raises(UsageError, match=r"nowhere.best\.pt: no such file"):
         loop.build(recipe("model.start=nowhere"))
-    with pytest.raises(UsageError, match=r"not weights of this resnet"):
+    with pytest.raises(UsageError, match=r"model\.start: .* missing weights, the first: .*; it is not of this resnet"):
         loop.build(recipe(f"model.start={tmp_path / 'first'}", "model.name=resnet"))
 
 
-def test_a_teacher_with_its_batch_norms_folded_says_the_same(recipe):
+def test_a_teacher_with_its_batch_normsfolded_says_the_same(recipe):
     torch.manual_seed(0)
     network = load_plugins().get("models", "resnet").build(width=8, n_fft=400, hop=200, n_mels=32)
     network(torch.randn(8, 8_000))  # batch norms that do something
@@ -195,7 +241,7 @@ def test_a_teacher_with_its_batch_norms_folded_says_the_same(recipe):
     samples = torch.randn(2, 8_000)
     with torch.inference_mode():
         before = network(samples)
-        after = _folded(network)(samples)
+        after = folded(network)(samples)
     assert torch.allclose(before, after, atol=1e-5)
     assert [m for m in network.modules() if isinstance(m, torch.nn.BatchNorm2d)] == [network.scale]
 
@@ -257,6 +303,10 @@ def test_plain_sgd_is_the_papers(recipe, tmp_path):
         (["excerpts.sources=['nowhere']"], "there is no audio in it"),
         (["data.val=dev"], "no row in split 'dev'"),
         (["train.device=cuda:99"], "is not there"),
+        (
+            ["train.shortest_s=0.01"],
+            r"train.shortest_s: 0.01 s is too short, student and teacher need .* \(257 samples\)",
+        ),
         (["train.device=gpu"], "is no device"),
         (["model.options={colour = 1}"], "model.options for 'wav2small'"),
     ],
@@ -288,16 +338,17 @@ def command(recipe, corpus, run, *arguments, launcher=(sys.executable, "-m", "se
 def test_ctrl_c_saves_and_the_same_command_goes_on(recipe, corpus, tmp_path):
     steps = ["train.steps=100000", "train.validate_every=100000", "train.save_every=100000"]
     running = subprocess.Popen(command(recipe, corpus, tmp_path / "run", *steps), stderr=subprocess.PIPE, text=True)
-    while not (line := running.stderr.readline()).startswith("training 100/"):
-        assert line, "ended before step 100"
+    while not (line := running.stderr.readline()).startswith("training "):
+        assert line, "ended before the first step"
+    assert re.match(r"training \d+/100000 (\d+:\d\d:\d\d left)? *loss [\d.]+ ccc [\d.]+ quadrant [\d.]+", line)
     running.send_signal(signal.SIGINT)
     err = running.stderr.read()
     assert running.wait(timeout=60) == 130
     assert "Traceback" not in err
     step = last(tmp_path / "run")["state"]["step"]
     assert f"interrupted at step {step} of 100000; the same command goes on from there" in err
-    assert step >= 100
-    other = subprocess.run(command(recipe, corpus, tmp_path / "run"), capture_output=True, text=True)
+    assert step >= 1
+    other = subprocess.run(command(recipe, corpus, tmp_path / "run", "train.lr=1"), capture_output=True, text=True)
     assert other.returncode == 2
     assert "holds a run of another recipe" in other.stderr
 

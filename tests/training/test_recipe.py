@@ -47,6 +47,19 @@ def test_overrides_win_and_take_toml_or_bare_text(tmp_path):
         (GOOD, ["train.schedule=step"], r"train\.schedule is 'step'"),
         (GOOD, ["train.precision=int8"], r"train\.precision is 'int8'"),
         (GOOD, ["train.shortest_s=9"], r"at most longest_s"),
+        (GOOD, ["train.batch=0"], r"train\.batch must be at least 1, not 0"),
+        (GOOD, ["train.log_every=0"], r"train\.log_every must be at least 1"),
+        (GOOD, ["train.seed=-1"], r"train\.seed must be at least 0"),
+        (GOOD, ["train.restarts=['x']"], "must follow one another"),
+        (
+            GOOD + '[[augment]]\nname = "gain"\n',
+            ["augment.gain.p=often"],
+            "p is a probability from 0 to 1, not 'often'",
+        ),
+        (GOOD, ["bundle.name=../x"], "must be a plain name"),
+        (GOOD, ["bundle.name=.."], "must be a plain name"),
+        ("train = 3\n", [], r"train must be a table: \[train\]"),
+        ('augment = "gain"\n', [], r"augment must be \[\[augment\]\] tables"),
         (GOOD + '[teacher]\nname = "teacher"\n', [], r"has a \[teacher\]: a recipe for `sertool distil`"),
         (GOOD.replace('"x"', '""'), [], r"data\.root is empty; give it with --set data\.root="),
         (GOOD, ["train.restarts=[9000]"], "must follow one another"),
@@ -66,7 +79,7 @@ def test_a_missing_recipe_is_named(tmp_path):
 def test_augmentations_are_built_in_order_with_the_root_filled_in(tmp_path):
     text = GOOD + '[[augment]]\nname = "gain"\np = 0.5\nlow = -3.0\n[[augment]]\nname = "noise"\nfolder = "$root/n"\n'
     recipe = load_recipe(write(tmp_path, text))
-    with pytest.raises(UsageError, match=r"x/n: no audio files"):
+    with pytest.raises(UsageError, match=r"x/n': there is no audio in it"):
         augmentations(recipe, load_plugins())
     recipe.augment.pop()
     (gain,) = augmentations(recipe, load_plugins())
@@ -129,3 +142,19 @@ def test_every_key_is_documented(kind):
     defaults = kind().train if kind is Recipe else Recipe().train
     assert f"| {defaults.steps}, {defaults.batch} |" in text
     assert f"| {defaults.shortest_s}, {defaults.longest_s} |" in text
+
+
+def test_a_bundle_is_called_like_its_model_unless_it_says_otherwise(tmp_path):
+    path = write(tmp_path, GOOD.replace('name = "b"', ""))
+    assert load_recipe(path).bundle.name == "wav2small"
+    assert load_recipe(path, ["model.name=mobilenetv4-small"]).bundle.name == "mobilenetv4-small"
+
+
+def test_all_that_the_shipped_model_heard_is_named_in_its_bundle():
+    recipe = load_recipe(shipped("wav2small"), ["data.root=x"], kind=DistilRecipe)
+    named = " ".join(entry["corpus"] for entry in recipe.bundle.data)
+    heard = {name for source in recipe.excerpts.sources for name in source["corpora"]}
+    for table in recipe.augment:
+        for value in table.values():
+            if isinstance(value, dict):
+                assert all(name in named or name in heard for name in value["corpora"])
