@@ -175,7 +175,7 @@ def load_recipe(path: Path, overrides=(), complete: bool = True, kind: type[Reci
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: {error}") from None
     for override in overrides:
-        _override(table, override)
+        _override(table, override, kind)
     recipe = _resolve(table, path, kind)
     for key in kind.required if complete else ():
         section, name = key.split(".")
@@ -218,7 +218,7 @@ def augmentations(recipe: Recipe, plugins) -> list[Step]:
     return chain
 
 
-def _override(table: dict, override: str) -> None:
+def _override(table: dict, override: str, kind: type[Recipe]) -> None:
     key, equals, text = override.partition("=")
     section, dot, name = key.partition(".")
     if not (equals and dot and name):
@@ -227,6 +227,8 @@ def _override(table: dict, override: str) -> None:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text
+    if isinstance(getattr(getattr(kind(), section, None), name, None), str) and not isinstance(value, str):
+        value = text  # as 0.2, a version
     if section == "augment":
         _override_augmentation(table, name, value, override)
     else:

@@ -21,6 +21,9 @@ import numpy as np
 #: What the distilled arms share: the paper's mixing and losses, with what a workstation can afford.
 RECIPE = str(Path(__file__).with_name("ladder.toml"))
 
+#: Corpora that there are labels of.
+LABELLED = ("ravdess", "emodb", "nemo", "emotiontts_ko")
+
 #: Augmentations of the recipe that change what is around a voice, not the voice.
 RECORDING = ("mixup", "room", "equaliser", "band", "drop-frequencies")
 
@@ -49,8 +52,9 @@ def main():
     jobs = [(arm, seed) for arm in ARMS for seed in given.seeds]
     with ThreadPoolExecutor(2) as pool:
         list(pool.map(lambda job: run(given, *job), jobs))
-    rows = {arm: [figures(folder(given, arm, seed)) for seed in given.seeds] for arm in ARMS}
-    rows["b the teacher"] = [figures(teacher(given))]
+    agreement = Agreement(given)
+    rows = {arm: [agreement.added(folder(given, arm, seed) / "wav2small") for seed in given.seeds] for arm in ARMS}
+    rows["b the teacher"] = [agreement.added(teacher(given))]
     print_table(dict(sorted(rows.items())))
 
 
@@ -92,9 +96,34 @@ def teacher(given) -> Path:
     return given.runs / "teacher"
 
 
+class Agreement:
+    """CCC with the teacher on every third clip of val: what distillation is after, whatever the labels say."""
+
+    def __init__(self, given):
+        from sertool import audio
+        from sertool.plugins import load_plugins
+
+        rows = load_plugins().get("corpora", "manifest").read(Path(given.corpora))
+        self.clips = [audio.read(row.file) for row in rows if row.split == "val" and row.corpus in LABELLED][::3]
+        self.teacher = self.outputs(teacher(given))
+
+    def outputs(self, path: Path) -> np.ndarray:
+        from sertool.runtime import Runtime
+
+        runtime = Runtime(str(path))
+        return np.stack([runtime.run(clip) for clip in self.clips])
+
+    def added(self, path: Path) -> dict[str, float]:
+        """A bundle's figures with the agreement."""
+        from sertool.evaluation.dimensional import concordance
+
+        names = ("arousal", "dominance", "valence")
+        found = concordance(self.outputs(path), self.teacher, names)
+        return figures(path) | {f"CCC with teacher {name}": value for name, value in found.items()}
+
+
 def figures(path: Path) -> dict[str, float]:
-    """Measure -> value of a bundle or of the run that holds it: CCC on val, AUC out of domain."""
-    path = path / "wav2small" if (path / "wav2small").exists() else path
+    """Measure -> value of a bundle: CCC on val, AUC out of domain."""
     metrics = json.loads((path / "bundle.json").read_text())["metrics"]
     measures = metrics["val"]["overall"]["measures"]
     found = {f"val {name}": figure["value"] for name, figure in measures.items() if name.endswith("CCC")}

@@ -31,6 +31,7 @@ def test_overrides_win_and_take_toml_or_bare_text(tmp_path):
     assert (recipe.train.steps, recipe.train.lr, recipe.train.precision) == (700, 1.0, "bf16")
     assert (recipe.data.root, recipe.data.corpora) == ("/a b", ["p", "q"])
     assert recipe.train.batch == 32
+    assert load_recipe(path, ["bundle.version=0.20"]).bundle.version == "0.20"
     assert recipe.folder == tmp_path
 
 
@@ -125,9 +126,9 @@ def test_the_papers_recipe_is_the_default_and_says_so(tmp_path):
     assert minimal.loss == paper.loss
 
 
-def test_the_recipe_of_the_shipped_model_loads():
-    recipe = load_recipe(shipped("wav2small"), ["data.root=x"], kind=DistilRecipe)
-    assert recipe.bundle.name == "wav2small"
+def test_the_workstations_recipe_loads():
+    recipe = load_recipe(shipped("wav2small-workstation"), ["data.root=x"], kind=DistilRecipe)
+    assert recipe.bundle.name == "wav2small-distilled"
     assert recipe.data.ood not in (recipe.data.train, recipe.data.val)
     assert all(source["split"] == "train" for source in recipe.excerpts.sources)
 
@@ -150,8 +151,8 @@ def test_a_bundle_is_called_like_its_model_unless_it_says_otherwise(tmp_path):
     assert load_recipe(path, ["model.name=mobilenetv4-small"]).bundle.name == "mobilenetv4-small"
 
 
-def test_all_that_the_shipped_model_heard_is_named_in_its_bundle():
-    recipe = load_recipe(shipped("wav2small"), ["data.root=x"], kind=DistilRecipe)
+def test_all_that_is_heard_is_named_in_the_bundle():
+    recipe = load_recipe(shipped("wav2small-workstation"), ["data.root=x"], kind=DistilRecipe)
     named = " ".join(entry["corpus"] for entry in recipe.bundle.data)
     heard = {name for source in recipe.excerpts.sources for name in source["corpora"]}
     for table in recipe.augment:

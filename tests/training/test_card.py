@@ -1,0 +1,75 @@
+"""Model cards say what is true of their kind of model."""
+
+import pytest
+
+from sertool.training.card import card, robustness_table
+from sertool.training.recipe import DistilRecipe, Recipe, load_recipe
+
+MANIFEST = {
+    "name": "mini",
+    "version": "1",
+    "title": "A miniature",
+    "student": "wav2small",
+    "licence": "CC0-1.0",
+    "outputs": [{"name": name, "range": [0, 1]} for name in ("arousal", "dominance", "valence")],
+    "sample_rate": 16_000,
+    "window_s": 8.0,
+    "shortest_samples": 33,
+    "variants": [{"name": "fp32", "file": "model.onnx", "difference": {"max": 2e-6, "clips": 9}}],
+    "training": {"data": [{"corpus": "acted", "licence": ""}]},
+}
+FIGURES = {"clips": 20, "measures": {"arousal CCC": {"value": 0.5, "low": 0.4, "high": 0.6, "n": 20}}}
+METRICS = {"val": {"overall": FIGURES, "corpus": {"acted": FIGURES}}}
+
+
+@pytest.fixture
+def recipe(tmp_path):
+    """recipe(kind, text): a recipe of that text."""
+
+    def write(kind, text):
+        (tmp_path / "r.toml").write_text('[model]\nname = "wav2small"\n' + text)
+        return load_recipe(tmp_path / "r.toml", ["data.root=x"], complete=False, kind=kind)
+
+    return write
+
+
+def made(recipe, metrics, rated):
+    text = card(recipe, {**MANIFEST, "metrics": metrics}, rated)
+    assert "$" not in text
+    return " ".join(text.split())
+
+
+def test_a_card_of_label_targets_says_that_they_are_no_ratings(recipe):
+    text = made(recipe(Recipe, ""), METRICS, rated=False)
+    assert "Russell" in text
+    assert "not human ratings" in text
+    assert "a teacher" not in text
+    assert "| corpus acted | 20 | 0.500 [0.400, 0.600] |" in text
+    assert "- acted (none stated)" in text
+
+
+def test_a_card_of_ratings_does_not_speak_of_labels(recipe):
+    text = made(recipe(Recipe, ""), METRICS, rated=True)
+    assert "ratings by human listeners" in text
+    assert "not human ratings" not in text
+
+
+def test_a_distilled_models_card_names_its_teacher_and_where_it_began(recipe):
+    members = 'members = [{ model = "wavlm", weights = "w" }, { bundle = "other" }, { run = "runs/a" }]'
+    distilled = recipe(DistilRecipe, f'start = "runs/first"\n[teacher]\noptions = {{ {members} }}\n')
+    text = made(distilled, METRICS, rated=False)
+    assert "the mean of wavlm, other, runs/a. It began with the weights of runs/first." in text
+    assert "measured against, and where the members trained here had their targets from" in text
+    silent = made(distilled, {}, rated=False)
+    assert "Nothing: the recipe names no labelled data." in silent
+    assert "Russell" not in silent
+
+
+def test_notes_end_the_card_and_robustness_shows_what_fails(recipe, tmp_path):
+    (tmp_path / "n.md").write_text("## More\n")
+    found = {"check": "gain", "threshold": 0.95, "constant": 1.0, "random": 0.17}
+    found |= {"share": {"arousal": 0.97, "valence": 0.9}, "passed": {"arousal": True, "valence": False}}
+    assert robustness_table([found])[-1] == "| gain | 0.95 | 0.97 | **0.90** | 1.00 | 0.17 |"
+    text = made(recipe(DistilRecipe, '[bundle]\nnotes = "n.md"\n'), METRICS | {"robustness": [found]}, rated=False)
+    assert text.endswith("## More")
+    assert "| gain | 0.95 | 0.97 | **0.90** | 1.00 | 0.17 |" in text
