@@ -35,7 +35,7 @@ TABLE_FOLDED = {
     "mobilenetv4-small": (3.12, 0.017),
     "mobilenetv4-medium": (10.38, 0.005),
     "mobilenetv4-large": (31.87, 0.009),
-    "mobilenetv3-small": (3.14, 0.021),
+    "mobilenetv3-small": (3.14, 0.025),
 }
 
 pytestmark = pytest.mark.usefixtures("timm", "_one_thread")
