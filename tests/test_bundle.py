@@ -247,6 +247,10 @@ def test_bundle_show_shows_what_the_manifest_says(command, manifest):
     assert code == 0
     for value in (manifest["version"], manifest["licence"], "arousal (0 to 1)", manifest["variants"][0]["bytes"]):
         assert str(value) in out
+    ccc = manifest["metrics"]["val"]["overall"]["measures"]["arousal CCC"]["value"]
+    assert f"val       all, 1436 clips: arousal CCC {ccc:.3f}" in out
+    checks = manifest["metrics"]["robustness"]
+    assert f"of {len(checks)} checks passed: arousal {sum(c['passed']['arousal'] for c in checks)}" in out
     code, out, _ = command("bundle", "show", "wav2small", "--json")
     assert json.loads(out) == manifest
 

@@ -66,13 +66,14 @@ def show(directory, as_json):
     click.echo(
         f"  trained   on {data or 'data not named'}; targets: {manifest['training'].get('targets', 'not named')}"
     )
-    for split, found in manifest["metrics"].items():
+    for split, measured in manifest["metrics"].items():
         if split == "robustness":
-            passed = sum(all(result["passed"].values()) for result in found)
-            click.echo(f"  robust    passes {passed} of {len(found)} checks")
+            passed = ", ".join(f"{n} {sum(r['passed'][n] for r in measured)}" for n in measured[0]["passed"])
+            click.echo(f"  robust    of {len(measured)} checks passed: {passed}")
             continue
-        for name, group in [("all", found["overall"]), *found["corpus"].items()]:
-            figures = ", ".join(f"{measure} {figure['value']:.3f}" for measure, figure in group["measures"].items())
-            click.echo(f"  {split:<9} {name}, {group['clips']} clips: {figures}")
+        for name, group in [("all", measured["overall"]), *measured["corpus"].items()]:
+            figures = {m: figure["value"] for m, figure in group["measures"].items() if m.endswith(("CCC", "AUC"))}
+            shown = ", ".join(f"{measure} {value:.3f}" for measure, value in figures.items())
+            click.echo(f"  {split:<9} {name}, {group['clips']} clips: {shown}")
     click.echo(f"  limits    see {found.path / bundles.CARD}")
     return 0
