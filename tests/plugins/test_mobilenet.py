@@ -255,6 +255,7 @@ def test_weights_fill_the_trunk(student, suffix, published, tmp_path):
     [
         (lambda s: s.pop("blocks.1.0.conv_pw.weight"), "1 missing weights, the first: blocks.1.0.conv_pw.weight"),
         (lambda s: s.update(extra=s["bn1.bias"]), "1 unexpected weights, the first: extra"),
+        (lambda s: s.update({"classifier.more": s["bn1.bias"]}), "1 unexpected weights, the first: classifier.more"),
         (
             lambda s: s.update({"bn1.bias": s["bn1.bias"][:3]}),
             r"1 misshapen weights, the first: bn1.bias, \[3\] instead of \[16\]",
