@@ -8,6 +8,8 @@ import warnings
 import onnx
 import torch
 
+from sertool.errors import SertoolError
+
 OPSET = 18
 TRACED_SAMPLES = 80_000  # 5 s
 
@@ -16,18 +18,23 @@ def export(module: torch.nn.Module, path, metadata: dict[str, str]) -> None:
     """Write ``module`` ([1, time] -> [1, k], 16 kHz) to ``path`` with ``metadata`` as the file's metadata_props.
 
     The time axis is dynamic. The batch is fixed at one, so that audonnx can call the file as it is. Without the
-    tracer's notes, so that the same weights give the same bytes wherever the code lies.
+    tracer's notes, so that the same weights give the same bytes wherever the code lies. Raises SertoolError for a
+    module that cannot be traced, as one that holds another runtime.
     """
-    with _quiet():
-        program = torch.onnx.export(
-            module.eval(),
-            (torch.zeros(1, TRACED_SAMPLES),),
-            input_names=["waveform"],
-            output_names=["outputs"],
-            dynamic_shapes=({1: torch.export.Dim("time", min=2)},),
-            opset_version=OPSET,
-            dynamo=True,
-        )
+    try:
+        with _quiet():
+            program = torch.onnx.export(
+                module.eval(),
+                (torch.zeros(1, TRACED_SAMPLES),),
+                input_names=["waveform"],
+                output_names=["outputs"],
+                dynamic_shapes=({1: torch.export.Dim("time", min=2)},),
+                opset_version=OPSET,
+                dynamo=True,
+            )
+    except Exception as error:  # torch has a class for each stage that may fail, none of them public
+        reason = " ".join(str(error.__cause__ or error).split())[:200]
+        raise SertoolError(f"{type(module).__name__} cannot be exported to ONNX: {reason}") from error
     model = program.model_proto
     for thing in [*model.graph.node, *model.graph.input, *model.graph.output, *model.graph.initializer]:
         thing.ClearField("metadata_props")

@@ -390,3 +390,16 @@ def test_the_teacher_works_while_the_student_does(recipe, tmp_path):
         time.sleep(0.01)
     assert DEPTH + 1 <= len(asked) <= DEPTH + 2  # ahead, but not without bound
     batches.close()
+
+
+def test_the_teacher_can_be_had_as_a_bundle(recipe, corpus, tmp_path, process):
+    """To label with it, and for `sertool evaluate STUDENT CORPUS --against`."""
+    member = '{ model = "resnet", width = 8, n_fft = 400, hop = 200, n_mels = 32 }'
+    arguments = command(recipe, corpus, tmp_path / "run", f"teacher.options={{members = [{member}, {member}]}}")[3:]
+    answer = process(*arguments, "--teacher")
+    assert answer.code == 0, answer.err
+    assert process("bundle", "check", str(tmp_path / "run" / "teacher")).code == 0
+    assert not (tmp_path / "run" / "last.pt").exists()
+    answer = process(*command(recipe, corpus, tmp_path / "run")[3:], "--teacher")  # a bundle takes part: no network
+    assert answer.code == 2
+    assert "cannot be exported" in answer.err
