@@ -177,7 +177,8 @@ def load_recipe(path: Path, overrides=(), complete: bool = True, kind: type[Reci
     for override in overrides:
         _override(table, override, kind)
     recipe = _resolve(table, path, kind)
-    for key in kind.required if complete else ():
+    required = [*kind.required, *(["data.root"] if "$root" in json.dumps(recipe.as_dict()) else [])]
+    for key in required if complete else ():
         section, name = key.split(".")
         if not getattr(getattr(recipe, section), name):
             raise UsageError(f"{path}: {key} is empty; give it with --set {key}=...")

@@ -145,6 +145,11 @@ def test_every_key_is_documented(kind):
     assert f"| {defaults.shortest_s}, {defaults.longest_s} |" in text
 
 
+def test_a_recipe_that_speaks_of_the_root_needs_one():
+    with pytest.raises(UsageError, match=r"data\.root is empty; give it with --set data\.root="):
+        load_recipe(shipped("wav2small-workstation"), kind=DistilRecipe)
+
+
 def test_a_bundle_is_called_like_its_model_unless_it_says_otherwise(tmp_path):
     path = write(tmp_path, GOOD.replace('name = "b"', ""))
     assert load_recipe(path).bundle.name == "wav2small"
