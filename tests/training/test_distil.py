@@ -354,7 +354,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(recipe, corpus, tmp_path):
 
 
 def test_several_processes_share_the_work_under_torchrun(recipe, corpus, tmp_path):
-    """Two processes on the CPU: gradients are averaged, so that both end with the same weights; one writes."""
+    """Two processes on the CPU: the gradients of both take part, and one of them writes."""
     run = tmp_path / "run"
     launcher = [sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node=2", "-m", "sertool"]
     environment = {**os.environ, "OMP_NUM_THREADS": "1"}
