@@ -93,7 +93,7 @@ def origins(spec) -> set[tuple[str, str]]:
 def _paths(source) -> list[Path]:
     paths = audio.files(source) if isinstance(source, str) else sorted(row.file for row in _rows(source))
     if not paths:
-        raise UsageError(f"bucket {source!r}: there is no audio in it")
+        raise UsageError(f"{source}: no audio files" if isinstance(source, str) else f"bucket {source!r}: no rows")
     return paths
 
 

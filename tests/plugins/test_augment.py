@@ -110,5 +110,5 @@ def test_equaliser_stays_within_its_range():
 
 
 def test_an_empty_folder_is_named(tmp_path):
-    with pytest.raises(UsageError, match="there is no audio in it"):
+    with pytest.raises(UsageError, match="no audio files"):
         build("noise", tmp_path)

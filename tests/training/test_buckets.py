@@ -100,7 +100,7 @@ def test_rows_of_a_corpus_are_chosen_by_split_and_corpus(corpus):
 @pytest.mark.parametrize(
     ("spec", "message"),
     [
-        ("nowhere", "no audio in it"),
+        ("nowhere", "nowhere: no audio files"),
         ({"split": "train"}, "a table of root and any of"),
         ({"root": "x", "spilt": "train"}, "a table of root and any of"),
         (3, "write a folder"),

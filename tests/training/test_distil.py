@@ -8,6 +8,7 @@ import subprocess
 import sys
 import threading
 import time
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -71,9 +72,9 @@ def last(run):
 
 def test_the_student_learns_what_the_teacher_says(recipe, tmp_path):
     """Plain gradient descent on the paper's loss, no labels in sight."""
-    settings = recipe("train.steps=80", "train.batch=8", "data.root=", "train.optimiser=adamw", "train.lr=0.003")
-    corpus = recipe().data.root
-    settings.excerpts.sources[:] = [{"root": corpus, "split": "train"}]
+    settings = recipe("train.steps=80", "train.batch=8", "train.optimiser=adamw", "train.lr=0.003")
+    settings.excerpts.sources[:] = [{"root": settings.data.root, "split": "train"}]
+    settings = replace(settings, data=replace(settings.data, root=""))
     settings.augment.clear()
     settings.teacher.options["members"] = [{"bundle": "wav2small"}]
     losses = [progress.losses["ccc"] for progress in finish(settings, tmp_path / "run")]
@@ -300,7 +301,7 @@ def test_plain_sgd_is_the_papers(recipe, tmp_path):
         (["teacher.name=nobody"], "models: there is no 'nobody'"),
         (["teacher.options={}"], "teacher.options for 'teacher'"),
         (["teacher.options={members = []}"], "members is empty"),
-        (["excerpts.sources=['nowhere']"], "there is no audio in it"),
+        (["excerpts.sources=['nowhere']"], "no audio files"),
         (["data.val=dev"], "no row in split 'dev'"),
         (["train.device=cuda:99"], "is not there"),
         (

@@ -80,7 +80,7 @@ def test_a_missing_recipe_is_named(tmp_path):
 def test_augmentations_are_built_in_order_with_the_root_filled_in(tmp_path):
     text = GOOD + '[[augment]]\nname = "gain"\np = 0.5\nlow = -3.0\n[[augment]]\nname = "noise"\nfolder = "$root/n"\n'
     recipe = load_recipe(write(tmp_path, text))
-    with pytest.raises(UsageError, match=r"x/n': there is no audio in it"):
+    with pytest.raises(UsageError, match=r"x/n: no audio files"):
         augmentations(recipe, load_plugins())
     recipe.augment.pop()
     (gain,) = augmentations(recipe, load_plugins())

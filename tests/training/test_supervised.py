@@ -111,10 +111,12 @@ def test_train_command_writes_a_sound_bundle_that_labels(overrides, labels, tmp_
     assert check.returncode == 0, check.stderr
     manifest = found.manifest
     assert manifest["variants"][0]["difference"]["max"] <= 1e-4
-    assert set(manifest["metrics"]) == {"val", "test-ood"}
+    assert set(manifest["metrics"]) == {"val", "test-ood", "robustness"}
     assert {f"{name} CCC" for name in found.outputs} <= manifest["metrics"]["val"]["overall"]["measures"].keys()
     assert manifest["training"]["recipe"]["data"]["root"] == ""
-    assert manifest["training"]["data"] == [{"corpus": "corpus0", "licence": "CC0"}]
+    heard, *mixed_in = manifest["training"]["data"]
+    assert heard == {"corpus": "corpus0", "licence": "CC0"}
+    assert any("noise" in entry["corpus"] for entry in mixed_in)
     assert str(tmp_path) not in json.dumps(manifest)
     card = (folder / bundle.CARD).read_text()
     assert "not human ratings" in card
