@@ -64,12 +64,14 @@ def train_and_release(recipe: str, run: Path | None, overrides, show: bool, kind
     stop = threading.Event()
     with _interruptible(stop):
         last = _draw(steps(resolved, run, stop.is_set), stop, loop.rank)
+    first = loop.rank() == 0
+    loop.leave()
     if last and (last.stage != "training" or last.done < last.total):
         where = f"at step {last.done} of {last.total}" if last.stage == "training" else f"while {last.stage}"
-        if loop.rank() == 0:
+        if first:
             click.echo(f"interrupted {where}; the same command goes on from there", err=True)
         return 130
-    return _release(release.release, resolved, run) if loop.rank() == 0 else 0
+    return _release(release.release, resolved, run) if first else 0
 
 
 def _release(write, recipe, run: Path) -> int:

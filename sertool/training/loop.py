@@ -109,6 +109,12 @@ def rank() -> int:
     return distributed.get_rank() if distributed.is_initialized() else 0
 
 
+def leave() -> None:
+    """Leave the group of processes, if there is one: its threads must have ended before Python does."""
+    if distributed.is_initialized():
+        distributed.destroy_process_group()
+
+
 def processes() -> int:
     """How many processes train together."""
     return distributed.get_world_size() if distributed.is_initialized() else 1
