@@ -10,7 +10,8 @@ from typing import Any
 class Model:
     """A network from 16 kHz waveform to outputs.
 
-    ``build(**options)`` returns a torch module: [batch, samples] float32 -> [batch, len(outputs)].
+    ``build(**options)`` returns a torch module: [batch, samples] float32 -> [batch, len(outputs)]: numbers where the
+    ``task`` is "dimensional", one logit a class where it is "categorical" (a bundle of it answers probabilities).
     ``shortest`` is the fewest samples it takes. ``recipes`` are TOML training recipes, found by their file name.
     """
 
@@ -19,6 +20,7 @@ class Model:
     build: Callable[..., Any]
     outputs: tuple[str, ...]
     shortest: int
+    task: str = "dimensional"
     recipes: tuple[Path, ...] = ()
 
 
@@ -40,12 +42,15 @@ class Exporter:
     """A file format.
 
     ``export(module, path, metadata)`` writes a torch module, [1, samples] -> [1, k], with a dict of strings inside
-    the file.
+    the file. ``variant`` is what a bundle calls such a file, ``tolerance`` the largest difference of an output from
+    torch that still counts as an export.
     """
 
     name: str
     summary: str
     export: Callable[..., None]
+    variant: str = "fp32"
+    tolerance: float = 1e-4
 
 
 @dataclass(frozen=True)

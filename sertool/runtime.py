@@ -12,6 +12,7 @@ import onnxruntime
 from . import bundle as bundles
 from .bundle import Bundle
 from .errors import AudioError, BundleError, UsageError
+from .frontend import steps
 
 
 class Runtime:
@@ -34,14 +35,19 @@ class Runtime:
                 raise BundleError(f"{path}: no {bundles.METADATA_KEY!r} in its metadata: not a model of sertool's")
             self.bundle = Bundle(path, bundles.parse(text, str(path), embedded=True))
             self.variant = self.bundle.variant(variant)
-        if self.bundle.manifest["preprocessing"]:
-            steps = ", ".join(map(str, self.bundle.manifest["preprocessing"]))
-            raise UsageError(f"{path}: this sertool does not know the pre-processing steps {steps}")
+        try:
+            self._prepare = steps.build(self.bundle.manifest["preprocessing"])
+        except UsageError as error:
+            raise BundleError(f"{path}: {error}") from None
         self.shortest = self.bundle.manifest["shortest_samples"]
         self._input = self._session.get_inputs()[0].name
 
     def run(self, samples: np.ndarray) -> np.ndarray:
-        """Outputs float32 [k] for float32 [n] at 16 kHz. AudioError if n is too short or an output is not finite."""
+        """Outputs float32 [k] for float32 [n] at 16 kHz, which the bundle's pre-processing steps are applied to.
+
+        AudioError if what they leave is too short or an output is not finite.
+        """
+        samples = self._prepare(samples)
         if len(samples) < self.shortest:
             raise AudioError(f"too short: {len(samples)} samples at 16 kHz, the model needs {self.shortest}")
         try:

@@ -1,14 +1,21 @@
-"""Exporter `onnx`: one float32 ONNX file from waveform to outputs."""
+"""Exporters `onnx` and `onnx-int8`: one ONNX file from waveform to outputs, float32 or with large weights in 8 bits."""
 
 from sertool import Exporter, hookimpl
 
 
-def export(module, path, metadata):
+def write(module, path, metadata):
     from .export import export
+
+    export(module, path, metadata)
+
+
+def write_int8(module, path, metadata):
+    from .int8 import export
 
     export(module, path, metadata)
 
 
 @hookimpl
 def register_exporters(register):
-    register(Exporter("onnx", "ONNX, float32, waveform [1, time] -> outputs, LogMel inside", export))
+    register(Exporter("onnx", "ONNX, float32, waveform [1, time] -> outputs, LogMel inside", write))
+    register(Exporter("onnx-int8", "the same with large weights in 8 bits", write_int8, tolerance=0.05))

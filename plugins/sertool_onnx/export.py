@@ -1,12 +1,14 @@
 """A torch module as ONNX."""
 
 import contextlib
+import copy
 import io
 import logging
 import warnings
 
 import onnx
 import torch
+from torch.nn.utils import parametrize
 
 from sertool.errors import SertoolError
 
@@ -21,28 +23,37 @@ def export(module: torch.nn.Module, path, metadata: dict[str, str]) -> None:
     tracer's notes, so that the same weights give the same bytes wherever the code lies. Raises SertoolError for a
     module that cannot be traced, as one that holds another runtime.
     """
+    save(trace(module, OPSET), path, metadata)
+
+
+def trace(module: torch.nn.Module, opset: int) -> onnx.ModelProto:
+    """The module as a graph, parameters under their names in the module where no transposition was folded in."""
     try:
-        with _quiet():
+        with quiet():
             program = torch.onnx.export(
-                module.eval(),
+                _plain(module.eval()),
                 (torch.zeros(1, TRACED_SAMPLES),),
                 input_names=["waveform"],
                 output_names=["outputs"],
                 dynamic_shapes=({1: torch.export.Dim("time", min=2)},),
-                opset_version=OPSET,
+                opset_version=opset,
                 dynamo=True,
             )
     except Exception as error:  # torch has a class for each stage that may fail, none of them public
         reason = " ".join(str(error.__cause__ or error).split())[:200]
         raise SertoolError(f"{type(module).__name__} cannot be exported to ONNX: {reason}") from error
-    model = program.model_proto
+    program.model_proto.graph.name = type(module).__name__
+    return program.model_proto
+
+
+def save(model: onnx.ModelProto, path, metadata: dict[str, str]) -> None:
+    """Check and write a graph, with ``metadata`` and without any other note."""
     for thing in [*model.graph.node, *model.graph.input, *model.graph.output, *model.graph.initializer]:
         thing.ClearField("metadata_props")
         thing.ClearField("doc_string")
     model.graph.ClearField("value_info")
     model.graph.ClearField("metadata_props")
     model.ClearField("metadata_props")
-    model.graph.name = type(module).__name__
     for key, value in metadata.items():
         model.metadata_props.add(key=key, value=value)
     onnx.checker.check_model(model)
@@ -50,7 +61,7 @@ def export(module: torch.nn.Module, path, metadata: dict[str, str]) -> None:
 
 
 @contextlib.contextmanager
-def _quiet():
+def quiet():
     """torch.onnx reports its steps on standard output and logs what it does not need (torchvision)."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
@@ -61,3 +72,15 @@ def _quiet():
             yield
     finally:
         logger.setLevel(level)
+
+
+def _plain(module: torch.nn.Module) -> torch.nn.Module:
+    """The module; a copy with plain weights if any are parametrised, as by weight norm, to be computed at each call."""
+    if not any(map(parametrize.is_parametrized, module.modules())):
+        return module
+    module = copy.deepcopy(module)
+    for part in module.modules():
+        if parametrize.is_parametrized(part):
+            for name in list(part.parametrizations):
+                parametrize.remove_parametrizations(part, name)
+    return module

@@ -8,6 +8,7 @@ from sertool import Model, hookimpl
 from sertool.errors import UsageError
 
 DIMENSIONS = ("arousal", "dominance", "valence")
+CLASSES = ("angry", "happy", "neutral", "sad")
 
 
 def build_resnet(**options):
@@ -48,6 +49,17 @@ def register_models(register):
     )
     register(
         Model(
+            name="resnet-emotion",
+            summary="the same network with four classes",
+            build=functools.partial(build_resnet, outputs=len(CLASSES)),
+            outputs=CLASSES,
+            shortest=257,
+            task="categorical",
+            recipes=(Path(__file__).with_name("resnet-emotion.toml"),),
+        )
+    )
+    register(
+        Model(
             name="wavlm",
             summary="WavLM-large with the Odyssey 2024 baseline's head: 318.6 M, frozen; weights = its folder",
             build=functools.partial(build_with_transformers, "wavlm"),
@@ -68,8 +80,18 @@ def register_models(register):
         Model(
             name="teacher",
             summary="the mean of its members: registered models, bundles and runs of sertool train; frozen",
-            build=build_teacher,
+            build=functools.partial(build_teacher, names=DIMENSIONS),
             outputs=DIMENSIONS,
             shortest=400,
+        )
+    )
+    register(
+        Model(
+            name="teacher-emotion",
+            summary="the same for members of four classes: the mean of their probabilities",
+            build=functools.partial(build_teacher, names=CLASSES),
+            outputs=CLASSES,
+            shortest=400,
+            task="categorical",
         )
     )

@@ -7,11 +7,11 @@ from torch import Tensor, nn
 from transformers import Wav2Vec2Config, Wav2Vec2Model
 
 from sertool.nn import UtteranceNorm
+from sertool.nn.checkpoint import ENCODER, PREPROCESSOR, read_json
 
-from .checkpoint import ENCODER, LARGE, Frozen, assemble, read_config, read_json
+from .checkpoint import LARGE, Frozen, assemble, read_config
 
 REPO = "audeering/wav2vec2-large-robust-12-ft-emotion-msp-dim"
-PREPROCESSOR = "preprocessor_config.json"
 
 DEFAULTS = {"do_normalize": True, **{key: getattr(Wav2Vec2Config(), key) for key in ENCODER}}
 SETTINGS = {**DEFAULTS, **LARGE, "num_hidden_layers": 12, "conv_bias": True}

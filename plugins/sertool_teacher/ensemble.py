@@ -7,53 +7,64 @@ import torch
 from torch import Tensor, nn
 
 from sertool.errors import UsageError
+from sertool.nn.checkpoint import read_json
 from sertool.nn.weights import fill, read_saved
 from sertool.plugins import load_plugins
 from sertool.runtime import Runtime
 
 from . import DIMENSIONS
-from .checkpoint import Frozen, freeze, read_json
+from .checkpoint import Frozen, freeze
 
 KINDS = ("model", "bundle", "run")
 
+#: Probability below which a logarithm says no more.
+SMALLEST = 1e-7
+
 
 class Ensemble(Frozen):
-    """Waveform [batch, samples], 16 kHz -> [batch, 3]: the plain mean of the members' arousal, dominance and valence.
+    """Waveform [batch, samples], 16 kHz -> [batch, names]: the plain mean of what the members answer under ``names``.
 
-    Each of ``members`` is a table: {"model": a registered name, and that model's options}, {"bundle": a name, a bundle
+    Of classes it is the mean of probabilities, given as logarithms: logits, as any categorical network. Each of ``members`` is a table: {"model": a registered name, and that model's options}, {"bundle": a name, a bundle
     folder or an .onnx file} or {"run": a folder of `sertool train`, whose best weights it takes}. ``shortest`` is the
     fewest samples that all of them take. WavLM and Dawn are the teacher of arXiv 2408.13920: 483,943,750 parameters.
-    Raises UsageError if a table is wrong or a member lacks one of the three outputs, and what loading it raises.
+    Raises UsageError if a table is wrong or a member lacks one of the outputs, and what loading it raises.
     """
 
-    def __init__(self, members: list[dict]):
+    def __init__(self, members: list[dict], names=DIMENSIONS):
         super().__init__()
         if not isinstance(members, list) or not members:
             raise UsageError('teacher: members is empty; give tables such as {model = "wavlm", weights = "DIR"}')
-        self.members = nn.ModuleList(map(_member, members))
+        self.members = nn.ModuleList(_member(table, names) for table in members)
+        self.classes = any(member.classes for member in self.members)
         self.shortest = max(member.shortest for member in self.members)
         freeze(self)
 
     def forward(self, waveform: Tensor) -> Tensor:
-        return torch.stack([member(waveform).float() for member in self.members]).mean(dim=0)
+        mean = torch.stack([member(waveform).float() for member in self.members]).mean(dim=0)
+        return mean.clamp(min=SMALLEST).log() if self.classes else mean
 
 
 class Member(Frozen):
-    """A network [batch, samples] -> [batch, names], its outputs put into the order arousal, dominance, valence."""
+    """A network [batch, samples] -> [batch, its own names]; of these ``wanted``, in their order.
 
-    def __init__(self, what: str, network: nn.Module, names, shortest: int):
+    ``classes`` says that these are probabilities; ``logits`` that the network does not give them as such.
+    """
+
+    def __init__(self, what: str, network: nn.Module, names, wanted, shortest: int, classes: bool, logits: bool):
         super().__init__()
-        lacking = [name for name in DIMENSIONS if name not in names]
+        lacking = [name for name in wanted if name not in names]
         if lacking:
             raise UsageError(f"{what}: gives {', '.join(names)}, no {lacking[0]}; it cannot be a teacher's member")
         self.what, self.network, self.shortest, self.count = what, network, shortest, len(names)
-        self.order = [list(names).index(name) for name in DIMENSIONS]
+        self.classes, self.logits = classes, logits
+        self.order = [list(names).index(name) for name in wanted]
 
     def forward(self, waveform: Tensor) -> Tensor:
         outputs = self.network(waveform)
         if outputs.shape[1] != self.count:
             raise UsageError(f"{self.what}: built with {outputs.shape[1]} outputs, but registered with {self.count}")
-        return outputs[:, self.order]
+        outputs = outputs[:, self.order]
+        return torch.softmax(outputs.float(), dim=1) if self.logits else outputs
 
 
 class ClipByClip(nn.Module):
@@ -68,34 +79,37 @@ class ClipByClip(nn.Module):
         return torch.from_numpy(np.stack(outputs)).to(waveform.device)
 
 
-def _member(table: dict) -> Member:
+def _member(table: dict, names) -> Member:
     kinds = [kind for kind in KINDS if isinstance(table, dict) and kind in table]
     if len(kinds) != 1 or not isinstance(table[kinds[0]], str):
         raise UsageError(f'teacher: member {table}: write exactly one of {", ".join(KINDS)}, as in {{model = "dawn"}}')
     options = dict(table)
     what = options.pop(kinds[0])
     if kinds == ["model"]:
-        return _registered(what, options, f"teacher: member {what!r}")
+        return _registered(what, options, f"teacher: member {what!r}", names)
     if options:
         raise UsageError(f"teacher: member {table}: a {kinds[0]} takes no {next(iter(options))!r}")
-    return _bundle(what) if kinds == ["bundle"] else _run(Path(what))
+    return _bundle(what, names) if kinds == ["bundle"] else _run(Path(what), names)
 
 
-def _registered(name: str, options: dict, what: str) -> Member:
+def _registered(name: str, options: dict, what: str, names) -> Member:
     model = load_plugins().get("models", name)
     try:
         network = model.build(**options)
     except TypeError as error:
         raise UsageError(f"{what}: {error}") from None
-    return Member(what, network, model.outputs, getattr(network, "shortest", model.shortest))
+    shortest, classes = getattr(network, "shortest", model.shortest), model.task == "categorical"
+    return Member(what, network, model.outputs, names, shortest, classes, logits=classes)
 
 
-def _bundle(name: str) -> Member:
+def _bundle(name: str, names) -> Member:
     runtime = Runtime(name)
-    return Member(f"teacher: bundle {name}", ClipByClip(runtime), runtime.bundle.outputs, runtime.shortest)
+    classes = runtime.bundle.manifest["task"] == "categorical"
+    network, outputs = ClipByClip(runtime), runtime.bundle.outputs
+    return Member(f"teacher: bundle {name}", network, outputs, names, runtime.shortest, classes, logits=False)
 
 
-def _run(folder: Path) -> Member:
+def _run(folder: Path, names) -> Member:
     recipe, best = folder / "recipe.json", folder / "best.pt"
     for path in (recipe, best):
         if not path.is_file():
@@ -107,6 +121,6 @@ def _run(folder: Path) -> Member:
         raise UsageError(f"{best}: not written by `sertool train`")
     # What the run began with is not needed again.
     options = {key: value for key, value in model["options"].items() if key != "weights"}
-    member = _registered(model["name"], options, f"{recipe}: model {model['name']!r}")
+    member = _registered(model["name"], options, f"{recipe}: model {model['name']!r}", names)
     fill(member.network, saved["network"], best, f"it does not belong to {recipe}")
     return member

@@ -9,8 +9,9 @@ from torch import Tensor, nn
 from transformers import WavLMConfig, WavLMModel
 
 from sertool.errors import UsageError
+from sertool.nn.checkpoint import CONFIG, ENCODER
 
-from .checkpoint import CONFIG, ENCODER, LARGE, Frozen, assemble, read_config
+from .checkpoint import LARGE, Frozen, assemble, read_config
 
 REPO = "3loi/SER-Odyssey-Baseline-WavLM-Multi-Attributes"
 ENCODER_REPO = "microsoft/wavlm-large"

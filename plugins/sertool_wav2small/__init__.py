@@ -1,8 +1,11 @@
 """Wav2Small, the 72 K parameter student of arXiv 2408.13920."""
 
+from functools import partial
 from pathlib import Path
 
 from sertool import Model, hookimpl
+
+RECIPES = tuple(sorted(Path(__file__).parent.glob("*.toml")))
 
 
 def build(**options):
@@ -20,6 +23,17 @@ def register_models(register):
             build=build,
             outputs=("arousal", "dominance", "valence"),
             shortest=33,
-            recipes=tuple(sorted(Path(__file__).parent.glob("*.toml"))),
+            recipes=tuple(path for path in RECIPES if "emotion" not in path.stem),
+        )
+    )
+    register(
+        Model(
+            name="wav2small-emotion",
+            summary="Wav2Small with four classes in place of three dimensions",
+            build=partial(build, outputs=4),
+            outputs=("angry", "happy", "neutral", "sad"),
+            shortest=33,
+            task="categorical",
+            recipes=tuple(path for path in RECIPES if "emotion" in path.stem),
         )
     )

@@ -18,6 +18,7 @@ COMMANDS = {
     "plugins": "List plugins, what they register, and which failed.",
     "augment": "Change recordings as training does, to hear or use them.",
     "train": "Train a model from a recipe and write it as a bundle.",
+    "crossval": "Train and test a recipe on speakers, sessions or corpora left out.",
     "evaluate": "Measure a model on labelled recordings.",
     "distil": "Distil a teacher into a small student, on audio without labels.",
 }

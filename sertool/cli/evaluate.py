@@ -21,6 +21,10 @@ SHOWN_GROUPS = 20
 Figures: CCC, Pearson and MAE of arousal, dominance and valence where the corpus
 has numbers from 0 to 1; where it has classes, AUC: arousal of angry, happy and
 fearful against sad, neutral and calm; valence of happy against angry and sad.
+Of a model of classes: weighted accuracy WA (share of recordings that are right),
+unweighted accuracy UA (mean recall of the classes that are there), F1 by class
+and their mean macro-F1, recall, expected calibration error ECE, and what each
+class was taken for. Recordings of other classes are left out.
 Intervals hold 95 % of the bootstrap's resamples.
 \b
 Exit codes: 0 all recordings evaluated, 1 some failed (named on standard error
@@ -29,7 +33,8 @@ and left out), 2 wrong usage, 130 interrupted.
 Examples:
   sertool evaluate wav2small corpora/ --split val
   sertool evaluate wav2small corpora/ --against runs/wav2small/teacher --plots plots/
-  sertool evaluate wav2small corpora/ --robustness --json result.json"""
+  sertool evaluate wav2small corpora/ --robustness --json result.json
+  sertool evaluate wav2small-emotion corpora/ --split test-ood --plots plots/"""
 )
 @click.argument("model")
 @click.argument("corpus", type=click.Path(exists=True, file_okay=False, path_type=Path))
@@ -75,7 +80,8 @@ Examples:
     "--plots",
     metavar="DIR",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Draw scatter.png (valence and arousal by class), bars.png (CCC or AUC by model) and course.png there.",
+    help="Draw there: scatter.png (valence and arousal by class) or, of models of classes, confusion.png and "
+    "reliability.png; bars.png (CCC, AUC or accuracy by model) and course.png.",
 )
 @click.option(
     "--course",
@@ -125,16 +131,17 @@ def evaluate(
     noise,
     rooms,
 ):
-    """Evaluate a dimensional model on labelled recordings.
+    """Evaluate a model on labelled recordings.
 
     MODEL is a model's name, bundle folder or .onnx file. CORPUS is a folder of recordings with a manifest.csv, or in
     another layout (sertool plugins lists them). Every recording is labelled just as `sertool label` does it; figures
     are for all of them and by corpus, language, sex and speaker.
+    Models that are compared must be of one task: numbers, or classes.
     """
     from ..errors import AudioError, UsageError
     from ..evaluation import plots as drawing
     from ..evaluation import run
-    from ..evaluation.dimensional import clusters, report
+    from ..evaluation.grouped import clusters
 
     # Whatever is wrong is said now, not after hours of work.
     if recording and not plots:
@@ -149,6 +156,7 @@ def evaluate(
         robustness.checks([], noise, rooms)
     _check_folders(plots, predictions, None if json_file == "-" else json_file)
     models = run.labellers([model, *against])
+    task = run.task(models)
     layout, rows = run.read(corpus, layout, splits, [name for name in corpora.split(",") if name])
     clusters(rows, resample)
 
@@ -167,7 +175,7 @@ def evaluate(
     if predictions:
         with open(predictions, "w", encoding="utf-8", newline="") as stream:
             names = {name: labeller.outputs for name, labeller in models.items()}
-            run.write_predictions(stream, corpus, rows, found, names)
+            run.write_predictions(stream, corpus, rows, found, names, task == "categorical")
     settings = {"bootstrap": bootstrap, "seed": seed, "resample": resample}
     reports = {}
     with bar(len(models), "models", "measuring", shown=on_terminal()) as shown:
@@ -176,6 +184,7 @@ def evaluate(
             def count(done, total, name=name):
                 shown.update(done, f"resampling {name}", total)
 
+            report = run.REPORTS[task].report
             reports[name] = report(good, outputs[name], labeller.outputs, **settings, progress=count)
     labeller = next(iter(models.values()))
     checks, failed = None, bool(failures)
@@ -207,7 +216,7 @@ def evaluate(
         for name in run.draw(plots, good, outputs, models, reports, course, title):
             click.echo(f"drew {plots / name}", err=True)
     if json_file != "-":
-        _show(about, reports, checks)
+        _show(about, models, reports, checks)
     return 1 if failed else 0
 
 
@@ -265,6 +274,8 @@ def _robustness(labeller, rows, seed: int, noise, rooms) -> dict:
     from .. import audio
     from ..evaluation import robustness
 
+    task = labeller.bundle.manifest["task"]
+
     def predict(samples):
         labels = labeller.label(samples, audio.SAMPLE_RATE)
         return np.array([labels[name] for name in labeller.outputs], np.float32)
@@ -279,10 +290,10 @@ def _robustness(labeller, rows, seed: int, noise, rooms) -> dict:
             shown.update(done, "robustness", total)
 
         results = robustness.evaluate(
-            predict, waveforms, labeller.outputs, seed=seed, noise=noise, rooms=rooms, progress=progress
+            predict, waveforms, labeller.outputs, task=task, seed=seed, noise=noise, rooms=rooms, progress=progress
         )
     return {
-        "tolerance": robustness.TOLERANCE,
+        "unchanged": robustness.UNCHANGED[task],
         "checks": [asdict(result) for result in results],
         "passed": robustness.summary(results),
     }
@@ -311,9 +322,11 @@ def _first_interrupt(stop: threading.Event):
         signal.signal(signal.SIGINT, before)
 
 
-def _show(about: dict, reports: dict, checks: dict | None) -> None:
+def _show(about: dict, models: dict, reports: dict, checks: dict | None) -> None:
     """Tables as a person reads them."""
     from rich.console import Console
+
+    from ..evaluation import run
 
     # Where nobody watches there is no width to keep to.
     console = Console(width=None if sys.stdout.isatty() else 200, highlight=False, markup=False)
@@ -323,14 +336,19 @@ def _show(about: dict, reports: dict, checks: dict | None) -> None:
         f"{first['unusable']} without a usable label"
     )
     _show_overall(console, reports)
+    for name, report in reports.items():
+        if "confusion" in report["overall"]:
+            _show_confusion(console, name, models[name].outputs, report["overall"]["confusion"])
+    headline = run.REPORTS[run.task(models)].headline
+    measures = list(dict.fromkeys(measure for report in reports.values() for measure in headline(report)))
     for grouping in first["groups"]:
-        _show_groups(console, grouping, reports)
+        _show_groups(console, grouping, reports, measures)
     if checks:
         _show_checks(console, checks)
 
 
 def _show_overall(console, reports: dict) -> None:
-    from ..evaluation.dimensional import shown
+    from ..evaluation.grouped import shown
 
     overall = {name: report["overall"]["measures"] for name, report in reports.items()}
     measures = dict.fromkeys(measure for found in overall.values() for measure in found)
@@ -345,10 +363,21 @@ def _show_overall(console, reports: dict) -> None:
         console.print("no figures: no recording has arousal, dominance, valence or a class that is compared")
 
 
-def _show_groups(console, grouping: str, reports: dict) -> None:
-    from ..evaluation.dimensional import headline, shown
+def _show_confusion(console, model: str, classes: list[str], confusion) -> None:
+    from ..evaluation.categorical import confusion_cells
 
-    measures = list(dict.fromkeys(measure for report in reports.values() for measure in headline(report)))
+    if not sum(map(sum, confusion)):
+        return
+    table = _table(f"{model}: true", ["clips", *(f"as {name}" for name in classes)])
+    for name, row, cells in zip(classes, confusion, confusion_cells(confusion), strict=True):
+        table.add_row(name, str(sum(row)), *cells)
+    console.print()
+    console.print(table)
+
+
+def _show_groups(console, grouping: str, reports: dict, measures: list[str]) -> None:
+    from ..evaluation.grouped import shown
+
     groups = list(next(iter(reports.values()))["groups"][grouping])
     if len(groups) < 2 or not measures:
         return
@@ -383,7 +412,7 @@ def _show_checks(console, found: dict) -> None:
     console.print()
     console.print(table)
     console.print(
-        f"unchanged: moved by less than {found['tolerance']}; {found['checks'][0]['clips']} clips; "
+        f"unchanged: {found['unchanged']}; {found['checks'][0]['clips']} clips; "
         "constant, random: what a model that always says the same, and one that guesses, would get"
     )
 

@@ -140,9 +140,9 @@ def label(paths, model, variant, output, form, windows, window, hop, jobs, order
             )
         )
         if aligned:
-            writer = _Aligned(max(len(visible(r.name)) for r in recordings), labeller.outputs, shown.print)
+            writer = _Aligned(max(len(visible(r.name)) for r in recordings), labeller.columns, shown.print)
         else:
-            writer = _open(stack, output, form, labeller.outputs)
+            writer = _open(stack, output, form, labeller.columns)
         results = run.label_all(
             labeller,
             recordings,
@@ -200,19 +200,19 @@ def _check_writable(output: Path, recordings) -> None:
         raise UsageError(f"{output} is one of the recordings: choose another -o")
 
 
-def _open(stack, output, form, outputs):
+def _open(stack, output, form, columns):
     """The writer for these options, closed with the stack."""
     from ..errors import UsageError
     from ..labelling import table
 
     if output is None:
         sys.stdout.reconfigure(encoding="utf-8", newline="")
-        return table.open_writer(form, sys.stdout, outputs)
+        return table.open_writer(form, sys.stdout, columns)
     try:
         target = output
         if form != "parquet":
             target = stack.enter_context(output.open("w", encoding="utf-8", newline=""))
-        writer = table.open_writer(form, target, outputs)
+        writer = table.open_writer(form, target, columns)
     except OSError as error:
         raise UsageError(f"cannot write {output}: {error.strerror}") from None
     stack.callback(writer.close)
@@ -222,9 +222,9 @@ def _open(stack, output, form, outputs):
 class _Aligned:
     """Rows as a person reads them: what `sertool label` prints on a terminal."""
 
-    def __init__(self, longest: int, outputs, print_line):
-        self._file, self._outputs, self._print = min(max(longest, 4), 48), outputs, print_line
-        heads = "".join(f"{name:>{max(10, len(name) + 2)}}" for name in outputs)
+    def __init__(self, longest: int, columns, print_line):
+        self._file, self._columns, self._print = min(max(longest, 4), 48), columns, print_line
+        heads = "".join(f"{name:>{max(10, len(name) + 2)}}" for name in columns)
         self._print(f"{'file':<{self._file}}{'start':>10}{'end':>10}{heads}")
 
     def write(self, rows):
@@ -234,8 +234,12 @@ class _Aligned:
             if row["error"]:
                 self._print(f"{name:<{self._file}}  {visible(row['error'])}")
                 continue
-            values = "".join(f"{row[n]:>{max(10, len(n) + 2)}.2f}" for n in self._outputs)
+            values = "".join(_cell(row[n], max(10, len(n) + 2)) for n in self._columns)
             self._print(f"{name:<{self._file}}{row['start']:>10.3f}{row['end']:>10.3f}{values}")
+
+
+def _cell(value, width: int) -> str:
+    return f"{value:>{width}}" if isinstance(value, str) else f"{value:>{width}.2f}"
 
 
 def _interruptible(stack, stop: threading.Event, jobs: int) -> None:

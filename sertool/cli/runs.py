@@ -1,4 +1,4 @@
-"""What `train` and `distil` share: find the recipe, draw the run, survive Ctrl-C, write the bundle."""
+"""What `train`, `distil` and `crossval` share: find the recipe, draw the run, survive Ctrl-C, write the bundle."""
 
 import contextlib
 import json
@@ -11,7 +11,7 @@ import click
 
 from .terminal import bar, on_terminal
 
-#: The options of both commands, outermost first.
+#: The options of all three, outermost first.
 OPTIONS = (
     click.argument("recipe"),
     click.option(
@@ -41,7 +41,6 @@ def options(command):
 
 def train_and_release(recipe: str, run: Path | None, overrides, show: bool, kind: str, teacher: bool = False) -> int:
     """The whole of `sertool KIND RECIPE`; the exit code."""
-    from ..errors import UsageError
     from ..training.recipe import DistilRecipe, Recipe, load_recipe
 
     path = find(recipe)
@@ -49,11 +48,7 @@ def train_and_release(recipe: str, run: Path | None, overrides, show: bool, kind
     if show:
         click.echo(json.dumps(resolved.as_dict(), indent=2))
         return 0
-    try:
-        import onnx  # noqa: F401
-        import torch  # noqa: F401
-    except ImportError as error:
-        raise UsageError(f"training needs {error.name}: pip install 'sertool[train]'") from None
+    require_torch()
     from ..training import distil, loop, release, supervised
 
     release.check(resolved)
@@ -62,8 +57,8 @@ def train_and_release(recipe: str, run: Path | None, overrides, show: bool, kind
         return _release(release.release_teacher, resolved, run)
     steps = {"train": supervised.train, "distil": distil.distil}[kind]
     stop = threading.Event()
-    with _interruptible(stop):
-        last = _draw(steps(resolved, run, stop.is_set), stop, loop.rank)
+    with interruptible(stop):
+        last = draw(steps(resolved, run, stop.is_set), stop, rank=loop.rank)
     first = loop.rank() == 0
     loop.leave()
     if last and (last.stage != "training" or last.done < last.total):
@@ -74,6 +69,17 @@ def train_and_release(recipe: str, run: Path | None, overrides, show: bool, kind
     return _release(release.release, resolved, run) if first else 0
 
 
+def require_torch() -> None:
+    """UsageError if what training needs is not installed."""
+    from ..errors import UsageError
+
+    try:
+        import onnx  # noqa: F401
+        import torch  # noqa: F401
+    except ImportError as error:
+        raise UsageError(f"training needs {error.name}: pip install 'sertool[train]'") from None
+
+
 def _release(write, recipe, run: Path) -> int:
     with bar(0, "clips", "measuring", shown=on_terminal()) as shown:
         bundle = write(recipe, run, lambda stage, done, total: shown.update(done, stage, total))
@@ -82,7 +88,7 @@ def _release(write, recipe, run: Path) -> int:
 
 
 @contextlib.contextmanager
-def _interruptible(stop: threading.Event):
+def interruptible(stop: threading.Event):
     """The first Ctrl-C or SIGTERM asks for a stop at the step's end; another one leaves at once."""
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
 
@@ -116,15 +122,15 @@ def find(recipe: str) -> Path:
     return shipped[recipe]
 
 
-def _draw(progress, stop: threading.Event, rank):
+def draw(progress, stop: threading.Event, prefix: str = "", rank=lambda: 0):
     """Draw a run's progress until it is done or stopped; the last Progress, if any. Only the first process speaks."""
     last, terminal, clock = None, on_terminal() and rank() == 0, _Clock()
     with bar(1, "", "starting", shown=terminal, state=lambda: _state(last)) as shown:
         for last in progress:
             if terminal:
-                shown.update(last.done, last.stage, last.total)
+                shown.update(last.done, prefix + last.stage, last.total)
             elif rank() == 0 and (left := clock.due(last)) is not None:
-                click.echo(f"{last.stage} {last.done}/{last.total} {left} {_state(last)}".rstrip(), err=True)
+                click.echo(f"{prefix}{last.stage} {last.done}/{last.total} {left} {_state(last)}".rstrip(), err=True)
             if stop.is_set() and last.stage != "training":
                 progress.close()
                 break
@@ -158,5 +164,5 @@ def _state(progress) -> str:
     if progress is None:
         return ""
     losses = " ".join(f"{name} {value:.3f}" for name, value in (progress.losses or {}).items())
-    ccc = " ".join(f"{name} {value:.3f}" for name, value in (progress.val or {}).items())
-    return f"{losses}  val CCC {ccc}" if ccc else losses
+    figures = " ".join(f"{name} {value:.3f}" for name, value in (progress.val or {}).items())
+    return f"{losses}  val {figures}" if figures else losses

@@ -6,6 +6,9 @@ Every function takes ``counts`` [resamples, n], how often each sample is in each
 
 import numpy as np
 
+#: Equal-width bins of confidence, as many as Guo et al. 2017 take.
+BINS = 15
+
 
 def ccc(output: np.ndarray, target: np.ndarray, counts: np.ndarray | None = None):
     """Concordance correlation coefficient (Lin 1989) of two [n] arrays, population form.
@@ -44,6 +47,91 @@ def auc(scores: np.ndarray, positive: np.ndarray, counts: np.ndarray | None = No
     first, last = (np.searchsorted(scores[order], scores[positive], side) for side in ("left", "right"))
     wins = (high * (below[:, first] + below[:, last])).sum(axis=1) / 2
     return _answer(_divide(wins, high.sum(axis=1) * low.sum(axis=1)), counts)
+
+
+def accuracy(predicted: np.ndarray, truth: np.ndarray, counts: np.ndarray | None = None):
+    """Share of samples whose class is right, of two [n] arrays of class numbers; NaN for no samples.
+
+    Over all samples of a corpus what the field calls weighted accuracy, over those of one class its recall.
+    """
+    weights = _weights(counts, len(truth))
+    right = np.asarray(np.equal(predicted, truth), np.float64)
+    return _answer(_divide(weights @ right, weights.sum(axis=1)), counts)
+
+
+def uar(predicted: np.ndarray, truth: np.ndarray, counts: np.ndarray | None = None):
+    """Unweighted average recall of two [n] arrays of class numbers: mean recall of the classes that are in the truth.
+
+    A class that a resample lacks is left out of its mean; NaN for no samples.
+    """
+    hits, true, _ = _tallies(predicted, truth, np.unique(truth), counts)
+    return _answer(_mean_defined(_divide(hits, true)), counts)
+
+
+def f1(predicted: np.ndarray, truth: np.ndarray, counts: np.ndarray | None = None, *, label: int):
+    """F1 of one class, of two [n] arrays of class numbers: harmonic mean of its precision and recall.
+
+    0 where the class is predicted and never true, or the other way round; NaN where it is neither.
+    """
+    hits, true, said = _tallies(predicted, truth, np.array([label]), counts)
+    return _answer(_divide(2 * hits, true + said)[:, 0], counts)
+
+
+def macro_f1(predicted: np.ndarray, truth: np.ndarray, counts: np.ndarray | None = None):
+    """Mean F1 of the classes that are true or predicted at least once, as scikit-learn's f1_score(average="macro").
+
+    Of two [n] arrays of class numbers; a class that a resample lacks is left out of its mean; NaN for no samples.
+    """
+    hits, true, said = _tallies(predicted, truth, np.union1d(predicted, truth), counts)
+    return _answer(_mean_defined(_divide(2 * hits, true + said)), counts)
+
+
+def ece(confidence: np.ndarray, right: np.ndarray, counts: np.ndarray | None = None):
+    """Expected calibration error (Guo et al. 2017): how far confidence is from accuracy in a bin of BINS, on average.
+
+    ``confidence`` [n] from 0 to 1, ``right`` [n] of bool; bins count by their samples. 0 is best; few samples make it
+    larger, resamples of them larger still. NaN for no samples.
+    """
+    weights = _weights(counts, len(confidence))
+    gaps = (np.asarray(right, np.float64) - confidence)[:, None] * _bins(confidence)
+    return _answer(_divide(np.abs(weights @ gaps).sum(axis=1), weights.sum(axis=1)), counts)
+
+
+def reliability(confidence: np.ndarray, right: np.ndarray) -> dict[str, np.ndarray]:
+    """What ``ece`` compares: "clips", mean "confidence" and "accuracy", [BINS] each; NaN in an empty bin."""
+    inside = _bins(confidence)
+    clips = inside.sum(axis=0)
+    sums = np.stack([np.asarray(values, np.float64) @ inside for values in (confidence, right)])
+    return {"clips": clips, **dict(zip(("confidence", "accuracy"), _divide(sums, clips), strict=True))}
+
+
+def confusion(predicted: np.ndarray, truth: np.ndarray, classes: int) -> np.ndarray:
+    """Counts [classes, classes] of two [n] arrays of class numbers: a row a true class, a column a predicted one."""
+    return np.bincount(classes * truth + predicted, minlength=classes**2).reshape(classes, classes)
+
+
+def row_shares(confusion) -> np.ndarray:
+    """A confusion matrix [k, k] with each row divided by its sum; NaN in the row of a class that is never true."""
+    confusion = np.asarray(confusion, np.float64)
+    return _divide(confusion, confusion.sum(axis=1, keepdims=True))
+
+
+def _tallies(predicted, truth, labels, counts):
+    """How often each label is predicted rightly, true, and predicted: [3, resamples, labels]."""
+    weights = _weights(counts, len(truth))
+    true, said = (np.reshape(values, (-1, 1)) == labels for values in (truth, predicted))
+    return np.stack([weights @ np.asarray(which, np.float64) for which in (true & said, true, said)])
+
+
+def _mean_defined(values):
+    """[r] means of [r, k] without its NaN."""
+    return _divide(np.nansum(values, axis=1), (~np.isnan(values)).sum(axis=1))
+
+
+def _bins(confidence) -> np.ndarray:
+    """[n, BINS]: whether a confidence lies in a bin; its upper edge belongs to it."""
+    edges = np.arange(1, BINS) / BINS
+    return np.digitize(confidence, edges, right=True)[:, None] == np.arange(BINS)
 
 
 def _moments(output, target, counts):

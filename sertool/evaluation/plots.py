@@ -1,10 +1,11 @@
-"""Pictures of an evaluation, as the figures of arXiv 2408.13920 show theirs. Needs matplotlib; no display."""
+"""Pictures of an evaluation, as arXiv 2408.13920 and 2512.23435 show theirs. Needs matplotlib; no display."""
 
 from pathlib import Path
 
 import numpy as np
 
 from ..errors import UsageError
+from .metrics import BINS, row_shares
 
 #: Okabe and Ito's colours, which colour-blind readers tell apart.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#F0E442")
@@ -21,7 +22,7 @@ def require() -> None:
 
 
 def scatter(path: Path, outputs: dict[str, np.ndarray], classes: list[str], title: str) -> None:
-    """Fig. 1: a point a recording in the valence-arousal plane, coloured by class; a panel a model.
+    """2408.13920, Fig. 1: a point a recording in the valence-arousal plane, coloured by class; a panel a model.
 
     ``outputs`` are name -> [n, 2] of valence and arousal; ``classes`` [n], empty where unknown. The large marks are the
     classes' means.
@@ -58,34 +59,118 @@ def scatter(path: Path, outputs: dict[str, np.ndarray], classes: list[str], titl
 
 
 def course(path: Path, courses: dict[str, dict], names: list[str], title: str) -> None:
-    """Fig. 3: models' outputs over the time of one recording, a panel an output; gaps where it is silent.
+    """2408.13920, Fig. 3: models' outputs over the time of a recording, a panel an output; gaps where it is silent.
 
     ``courses`` are name -> what evaluation.run.course gives; a window's output stands at its middle.
     """
-    last = max(course["end"][-1] for course in courses.values())
-    unit, scale = ("min", 60) if last > 180 else ("s", 1)
+    last, unit, scale = _duration(courses)
     figure = _figure(10, 1.0 + 1.8 * len(names))
     panels = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
     for axes, name in zip(panels, names, strict=True):
         _neutral(axes)
         for colour, (model, course) in zip(COLOURS, courses.items(), strict=False):
-            middle = (np.array(course["start"]) + np.array(course["end"])) / 2 / scale
-            values = np.array(course.get(name, [None] * len(middle)), np.float64)
+            middle, values = _middles(course) / scale, _values(course, name)
             marker = "." if len(values) < 100 else None
             axes.plot(middle, values, color=colour, marker=marker, linewidth=1.3, label=model)
         low, high = axes.get_ylim()
         axes.set(ylabel=f"{name}\n(0 to 1)", ylim=(min(0, low), max(1, high)), xlim=(0, last / scale))
     panels[-1].set_xlabel(f"time ({unit})")
     figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=2, frameon=False)
-    window = next(iter(courses.values()))
-    figure.suptitle(f"{title}: windows of {window['window']:g} s, {window['hop']:g} s apart", x=0.01, ha="left")
+    figure.suptitle(_windows(title, courses), x=0.01, ha="left")
+    figure.savefig(path, dpi=150)
+
+
+def probabilities(path: Path, courses: dict[str, dict], names: list[str], title: str) -> None:
+    """Classes' probabilities over the time of a recording, stacked to 1, a panel a model; gaps where it is silent.
+
+    As ``course``; a window's probabilities stand around its middle, up to half-way to those of its neighbours.
+    """
+    last, unit, scale = _duration(courses)
+    figure = _figure(10, 1.3 + 1.9 * len(courses))
+    panels = figure.subplots(len(courses), 1, sharex=True, squeeze=False)[:, 0]
+    for axes, (model, course) in zip(panels, courses.items(), strict=True):
+        middles = _middles(course)
+        edges = np.concatenate([course["start"][:1], (middles[1:] + middles[:-1]) / 2, course["end"][-1:]]) / scale
+        below = np.zeros(len(middles))
+        for i, name in enumerate(names):
+            above = below + np.nan_to_num(_values(course, name))
+            axes.stairs(above, edges, baseline=below, fill=True, color=COLOURS[i % 8], label=name)
+            below = above
+        axes.set(ylabel=f"{model}\nprobability", ylim=(0, 1), xlim=(0, last / scale))
+    panels[-1].set_xlabel(f"time ({unit})")
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=8, frameon=False)
+    figure.suptitle(_windows(title, courses), x=0.01, ha="left")
+    figure.savefig(path, dpi=150)
+
+
+def confusion(path: Path, confusions: dict[str, tuple[list[str], list[list[int]]]], title: str) -> None:
+    """2512.23435, Fig. 1: what each true class was taken for, as shares of it and as clips; a panel a model.
+
+    ``confusions`` are name -> (classes, counts [k, k], a row a true class). The row of a class without clips is grey.
+    """
+    from matplotlib import colormaps
+
+    colours = colormaps["Blues"].with_extremes(bad="#E6E6E6")
+    size = max(3.2, 1.0 + 0.8 * max(len(classes) for classes, _ in confusions.values()))
+    figure = _figure((size + 0.7) * len(confusions) + 0.9, size + 0.9)
+    panels = figure.subplots(1, len(confusions), squeeze=False)[0]
+    for axes, (model, (classes, counts)) in zip(panels, confusions.items(), strict=True):
+        shares, places = row_shares(counts), range(len(classes))
+        image = axes.imshow(shares, cmap=colours, vmin=0, vmax=1)
+        for row, column in np.ndindex(shares.shape):
+            share = shares[row, column]
+            ink = {"ha": "center", "color": "white" if share > 0.6 else "black"}
+            axes.text(column, row, "-" if np.isnan(share) else f"{share:.2f}", va="bottom", fontsize=12, **ink)
+            axes.text(column, row + 0.06, counts[row][column], va="top", fontsize=8, **ink)
+        axes.set(title=model, xlabel="predicted class", xticks=places, xticklabels=classes)
+        axes.set(ylabel="true class", yticks=places, yticklabels=classes)
+        axes.tick_params(length=0)
+    figure.colorbar(image, ax=list(panels), shrink=0.8, label="share of the true class's clips")
+    figure.suptitle(title)
+    figure.savefig(path, dpi=150)
+
+
+def reliability(path: Path, bins: dict[str, dict[str, np.ndarray]], title: str) -> None:
+    """Reliability diagrams (Guo et al. 2017): accuracy against confidence by bin, and how many clips are in each.
+
+    ``bins`` are name -> what metrics.reliability gives; a panel a model. The gap to perfect calibration is hatched.
+    """
+    width, centres = 1 / BINS, (np.arange(BINS) + 0.5) / BINS
+    figure = _figure(4.2 * len(bins) + 0.6, 5.8)
+    panels = figure.subplots(2, len(bins), sharex=True, sharey="row", squeeze=False, height_ratios=[3, 1])
+    for (above, below), (model, found) in zip(panels.T, bins.items(), strict=True):
+        there = found["clips"] > 0
+        clips, confidence, accuracy = (found[name][there] for name in ("clips", "confidence", "accuracy"))
+        error = clips @ np.abs(accuracy - confidence) / clips.sum()
+        above.bar(centres[there], accuracy, width, color=COLOURS[5], edgecolor="white", label="accuracy")
+        above.bar(
+            centres[there],
+            confidence - accuracy,
+            width,
+            bottom=accuracy,
+            color="none",
+            edgecolor=COLOURS[3],
+            hatch="////",
+            linewidth=0.8,
+            label="gap to confidence",
+        )
+        above.plot([0, 1], [0, 1], color="black", linewidth=1, linestyle="--", label="no gap")
+        above.text(0.04, 0.95, f"ECE {error:.3f}\n{clips.sum()} clips", va="top", transform=above.transAxes)
+        above.set(title=model, xlim=(0, 1), ylim=(0, 1))
+        below.bar(centres[there], clips / clips.sum(), width, color=_GREY, edgecolor="white")
+        below.set(xlabel="confidence (largest probability)")
+    panels[0, 0].set_ylabel("accuracy")
+    panels[1, 0].set_ylabel("share of clips")
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+    figure.suptitle(title)
     figure.savefig(path, dpi=150)
 
 
 def bars(path: Path, reports: dict[str, dict], title: str) -> None:
-    """Fig. 2 and 4: CCC by model, or AUC where there are classes only, with 95 % intervals; a panel a measure.
+    """2408.13920, Fig. 2 and 4: the main measures by model with 95 % intervals; a panel a measure.
 
-    Bars stand for all recordings and, if there are several, for each corpus.
+    CCC of each output, or AUC where there are classes only; of models of classes WA and UA, with a line where UA is by
+    chance. Bars stand for all recordings and, if there are several, for each corpus.
     """
     from matplotlib.patches import Patch
 
@@ -96,6 +181,7 @@ def bars(path: Path, reports: dict[str, dict], title: str) -> None:
     figure = _figure(max(5.5, 2.0 + 0.28 * len(groups) * (len(reports) + 1)), 1.2 + 2.1 * len(measures))
     panels = figure.subplots(len(measures), 1, sharex=True, squeeze=False)[:, 0]
     width = 0.8 / max(2, len(reports))
+    corner = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "ha": "right", "fontsize": 8}
     for axes, measure in zip(panels, measures, strict=True):
         chance = 0.5 if measure.endswith("AUC") else 0
         for i, report in enumerate(reports.values()):
@@ -107,8 +193,12 @@ def bars(path: Path, reports: dict[str, dict], title: str) -> None:
                 if low is not None:
                     axes.vlines(place, low, high, color="black", linewidth=1.2)
         axes.axhline(chance, color="black", linewidth=0.8)
-        low, _ = axes.get_ylim()
-        axes.set(ylabel=measure, ylim=(min(low, chance - 0.1), 1), xticks=range(len(groups)), xticklabels=groups)
+        if measure == "UA":
+            for classes in {len(report["overall"]["confusion"]) for report in reports.values()}:
+                axes.axhline(1 / classes, color="black", linewidth=0.8, linestyle="--")
+                axes.annotate("chance", (1, 1 / classes), (-3, 2), **corner)
+        low = 0 if measure in ("WA", "UA") else min(axes.get_ylim()[0], chance - 0.1)
+        axes.set(ylabel=measure, ylim=(low, 1), xticks=range(len(groups)), xticklabels=groups)
         axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
         axes.set_axisbelow(True)
     panels[-1].tick_params(axis="x", rotation=20 if len(groups) > 4 else 0)
@@ -120,13 +210,32 @@ def bars(path: Path, reports: dict[str, dict], title: str) -> None:
 
 
 def _measures(reports: dict[str, dict]) -> list[str]:
-    """CCC of each output, or AUC if there is no CCC."""
+    """CCC of each output, or AUC if there is no CCC; of models of classes WA and UA."""
     there = list(dict.fromkeys(name for report in reports.values() for name in report["overall"]["measures"]))
-    return [n for n in there if n.endswith("CCC")] or [n for n in there if n.endswith("AUC")]
+    return [n for n in there if n.endswith("CCC")] or [n for n in there if n.endswith(("AUC", "WA", "UA"))]
 
 
 def _group(report: dict, group: str) -> dict:
     return report["overall"] if group == "all" else report["groups"]["corpus"][group]
+
+
+def _duration(courses: dict[str, dict]) -> tuple[float, str, int]:
+    """Seconds of the recording, and the unit that its axis has and that unit's seconds."""
+    last = max(course["end"][-1] for course in courses.values())
+    return last, *(("min", 60) if last > 180 else ("s", 1))
+
+
+def _middles(course: dict) -> np.ndarray:
+    return (np.array(course["start"]) + np.array(course["end"])) / 2
+
+
+def _values(course: dict, name: str) -> np.ndarray:
+    return np.array(course.get(name, [None] * len(course["start"])), np.float64)
+
+
+def _windows(title: str, courses: dict[str, dict]) -> str:
+    window = next(iter(courses.values()))
+    return f"{title}: windows of {window['window']:g} s, {window['hop']:g} s apart"
 
 
 def _neutral(axes, both: bool = False) -> None:

@@ -1,8 +1,9 @@
 """Does a model say the same of a recording after a change that should not matter? Checks that need no labels.
 
 The "percentage unchanged predictions" of audEERING's ser-tests (Derington et al., arXiv 2312.06270): the share of
-recordings whose output moves by less than .05 must exceed a threshold. Thresholds, changes and strengths are theirs;
-:mod:`.perturbations` says where a detail had to be chosen. Not taken over: their corpora, the changes of CCC that need
+recordings whose output moves by less than .05, or whose class stays the same (their emotion condition, on the same
+thresholds), must exceed a threshold. Thresholds, changes and strengths are theirs; :mod:`.perturbations` says where a
+detail had to be chosen. Not taken over: their corpora, the changes of CCC that need
 labels, real pairs of microphones, and the rounding of the share to two digits before it is compared.
 """
 
@@ -20,6 +21,9 @@ from . import perturbations
 
 #: An output within this of the former one is unchanged.
 TOLERANCE = 0.05
+
+#: Task -> what counts as unchanged, in words.
+UNCHANGED = {"dimensional": f"moved by less than {TOLERANCE}", "categorical": "the same class is the most probable"}
 
 SMALL_CHANGES = {
     "additive tone": perturbations.additive_tone,
@@ -50,10 +54,10 @@ class Check:
 class Result:
     """What one check found.
 
-    ``share``: output -> share of clips whose output moved by less than .05; ``shift``: output -> mean of output after
-    minus output before; ``passed``: output -> share > ``threshold``. ``constant``, ``random``: the shares that a
-    predictor of one value, and one of random values, got on the same clips (mean over outputs). ``clips``: how many
-    clips were used; the others are silent.
+    ``share``: output -> share of clips whose output moved by less than .05, or "emotion" -> share of clips whose most
+    probable class is the same; ``shift``: output -> mean of output after minus output before; ``passed``: as ``share``
+    -> share > ``threshold``. ``constant``, ``random``: the shares that a predictor of one value, and one of random
+    values, got on the same clips (mean over outputs). ``clips``: how many clips were used; the others are silent.
     """
 
     check: str
@@ -114,6 +118,7 @@ def evaluate(
     clips: list[np.ndarray],
     names,
     *,
+    task: str = "dimensional",
     seed: int = 0,
     noise: Path | None = None,
     rooms: Path | None = None,
@@ -121,18 +126,23 @@ def evaluate(
 ) -> list[Result]:
     """Run :func:`checks` on a model, one Result a check.
 
-    ``predict(samples float32 [n], 16 kHz)`` -> [k], the outputs ``names``, in [0, 1]; ``clips`` are float32 [n], of
-    any lengths, and stay as they are; ``progress(done, total)`` is called after every clip of every check. The draws
-    depend on the seed, the check's name and the clip's place in the list (babble: and on the other clips), and on
-    nothing else. The random predictor is ser-tests' random-gaussian: mean .5, deviation 1/6, within [0, 1], anew for
-    every call. Raises UsageError if every clip is silent, and as :func:`checks`; AudioError for noise or a room that
-    cannot be read.
+    ``predict(samples float32 [n], 16 kHz)`` -> [k], the outputs ``names``, in [0, 1]; where ``task`` is "categorical"
+    they are the classes' probabilities. ``clips`` are float32 [n], of any lengths, and stay as they are;
+    ``progress(done, total)`` is called after every clip of every check. The draws depend on the seed, the check's name
+    and the clip's place in the list (babble: and on the other clips), and on nothing else. The random predictor is
+    ser-tests' random-gaussian (mean .5, deviation 1/6, within [0, 1]) or random-categorical (every class as often),
+    anew for every call. Raises UsageError if every clip is silent, and as :func:`checks`; AudioError for noise or a
+    room that cannot be read.
     """
     # A view each: Babble tells a clip from the others by identity, and somebody may give one array twice.
     clips = {i: np.asarray(clip, np.float32).view() for i, clip in enumerate(clips) if np.any(clip)}
     if not clips:
         raise UsageError("robustness: no clip with sound in it; give recordings of speech")
     todo = checks(list(clips.values()), noise, rooms)
+    told, unchanged, guess = {
+        "dimensional": (names, _near, _random),
+        "categorical": (["emotion"], _same_class, _random_class),
+    }[task]
     clean = {i: _output(predict, clip, names) for i, clip in clips.items()}
     results = []
     for check in todo:
@@ -143,22 +153,20 @@ def evaluate(
             rng = np.random.default_rng([*stream, i])
             before = _output(predict, check.reference(clip, rng), names) if check.reference else clean[i]
             after = _output(predict, check.change(clip, rng), names)
-            pairs.append(
-                [(output, _constant(len(names)), _random(baselines, len(names))) for output in (before, after)]
-            )
+            pairs.append([(output, _constant(len(names)), guess(baselines, len(names))) for output in (before, after)])
             if progress:
                 progress(len(results) * len(clips) + len(pairs), len(todo) * len(clips))
-        moved = np.diff(pairs, axis=1)[:, 0]
-        share, constant, random = np.mean(np.abs(moved) < TOLERANCE, axis=0)
+        before, after = np.moveaxis(pairs, 1, 0)
+        share, constant, random = unchanged(before, after).mean(axis=0)
         result = Result(
             check=check.name,
             group=check.group,
             threshold=check.threshold,
-            share=dict(zip(names, share.tolist(), strict=True)),
-            shift=dict(zip(names, moved[:, 0].mean(axis=0).tolist(), strict=True)),
+            share=dict(zip(told, share.tolist(), strict=True)),
+            shift=dict(zip(names, (after - before)[:, 0].mean(axis=0).tolist(), strict=True)),
             constant=float(constant.mean()),
             random=float(random.mean()),
-            passed=dict(zip(names, (share > check.threshold).tolist(), strict=True)),
+            passed=dict(zip(told, (share > check.threshold).tolist(), strict=True)),
             clips=len(clips),
         )
         results.append(result)
@@ -184,6 +192,14 @@ def _output(predict, samples, names):
     return output
 
 
+def _near(before, after):
+    return np.abs(after - before) < TOLERANCE
+
+
+def _same_class(before, after):
+    return before.argmax(axis=-1, keepdims=True) == after.argmax(axis=-1, keepdims=True)
+
+
 def _constant(count):
     return np.full(count, 0.5)
 
@@ -193,6 +209,10 @@ def _random(rng, count):
     while (outside := (values < 0) | (values > 1)).any():
         values[outside] = rng.normal(0.5, 1 / 6, outside.sum())
     return values
+
+
+def _random_class(rng, count):
+    return np.eye(count)[rng.integers(count)]
 
 
 def _kinds(folder):

@@ -11,13 +11,17 @@ import numpy as np
 from .. import __version__, audio
 from .. import bundle as bundles
 from ..corpora import Row
+from ..corpora.classes import canonical
 from ..errors import AudioError, SertoolError, UsageError
 from ..labelling import Labeller, run
 from ..labelling.scan import Recording
 from ..labelling.table import printable
 from ..plugins import load_plugins
-from . import bootstrap, plots
-from .dimensional import SMALLEST_GROUP, emotion, headline
+from . import bootstrap, categorical, dimensional, plots
+from .grouped import SMALLEST_GROUP
+
+#: Task of a bundle -> what reports on its outputs.
+REPORTS = {"dimensional": dimensional, "categorical": categorical}
 
 SCHEMA = "sertool.evaluation/1"
 
@@ -53,19 +57,28 @@ def read(root: Path, layout: str | None, splits=(), corpora=()) -> tuple[str, li
 def labellers(models: list[str]) -> dict[str, Labeller]:
     """Models by a name that tells them apart, in order: their own, or as they were given where two share one.
 
-    UsageError for a model that is not dimensional, or given twice.
+    UsageError for a model that is given twice, and for models of different tasks, or of a task that is unknown here.
     """
-    loaded = {}
+    loaded, tasks = {}, {}
     for model in models:
         if model in loaded:
             raise UsageError(f"{model} is given twice")
         loaded[model] = Labeller(model)
         task = loaded[model].bundle.manifest["task"]
-        if task != "dimensional":
-            raise UsageError(f"{model}: its task is {task!r}; only dimensional models can be evaluated")
+        if task not in REPORTS:
+            raise UsageError(f"{model}: its task is {task!r}; what can be evaluated is {' or '.join(REPORTS)}")
+        tasks.setdefault(task, model)
+        if len(tasks) > 1:
+            (one, first), (other, second) = tasks.items()
+            raise UsageError(f"{first} is {one}, {second} is {other}: no figure is for both; evaluate each on its own")
     own = [labeller.bundle.manifest["name"] for labeller in loaded.values()]
     alike = len(set(own)) < len(own)
     return loaded if alike else dict(zip(own, loaded.values(), strict=True))
+
+
+def task(models: dict[str, Labeller]) -> str:
+    """The task that all of ``labellers`` have."""
+    return next(iter(models.values())).bundle.manifest["task"]
 
 
 def outputs(labeller: Labeller, rows: list[Row], jobs: int, stop, meter) -> Iterator[tuple[Path, list | str]]:
@@ -132,35 +145,61 @@ def document(corpus: dict, rows: list[Row], models: dict[str, tuple[Labeller, di
 
 
 def draw(folder: Path, rows, outputs: dict, models: dict, reports: dict, course: dict | None, title: str) -> list[str]:
-    """Draw scatter.png, bars.png and course.png into a folder, those that there is something for; their names.
+    """Draw pictures into a folder, those that there is something for; their names.
 
-    Of the models by name: outputs [n, k] of the rows, Labeller, report. ``course``: its file and each model's course.
+    Of dimensional models scatter.png, of categorical ones confusion.png and reliability.png; of both bars.png and
+    course.png. Of the models by name: outputs [n, k] of the rows, Labeller, report. ``course``: its file and each
+    model's course.
     """
+    own, over_time = {
+        "dimensional": (_draw_planes, plots.course),
+        "categorical": (_draw_classes, plots.probabilities),
+    }[task(models)]
+    drawn = own(folder, rows, outputs, models, reports, title)
+    if any(REPORTS[task(models)].headline(report) for report in reports.values()):
+        plots.bars(folder / "bars.png", reports, f"{title}, 95 % intervals")
+        drawn.append("bars.png")
+    if course:
+        names = list(dict.fromkeys(name for model in course["models"] for name in models[model].outputs))
+        over_time(folder / "course.png", course["models"], names, Path(course["file"]).name)
+        drawn.append("course.png")
+    return drawn
+
+
+def _draw_planes(folder, rows, outputs, models, reports, title):
     planes = {
         name: np.array(outputs[name])[:, [labeller.outputs.index("valence"), labeller.outputs.index("arousal")]]
         for name, labeller in models.items()
         if rows and {"arousal", "valence"} <= set(labeller.outputs)
     }
-    drawn = []
-    if planes:
-        plots.scatter(folder / "scatter.png", planes, [emotion(row) for row in rows], f"{title}: outputs by class")
-        drawn.append("scatter.png")
-    if any(headline(report) for report in reports.values()):
-        plots.bars(folder / "bars.png", reports, f"{title}, 95 % intervals")
-        drawn.append("bars.png")
-    if course:
-        names = next(iter(models.values())).outputs
-        plots.course(folder / "course.png", course["models"], names, Path(course["file"]).name)
-        drawn.append("course.png")
-    return drawn
+    if not planes:
+        return []
+    classes = [canonical(row.emotion) for row in rows]
+    plots.scatter(folder / "scatter.png", planes, classes, f"{title}: outputs by class")
+    return ["scatter.png"]
 
 
-def write_predictions(stream, root: Path, rows: list[Row], found: dict[str, dict[Path, list | str]], names) -> None:
+def _draw_classes(folder, rows, outputs, models, reports, title):
+    told = [name for name, report in reports.items() if report["overall"]["measures"]]
+    if not told:
+        return []
+    matrices = {name: (models[name].outputs, reports[name]["overall"]["confusion"]) for name in told}
+    plots.confusion(folder / "confusion.png", matrices, f"{title}: true and predicted class")
+    bins = {name: categorical.reliability(rows, outputs[name], models[name].outputs) for name in told}
+    plots.reliability(folder / "reliability.png", bins, f"{title}: confidence and accuracy")
+    return ["confusion.png", "reliability.png"]
+
+
+def write_predictions(
+    stream, root: Path, rows: list[Row], found: dict[str, dict[Path, list | str]], names: dict, classes: bool = False
+) -> None:
     """CSV of a row a recording and model: model, file (relative to ROOT), labels, ``true_`` numbers, outputs, error.
 
-    ``found`` is model -> file -> outputs or error; ``names`` is model -> names of its outputs.
+    ``found`` is model -> file -> outputs or error; ``names`` is model -> names of its outputs. Where these are
+    ``classes``, the most probable one stands before them, as ``predicted``; ``emotion`` is the corpus's label.
     """
     columns = list(dict.fromkeys(name for model in found for name in names[model]))
+    columns = ["predicted", *columns] if classes else columns
     table = csv.writer(stream, lineterminator="\n")
     table.writerow(["model", "file", *_LABELS, *(f"true_{name}" for name in _TRUTH), *columns, "error"])
     for model, by_file in found.items():
@@ -168,6 +207,8 @@ def write_predictions(stream, root: Path, rows: list[Row], found: dict[str, dict
             answer = by_file[Path(row.file)]
             failed = isinstance(answer, str)
             values = {} if failed else dict(zip(names[model], answer, strict=True))
+            if values and classes:
+                values["predicted"] = max(values, key=values.get)
             known = [getattr(row, name) for name in (*_LABELS, *_TRUTH)]
             cells = [model, _relative(root, row), *known, *map(values.get, columns), answer if failed else ""]
             table.writerow([printable(cell) if isinstance(cell, str) else cell for cell in cells])

@@ -31,6 +31,8 @@ class Labeller:
         self.runtime = Runtime(model, variant)
         self.bundle = self.runtime.bundle
         self.outputs = self.bundle.outputs
+        self.categorical = self.bundle.manifest["task"] == "categorical"
+        self.columns = ["emotion", *self.outputs] if self.categorical else self.outputs
         self.window = float(self.bundle.manifest["window_s"] if window is None else window)
         self.hop = float(self.window if hop is None else hop)
         samples, step = self.window * audio.SAMPLE_RATE, self.hop * audio.SAMPLE_RATE
@@ -43,7 +45,8 @@ class Labeller:
     def label(self, recording, rate: float | None = None, *, windows: bool = False) -> dict | list[dict]:
         """Labels of a file, or of an array [samples] or [samples, channels] with its ``rate`` in Hz.
 
-        Returns a dict with start, end (seconds), the model's outputs under their names, speech and error (None); with
+        Returns a dict with start, end (seconds), the model's outputs under their names (of a categorical model the
+        probabilities, and the likeliest class as emotion), speech and error (None); with
         ``windows=True`` a list of such dicts, in which a silent window has an error and no outputs. Raises AudioError.
         """
         if isinstance(recording, (str, Path)):
@@ -73,7 +76,7 @@ class Labeller:
         return {
             "start": rows[0]["start"],
             "end": rows[-1]["end"],
-            **dict(zip(self.outputs, means.tolist(), strict=True)),
+            **self._named(means),
             "speech": None,
             "error": None,
         }
@@ -82,14 +85,19 @@ class Labeller:
         row = {
             "start": start / audio.SAMPLE_RATE,
             "end": (start + len(samples)) / audio.SAMPLE_RATE,
-            **dict.fromkeys(self.outputs),
+            **dict.fromkeys(self.columns),
             "speech": None,
             "error": None,
         }
         try:
             if max(samples.max(), -samples.min()) < SILENCE:
                 raise AudioError("silent: nothing above -80 dB full scale")
-            row.update(zip(self.outputs, self.runtime.run(samples).tolist(), strict=True))
+            row |= self._named(self.runtime.run(samples))
         except AudioError as error:
             row["error"] = str(error)
         return row
+
+    def _named(self, values: np.ndarray) -> dict:
+        """Outputs [k] by name, for classes with the likeliest as ``emotion``."""
+        named = dict(zip(self.outputs, values.tolist(), strict=True))
+        return {"emotion": self.outputs[int(values.argmax())], **named} if self.categorical else named

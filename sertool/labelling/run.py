@@ -72,7 +72,7 @@ class Meter:
 
 def label_one(labeller: Labeller, recording: Recording, windows: bool, meter: Meter | None = None) -> Result:
     """A recording's result; whatever is wrong with the file ends up in the row's ``error``."""
-    outputs = labeller.outputs
+    columns = labeller.columns
     try:
         if recording.error:
             raise AudioError(recording.error)
@@ -80,13 +80,13 @@ def label_one(labeller: Labeller, recording: Recording, windows: bool, meter: Me
         rows = labeller.rows(meter.count(blocks) if meter else blocks)
         whole = labeller.average(rows)
         kept = rows if windows else [whole]
-        return Result(recording, [table.row(recording.name, r, outputs) for r in kept], whole["end"], failed=False)
+        return Result(recording, [table.row(recording.name, r, columns) for r in kept], whole["end"], failed=False)
     except AudioError as error:
         reason = str(error)
     except (MemoryError, OSError, ValueError, RuntimeError) as error:
         # One odd file must not end a run of thousands; the kind of error is kept for the report.
         reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-    return Result(recording, [table.row(recording.name, {"error": reason}, outputs)], 0.0, failed=True)
+    return Result(recording, [table.row(recording.name, {"error": reason}, columns)], 0.0, failed=True)
 
 
 def label_all(

@@ -19,17 +19,17 @@ class Writer(Protocol):
     def close(self) -> None: ...
 
 
-def columns(outputs: list[str]) -> list[str]:
-    """Column names: audformat's segmented index, the model's outputs, seconds of speech, and what went wrong."""
-    return ["file", "start", "end", *outputs, "speech", "error"]
+def columns(own: list[str]) -> list[str]:
+    """Column names: audformat's segmented index, the model's own, seconds of speech, and what went wrong."""
+    return ["file", "start", "end", *own, "speech", "error"]
 
 
-def row(file: str, values: dict, outputs: list[str]) -> dict:
+def row(file: str, values: dict, own: list[str]) -> dict:
     """A row in column order, numbers rounded to six decimals, what is missing None."""
     full = {"file": printable(file), **values}
     if full.get("error"):
         full["error"] = printable(full["error"])  # it may quote the file's name
-    return {name: _rounded(full.get(name)) for name in columns(outputs)}
+    return {name: _rounded(full.get(name)) for name in columns(own)}
 
 
 def printable(name: str) -> str:
@@ -37,9 +37,9 @@ def printable(name: str) -> str:
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def open_writer(form: str, stream, outputs: list[str]) -> Writer:
+def open_writer(form: str, stream, own: list[str]) -> Writer:
     """A writer of one of FORMATS; ``stream`` is a text stream for csv and jsonl, a path for parquet."""
-    return {"csv": _Csv, "jsonl": _JsonLines, "parquet": _Parquet}[form](stream, outputs)
+    return {"csv": _Csv, "jsonl": _JsonLines, "parquet": _Parquet}[form](stream, own)
 
 
 def require(form: str) -> None:
@@ -52,9 +52,9 @@ def require(form: str) -> None:
 
 
 class _Csv:
-    def __init__(self, stream, outputs):
+    def __init__(self, stream, own):
         self._stream = stream
-        self._table = csv.DictWriter(stream, columns(outputs), lineterminator="\n")
+        self._table = csv.DictWriter(stream, columns(own), lineterminator="\n")
         self._table.writeheader()
         stream.flush()
 
@@ -67,7 +67,7 @@ class _Csv:
 
 
 class _JsonLines:
-    def __init__(self, stream, outputs):
+    def __init__(self, stream, own):
         self._stream = stream
 
     def write(self, rows):
@@ -83,14 +83,14 @@ class _Parquet:
 
     GROUP = 5000
 
-    def __init__(self, path: Path, outputs):
+    def __init__(self, path: Path, own):
         import pyarrow
         from pyarrow import parquet
 
         self._path, self._beside, self._rows = path, path.with_name(path.name + ".part"), []
         text = ("file", "emotion", "error")
         self._schema = pyarrow.schema(
-            [(name, pyarrow.string() if name in text else pyarrow.float64()) for name in columns(outputs)]
+            [(name, pyarrow.string() if name in text else pyarrow.float64()) for name in columns(own)]
         )
         self._pyarrow = pyarrow
         self._file = parquet.ParquetWriter(self._beside, self._schema)

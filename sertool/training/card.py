@@ -3,7 +3,8 @@
 import string
 from importlib import resources
 
-from ..evaluation.dimensional import markdown
+from ..evaluation.categorical import confusion_markdown
+from ..evaluation.run import REPORTS
 from .recipe import DistilRecipe, Recipe
 
 #: Targets of a model trained on category labels.
@@ -30,24 +31,40 @@ The targets are the corpora's ratings by human listeners, scaled to [0, 1] (clip
 published place of their label, Russell and Mehrabian 1977). They say how listeners heard a voice, not what was felt. Do
 not use it to judge people."""
 
+FROM_LABELS = """\
+The probabilities are of the classes that the corpora's labels name ($classes). They say which portrayed emotion a voice
+resembles among these, not what is felt, and they always sum to 1: a voice that is none of these gets a class too. Do
+not use it to judge people."""
+
 FROM_TEACHER = """\
 In training it was told the outputs of a teacher for audio without labels: $teacher.$start What the teacher
 does not know, it does not know either."""
 
 
+#: Task -> what a user may expect of the outputs.
+ANSWERS = {
+    "dimensional": "each meant to lie between 0 and 1 with 0.5 neutral. Outputs are not cut off there.",
+    "categorical": "one probability each, which sum to 1. `label` gives the likeliest as `emotion` beside them.",
+}
+
+
 def card(recipe: Recipe, manifest: dict, rated: bool) -> str:
     """The model card of a manifest; ``rated``: whether the clips that it is measured on carry ratings."""
     strengths = recipe.targets.intensity
+    steps = manifest["preprocessing"]
     variant, notes = manifest["variants"][0], recipe.folder / recipe.bundle.notes
     values = manifest | {
         "output_names": ", ".join(output["name"] for output in manifest["outputs"]),
         "numbers": string.Template(_numbers(recipe, manifest, rated)).substitute(
+            classes=", ".join(output["name"] for output in manifest["outputs"]),
             strengths=", ".join(f"{label} {value:g}" for label, value in strengths.items()) or "none is given",
             **_teacher(recipe),
         ),
+        "answers": ANSWERS[manifest["task"]],
+        "prepared": f" Before the model comes: {', '.join(map(_step, steps))}." if steps else "",
         "command": recipe.command,
         "data": "\n".join(f"- {d['corpus']} ({d['licence'] or 'none stated'})" for d in manifest["training"]["data"]),
-        "metrics": "\n".join(_tables(recipe, manifest["metrics"])),
+        "metrics": "\n".join(_tables(recipe, manifest)),
         "clips": variant["difference"]["clips"],
         "difference": f"{variant['difference']['max']:.1e}",
         "limits": recipe.bundle.limits.strip() or "Not stated.",
@@ -58,7 +75,7 @@ def card(recipe: Recipe, manifest: dict, rated: bool) -> str:
 
 
 def _numbers(recipe: Recipe, manifest: dict, rated: bool) -> str:
-    measured = FROM_RATINGS if rated else FROM_PLACES
+    measured = FROM_LABELS if manifest["task"] == "categorical" else FROM_RATINGS if rated else FROM_PLACES
     if not isinstance(recipe, DistilRecipe):
         return measured
     if not manifest["metrics"]:
@@ -83,8 +100,15 @@ def _teacher(recipe: Recipe) -> dict[str, str]:
     return {"teacher": who, "start": begun}
 
 
-def _tables(recipe: Recipe, metrics: dict):
+def _step(step: dict) -> str:
+    options = ", ".join(f"{key} {value:g}" for key, value in step.items() if key != "step")
+    return f"{step['step']} ({options})" if options else step["step"]
+
+
+def _tables(recipe: Recipe, manifest: dict):
     """Markdown of a manifest's metrics."""
+    metrics, names = manifest["metrics"], [output["name"] for output in manifest["outputs"]]
+    markdown = REPORTS[manifest["task"]].markdown
     if not metrics:
         yield "Nothing: the recipe names no labelled data."
     for split, found in metrics.items():
@@ -93,8 +117,10 @@ def _tables(recipe: Recipe, metrics: dict):
         else:
             both = {"overall": found["overall"], "groups": {"corpus": found["corpus"]}}
             yield from [f"Split `{split}`{WHICH[split == recipe.data.val]}:", "", *markdown(both), ""]
+            if manifest["task"] == "categorical":
+                yield from [*confusion_markdown(found["overall"]["confusion"], names), ""]
     if metrics:
-        yield EXPLAINED
+        yield EXPLAINED[manifest["task"]]
 
 
 WHICH = {
@@ -102,9 +128,14 @@ WHICH = {
     False: ", by which nothing was chosen",
 }
 
-EXPLAINED = """
+EXPLAINED = {
+    "dimensional": """
 CCC: concordance correlation with the targets above. AUC: arousal for angry, happy and fearful against sad, neutral and
-calm; valence for happy against angry and sad; 0.5 is chance. In brackets 95 % bootstrap intervals over clips."""
+calm; valence for happy against angry and sad; 0.5 is chance. In brackets 95 % bootstrap intervals over clips.""",
+    "categorical": """
+WA: share of clips that are right. UA: mean recall of the classes; an even guess has 1 in their number. In brackets 95 %
+bootstrap intervals over clips. In the confusion tables rows are the labels, columns the answers.""",
+}
 
 
 def robustness_table(results: list[dict]) -> list[str]:

@@ -17,6 +17,8 @@ from .loop import Progress
 from .losses import ccc_loss, quadrant_correction
 from .recipe import DistilRecipe, Step, augmentations, substituted
 from .supervised import splits, validation
+from .targets import targets_of
+from .teacher import asker, build_teacher
 
 
 class Excerpts(torch.utils.data.Dataset):
@@ -69,13 +71,18 @@ def distil(recipe: DistilRecipe, run: Path, stop: Callable[[], bool] = lambda: F
             f"train.shortest_s: {recipe.train.shortest_s:g} s is too short, student and teacher need "
             f"{shortest / audio.SAMPLE_RATE:g} s ({shortest} samples)"
         )
-    teacher = folded(teacher).to(device, memory_format=torch.channels_last)
+    ask = asker(teacher, recipe.train, device)
+
+    def prepare(waveforms, heard):
+        return ask(heard if len(heard) else waveforms)
+
     bucket = Bucket(substituted(recipe, recipe.excerpts.sources))
     batches = Excerpts(bucket, augmentations(recipe, load_plugins()), recipe.train, loop.rank())
-    task = loop.Task(network, batches, *paper_loss(recipe.loss), asker(teacher, recipe.train, device))
+    loss = {"dimensional": paper_loss, "categorical": class_loss}[model.task](recipe.loss)
+    task = loop.Task(network, batches, *loss, prepare)
     if recipe.data.root:
         validate = yield from validation(splits(recipe)[1], recipe, model)
-        task = replace(task, validate=validate, figures=model.outputs)
+        task = replace(task, validate=validate, figures=tuple(targets_of(model, recipe).figures))
     yield from loop.train(task, recipe.train, run, device, stop)
 
 
@@ -92,38 +99,15 @@ def paper_loss(weights):
     return loss, ("loss", "ccc", "quadrant")
 
 
-def asker(teacher, settings, device):
-    """prepare(waveforms, heard) of a Task: what the teacher says, of ``heard`` where that is something else."""
+def class_loss(weights):
+    """The same for logits: cross-entropy with the teacher's probabilities, both at a temperature (Hinton et al. 2015).
 
-    def ask(waveforms, heard):
-        with torch.inference_mode(), loop.mixed_precision(settings, device):
-            answers = teacher(heard if len(heard) else waveforms).float()
-        return answers.clone()  # made in inference mode, it could not take part in a loss
+    Multiplied by the temperature's square, so that gradients do not shrink with it.
+    """
 
-    return ask
+    def loss(logits, answers):
+        t = weights.temperature
+        wanted, log_p = torch.softmax(answers / t, dim=1), torch.log_softmax(logits / t, dim=1)
+        return t * t * -(wanted * log_p).sum(dim=1).mean(), {}
 
-
-def build_teacher(recipe: DistilRecipe, student) -> torch.nn.Module:
-    """The recipe's teacher, frozen; UsageError if its outputs are not the student's."""
-    model = load_plugins().get("models", recipe.teacher.name)
-    if model.outputs != student.outputs:
-        raise UsageError(
-            f"teacher {model.name!r} answers {', '.join(model.outputs)}; "
-            f"student {student.name!r} needs {', '.join(student.outputs)}"
-        )
-    try:
-        teacher = model.build(**substituted(recipe, recipe.teacher.options))
-    except TypeError as error:
-        raise UsageError(f"teacher.options for {model.name!r}: {error}") from None
-    return teacher.eval().requires_grad_(False)
-
-
-def folded(network: torch.nn.Module) -> torch.nn.Module:
-    """The network with each BatchNorm2d that follows a Conv2d in a Sequential folded into it: a third of the time."""
-    for module in list(network.modules()):
-        if isinstance(module, torch.nn.Sequential):
-            for i in range(len(module) - 1):
-                if (type(module[i]), type(module[i + 1])) == (torch.nn.Conv2d, torch.nn.BatchNorm2d):
-                    module[i] = torch.nn.utils.fuse_conv_bn_eval(module[i], module[i + 1])
-                    module[i + 1] = torch.nn.Identity()
-    return network
+    return loss, ("loss",)

@@ -100,7 +100,7 @@ def start(recipe: Recipe, run: Path) -> torch.device:
         torch.cuda.set_device(device)
     run.mkdir(parents=True, exist_ok=True)
     if rank() == 0:
-        _check_same_recipe(recipe, run)
+        check_same_recipe(recipe, run)
     return device
 
 
@@ -126,10 +126,12 @@ def train(
     """Train in folder ``run``: last.pt and best.pt, log.csv, tensorboard/. Goes on from last.pt if it is there.
 
     Yields a Progress a step. When ``stop()`` says so, or the generator is closed, last.pt is saved. A run that is cut
-    off and goes on has the same weights as an unbroken one.
+    off and goes on has the same weights as an unbroken one. With ``patience`` it may end early, at a last Progress
+    whose total is what was done.
     """
     network = task.network.to(device, memory_format=torch.channels_last)
-    state = {"step": 0, "best": -math.inf, "val": None, "losses": {}, "seconds": 0.0, "processes": processes()}
+    state = {"step": 0, "best": -math.inf, "since": 0, "val": None, "losses": {}, "seconds": 0.0}
+    state["processes"] = processes()
 
     def average(mean, new, _):
         # Its memory grows with the run, so that it soon forgets the weights it began with. lerp keeps what is frozen.
@@ -157,6 +159,10 @@ def train(
         for name, part in parts.items():
             part.load_state_dict(saved[name])
         state |= saved["state"]
+    enough = settings.patience and state["since"] >= settings.patience
+    if enough:  # it had ended
+        yield Progress("training", state["step"], state["step"], state["losses"], state["val"])
+        return
     columns = [*task.terms, "lr", *(f"val {name}" for name in task.figures)]
     log = Log(run, state["step"], columns) if rank() == 0 else None
     saved_at = state["step"]
@@ -205,10 +211,13 @@ def train(
                 _after_step(task, settings, state, kept, schedule.get_last_lr()[0], log, run)
                 whole = True
                 stopping = _anyone(stop(), device)
-                if stopping or state["step"] % settings.save_every == 0 or state["step"] == settings.steps:
+                enough = settings.patience and _anyone(state["since"] >= settings.patience, device)
+                last = enough or state["step"] == settings.steps
+                if stopping or last or state["step"] % settings.save_every == 0:
                     save()
-                yield Progress("training", state["step"], settings.steps, state["losses"], state["val"])
-                if stopping:
+                total = state["step"] if last else settings.steps
+                yield Progress("training", state["step"], total, state["losses"], state["val"])
+                if stopping or last:
                     return
     finally:
         if whole:
@@ -279,8 +288,9 @@ def _after_step(task, settings, state, kept, lr: float, log, run: Path) -> None:
         kept.train(training)
         if val := state["val"] or {}:
             mean = float(np.mean(list(val.values())))
+            state["since"] += 1
             if mean > state["best"]:
-                state["best"] = mean
+                state |= {"best": mean, "since": 0}
                 _save({"network": kept.state_dict(), "step": step}, run / "best.pt")
     elif step % settings.log_every:
         return
@@ -373,7 +383,7 @@ def _seed(*numbers: int) -> int:
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> 1)
 
 
-def _check_same_recipe(recipe: Recipe, run: Path) -> None:
+def check_same_recipe(recipe: Recipe, run: Path) -> None:
     """A run goes on with what decided its weights, or not at all."""
     path = run / "recipe.json"
     if (run / "last.pt").exists() and path.exists():

@@ -1,5 +1,6 @@
 """Losses."""
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,3 +31,28 @@ def quadrant_correction(output: Tensor, teacher: Tensor, neutral: float = 0.5) -
     """
     elsewhere = ((output > neutral) != (teacher > neutral)).any(dim=1, keepdim=True)
     return torch.where(elsewhere, (output - teacher).abs(), 0).mean()
+
+
+def focal_loss(
+    logits: Tensor, targets: Tensor, weights: Tensor | None = None, gamma: float = 2.0, smoothing: float = 0.1
+) -> Tensor:
+    """Adaptive focal loss, equation (1) of arXiv 2512.23435: mean over clips of w (1 - p)^gamma H.
+
+    ``logits`` [batch, classes]; ``targets`` [batch, classes], shares that sum to 1, as one class or a mixture; -> [].
+    p is the probability of the target, H the cross-entropy with it after ``smoothing`` (that share spread evenly over
+    all classes), w the target's share of ``weights`` [classes]. gamma 0, no smoothing and no weights is cross-entropy;
+    the mean is not divided by the weights' sum.
+    """
+    log_p = torch.log_softmax(logits, dim=1)
+    smoothed = targets * (1 - smoothing) + smoothing / logits.shape[1]
+    losses = (1 - (log_p.exp() * targets).sum(dim=1)).clamp(min=0) ** gamma * -(smoothed * log_p).sum(dim=1)
+    return (losses if weights is None else losses * (targets @ weights)).mean()
+
+
+def balanced_weights(counts) -> np.ndarray:
+    """Weight of each class from its number of training clips: n / (k n_class), scikit-learn's "balanced".
+
+    ``counts`` [k], each above 0. A class as frequent as the average weighs 1.
+    """
+    counts = np.asarray(counts, np.float64)
+    return counts.sum() / (len(counts) * counts)

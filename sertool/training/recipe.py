@@ -7,7 +7,9 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
+from ..corpora.folds import BY
 from ..errors import UsageError
+from ..frontend import steps
 
 
 @dataclass(frozen=True)
@@ -21,11 +23,25 @@ class ModelSection:
 class DataSection:
     corpus: str = "manifest"  # registered corpus layout
     root: str = ""  # its folder
+    also: list = field(default_factory=list)  # of {corpus, root}: more folders; in cross-validation they only train
     corpora: list = field(default_factory=list)  # train and validate on these only; empty: all
     train: str = "train"
     val: str = "val"
+    hold_out: float = 0.0  # share of clips, of whole speakers, that validate, whatever splits the corpora have
     ood: str = ""  # split to report on, never to choose by
-    balance: float = 0.5  # a (corpus, emotion) group of n clips is drawn n ** balance times as often
+    # What clips are drawn evenly by, from the outermost level in: labels of a row (corpus, emotion, speaker, session,
+    # sex, language), "class" (of a categorical model), or several joined by "+".
+    balance_by: list = field(default_factory=lambda: ["corpus+emotion"])
+    balance: float = 0.5  # at each level a group of n clips is drawn n ** balance times as often
+
+
+@dataclass(frozen=True)
+class FoldsSection:
+    """Of cross-validation."""
+
+    by: str = ""  # what is left out: session, speaker or corpus; empty: sessions if there are, else speakers
+    number: int = 0  # groups put together to so many folds; 0: a fold a group
+    always: list = field(default_factory=list)  # corpora that only ever train
 
 
 @dataclass(frozen=True)
@@ -36,9 +52,25 @@ class TargetsSection:
 
 
 @dataclass(frozen=True)
+class InputSection:
+    steps: list = field(default_factory=list)  # tables of pre-processing steps, which `label` repeats
+
+
+@dataclass(frozen=True)
+class FocalSection:
+    """Of a categorical model; the values of arXiv 2512.23435."""
+
+    gamma: float = 2.0
+    smoothing: float = 0.1
+    weights: str = "balanced"  # by the number of training clips of each class; or none
+
+
+@dataclass(frozen=True)
 class TrainSection:
     seed: int = 0
     steps: int = 5000
+    epochs: int = 0  # whole passes over the clips instead: steps follow, and a validation after each
+    patience: int = 0  # validations without a better one after which training ends; 0: it goes on
     batch: int = 32  # clips a step, in each process
     shortest_s: float = 1.5  # each batch has one random length between the two
     longest_s: float = 4.5
@@ -48,6 +80,7 @@ class TrainSection:
     weight_decay: float = 0.01
     schedule: str = "cosine"  # down to zero; or constant
     warmup: int = 150  # steps of linear warm-up before it
+    warmup_ratio: float = 0.0  # the same as a share of all steps, in place of it
     restarts: list = field(default_factory=list)  # steps at which a cosine begins anew, from half the peak before
     clip_gradient: float = 1.0  # largest norm; 0: as it is
     ema: float = 0.999  # decay of the averaged weights that are validated and kept; 0: the weights themselves
@@ -75,12 +108,23 @@ class BundleSection:
 
 
 @dataclass(frozen=True)
+class TeacherSection:
+    name: str = ""  # a registered model that the network learns from too
+    options: dict = field(default_factory=dict)  # as members = [{model = "wavlm", weights = "DIR"}, ...]
+    share: float = 0.7  # of the target that is its answer; the rest is the label
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A recipe of `sertool train`, resolved; ``folder`` is where its file lies, for paths relative to it."""
 
     model: ModelSection = ModelSection()
     data: DataSection = DataSection()
     targets: TargetsSection = TargetsSection()
+    input: InputSection = InputSection()
+    focal: FocalSection = FocalSection()
+    folds: FoldsSection = FoldsSection()
+    teacher: TeacherSection = TeacherSection()
     augment: list = field(default_factory=list)  # tables: name, p, student_only, and the augmentation's own options
     train: TrainSection = TrainSection()
     bundle: BundleSection = BundleSection()
@@ -95,9 +139,9 @@ class Recipe:
 
 
 @dataclass(frozen=True)
-class TeacherSection:
-    name: str = "teacher"  # a registered model
-    options: dict = field(default_factory=dict)  # as members = [{model = "wavlm", weights = "DIR"}, ...]
+class DistilTeacherSection(TeacherSection):
+    name: str = "teacher"
+    share: float = 1.0  # there are no labels
 
 
 @dataclass(frozen=True)
@@ -110,6 +154,7 @@ class LossSection:
     ccc: float = 100.0
     quadrant: float = 4.0
     neutral: float = 0.5
+    temperature: float = 1.0  # of a categorical student
 
 
 @dataclass(frozen=True)
@@ -135,7 +180,7 @@ class DistilTrainSection(TrainSection):
 class DistilRecipe(Recipe):
     """A recipe of `sertool distil`, resolved; ``model`` is the student, ``data`` what it is validated on."""
 
-    teacher: TeacherSection = TeacherSection()
+    teacher: DistilTeacherSection = DistilTeacherSection()
     excerpts: ExcerptsSection = ExcerptsSection()
     loss: LossSection = LossSection()
     train: DistilTrainSection = DistilTrainSection()
@@ -157,6 +202,7 @@ def deciding(recipe: dict) -> dict:
     if train["schedule"] == "constant":
         train.pop("steps")
     data = {key: value for key, value in recipe["data"].items() if key != "root"}
+    data["also"] = [source["corpus"] for source in data["also"]]  # where it lies decides nothing
     rest = {key: value for key, value in recipe.items() if key not in ("train", "data", "bundle")}
     return {**rest, "train": train, "data": data}
 
@@ -164,7 +210,8 @@ def deciding(recipe: dict) -> dict:
 def load_recipe(path: Path, overrides=(), complete: bool = True, kind: type[Recipe] = Recipe) -> Recipe:
     """Read a recipe; ``overrides`` are "section.key=value" strings, the value in TOML or bare text.
 
-    "$root" in a text stands for data.root, "$folder" for the recipe's folder. UsageError names a file that cannot be
+    "$root" in a text stands for data.root, "$folder" for the recipe's folder, "$fold" in [model] and [teacher] for the
+    name of a cross-validation's fold. UsageError names a file that cannot be
     read, any section or key that does not exist and, if the recipe must be ``complete``, what a run needs but the
     recipe leaves empty.
     """
@@ -284,10 +331,28 @@ def _check(recipe: Recipe, path: Path) -> None:
     for key, allowed in choices.items():
         if getattr(train, key) not in allowed:
             raise UsageError(f"{path}: train.{key} is {getattr(train, key)!r}; write one of {', '.join(allowed)}")
+    if recipe.focal.weights not in ("balanced", "none"):
+        raise UsageError(f"{path}: focal.weights is {recipe.focal.weights!r}; write balanced or none")
+    if train.epochs and isinstance(recipe, DistilRecipe):
+        raise UsageError(f"{path}: train.epochs: excerpts have no end; write train.steps")
+    for key, value in {
+        "train.warmup_ratio": train.warmup_ratio,
+        "data.hold_out": recipe.data.hold_out,
+        "teacher.share": recipe.teacher.share,
+        "focal.smoothing": recipe.focal.smoothing,
+    }.items():
+        if not 0 <= value <= 1:
+            raise UsageError(f"{path}: {key} must be from 0 to 1, not {value:g}")
+    if recipe.folds.by not in ("", *BY):
+        raise UsageError(f"{path}: folds.by is {recipe.folds.by!r}; write one of {', '.join(BY)}")
+    for source in recipe.data.also:
+        if not (isinstance(source, dict) and {"corpus", "root"} == source.keys()):
+            raise UsageError(f"{path}: data.also: write tables {{corpus = NAME, root = FOLDER}}, not {source!r}")
+    steps.build(recipe.input.steps)
     if not 0 < train.shortest_s <= train.longest_s:
         raise UsageError(f"{path}: train.shortest_s must be above 0 and at most longest_s")
     least = {"steps": 1, "batch": 1, "validate_every": 1, "save_every": 1, "log_every": 1}
-    for key in (*least, "seed", "warmup", "threads", "workers"):
+    for key in (*least, "seed", "warmup", "epochs", "patience", "threads", "workers"):
         if getattr(train, key) < least.get(key, 0):
             raise UsageError(f"{path}: train.{key} must be at least {least.get(key, 0)}, not {getattr(train, key)}")
     if not all(isinstance(entry, dict) for entry in recipe.augment):

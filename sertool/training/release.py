@@ -12,21 +12,19 @@ from .. import audio, bundle
 from ..corpora.rows import Row
 from ..errors import BundleError, UsageError
 from ..evaluation import robustness
-from ..evaluation.dimensional import report
+from ..evaluation.run import REPORTS
+from ..frontend import steps
 from ..frontend.filters import SAMPLE_RATE
 from ..plugins import load_plugins
-from ..registry import Model
+from ..registry import Exporter, Model
 from ..runtime import Runtime
 from . import supervised
 from .buckets import origins
 from .card import PLACES, card
-from .data import target
-from .distil import build_teacher
 from .loop import best_network
 from .recipe import DistilRecipe, ModelSection, Recipe, substituted
-
-#: Largest difference between the exported file and the torch module that is still called an export.
-LARGEST_DIFFERENCE = 1e-4
+from .targets import targets_of
+from .teacher import build_teacher
 
 #: Lengths in samples at which they are compared, beside real clips and the model's shortest: around one FFT, a minute.
 LENGTHS = (33, 34, 63, 64, 65, 100, 16_000, 80_001, 960_000)
@@ -35,6 +33,8 @@ LENGTHS = (33, 34, 63, 64, 65, 100, 16_000, 80_001, 960_000)
 def check(recipe: Recipe) -> None:
     """UsageError, before a long run rather than after it, for whatever would keep its end from being a bundle."""
     load_plugins().get("exporters", recipe.bundle.exporter)
+    if load_plugins().get("models", recipe.model.name).task == "categorical" and recipe.bundle.robustness:
+        raise UsageError("bundle.robustness is measured on dimensional models only; leave it out")
     _sample_clips(recipe)
     _rows_to_measure_on(recipe)
     if recipe.bundle.notes and not (recipe.folder / recipe.bundle.notes).is_file():
@@ -74,19 +74,21 @@ def write(
     Metrics, measured on the exported file clip by clip as `label` runs it: on ``val`` and on ``ood``, which nothing was
     chosen by, what evaluation.dimensional reports, and robustness on clips of ``val``.
     """
+    if model.task == "categorical":
+        network = torch.nn.Sequential(network, torch.nn.Softmax(dim=1))
     val_rows, ood_rows = _rows_to_measure_on(recipe)
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     file = folder / "model.onnx"
 
     # A first export to measure with; the second carries what was measured.
-    manifest = _manifest(recipe, model, step)
-    export = load_plugins().get("exporters", recipe.bundle.exporter).export
-    export(network, file, {bundle.METADATA_KEY: bundle.embedded(manifest)})
+    exporter = load_plugins().get("exporters", recipe.bundle.exporter)
+    manifest = _manifest(recipe, model, step, exporter.variant)
+    exporter.export(network, file, {bundle.METADATA_KEY: bundle.embedded(manifest)})
     runtime = Runtime(str(file))
-    manifest["variants"][0]["difference"] = _difference(network, runtime, val_rows)
-    manifest["metrics"] = _metrics(recipe, runtime, val_rows, ood_rows, progress)
-    export(network, file, {bundle.METADATA_KEY: bundle.embedded(manifest)})
+    manifest["variants"][0]["difference"] = _difference(network, runtime, val_rows, exporter)
+    manifest["metrics"] = _rounded(_metrics(recipe, model, runtime, val_rows, ood_rows, progress))
+    exporter.export(network, file, {bundle.METADATA_KEY: bundle.embedded(manifest)})
     _samples(recipe, Runtime(str(file)), folder / bundle.SAMPLES)
     return bundle.write(
         folder, manifest, card(recipe, manifest, rated=any(row.arousal is not None for row in val_rows))
@@ -100,7 +102,7 @@ def _rows_to_measure_on(recipe: Recipe) -> tuple[list[Row], list[Row]]:
     return supervised.splits(recipe)[1:]
 
 
-def _training(recipe: Recipe, step: int) -> dict:
+def _training(recipe: Recipe, model: Model, step: int) -> dict:
     resolved = recipe.as_dict()
     resolved["data"]["root"] = ""  # where the data lay is nobody's business and changes the bundle's bytes
     if isinstance(recipe, DistilRecipe):
@@ -108,7 +110,8 @@ def _training(recipe: Recipe, step: int) -> dict:
     else:
         rows = supervised.splits(recipe)[0]
         heard = {(row.corpus, row.licence) for row in rows}
-        targets = "ratings of the clips" if any(row.arousal is not None for row in rows) else PLACES
+        rated = any(row.arousal is not None for row in rows)
+        targets = "class labels" if model.task == "categorical" else "ratings of the clips" if rated else PLACES
     return {
         "data": [{"corpus": corpus, "licence": licence} for corpus, licence in sorted(heard)] + recipe.bundle.data,
         "targets": targets,
@@ -117,58 +120,64 @@ def _training(recipe: Recipe, step: int) -> dict:
     }
 
 
-def _manifest(recipe: Recipe, model, step: int) -> dict:
+def _manifest(recipe: Recipe, model, step: int, variant: str) -> dict:
     return {
         "schema": bundle.SCHEMA,
         "name": recipe.bundle.name,
         "version": recipe.bundle.version,
         "title": recipe.bundle.title or recipe.bundle.name,
         "student": model.name,
-        "task": "dimensional",
+        "task": model.task,
         "outputs": [{"name": name, "range": [0, 1]} for name in model.outputs],
         "sample_rate": SAMPLE_RATE,
         "input": {"name": "waveform", "shape": [1, "time"], "dtype": "float32", "channels": 1},
         "frontend": {"name": "logmel", "inside": True},
-        "preprocessing": [],
+        "preprocessing": recipe.input.steps,
         "window_s": 8.0,
         "shortest_samples": model.shortest,
-        "variants": [{"name": "fp32", "file": "model.onnx", "difference": {}}],
+        "variants": [{"name": variant, "file": "model.onnx", "difference": {}}],
         "licence": recipe.bundle.licence,
-        "training": _training(recipe, step),
+        "training": _training(recipe, model, step),
         "metrics": {},
     }
 
 
-def _difference(network, runtime: Runtime, rows: list[Row]) -> dict:
+def _difference(network, runtime: Runtime, rows: list[Row], exporter: Exporter) -> dict:
     """Largest and mean |exported - torch| over some 50 real clips and odd lengths of noise."""
     noise = np.random.default_rng(0).standard_normal(max(LENGTHS)).astype(np.float32)
     lengths = sorted({runtime.shortest, *(n for n in LENGTHS if n > runtime.shortest)})
     clips = [audio.read(row.file) for row in rows[:: max(1, len(rows) // 50)]] + [0.1 * noise[:n] for n in lengths]
+    prepare = steps.build(runtime.bundle.manifest["preprocessing"])
     with torch.inference_mode():
-        differences = [np.abs(runtime.run(c) - network(torch.from_numpy(c)[None])[0].numpy()) for c in clips]
+        wanted = [network(torch.from_numpy(prepare(clip))[None])[0].numpy() for clip in clips]
+    differences = [np.abs(runtime.run(clip) - outputs) for clip, outputs in zip(clips, wanted, strict=True)]
     largest = float(max(d.max() for d in differences))
-    if not largest <= LARGEST_DIFFERENCE:
-        raise BundleError(f"the exported model differs from torch by {largest:.1e}, more than {LARGEST_DIFFERENCE:g}")
+    if not largest <= exporter.tolerance:
+        raise BundleError(f"the exported model differs from torch by {largest:.1e}, more than {exporter.tolerance:g}")
     return {"max": largest, "mean": float(np.mean([d.mean() for d in differences])), "clips": len(clips)}
 
 
-def _metrics(recipe: Recipe, runtime: Runtime, val_rows, ood_rows, progress) -> dict:
-    """Split -> figures as evaluation.dimensional.report has them, overall and by corpus; and "robustness"."""
+def _metrics(recipe: Recipe, model: Model, runtime: Runtime, val_rows, ood_rows, progress) -> dict:
+    """Split -> figures as the task's report has them, overall and by corpus; and "robustness"."""
     metrics = {}
-    rated = [_rated(row, recipe) for row in val_rows]
-    for split, rows in ((recipe.data.val, [row for row in rated if row]), (recipe.data.ood, ood_rows)):
+    targets = targets_of(model, recipe)
+    labelled = [targets.labelled(row) for row in val_rows]
+    for split, rows in ((recipe.data.val, [row for row in labelled if row]), (recipe.data.ood, ood_rows)):
         if rows:
-            full = report(rows, _outputs(runtime, rows, split, progress), runtime.bundle.outputs)
+            full = REPORTS[model.task].report(rows, _outputs(runtime, rows, split, progress), runtime.bundle.outputs)
             metrics[split] = {"overall": full["overall"], "corpus": full["groups"]["corpus"]}
     if recipe.bundle.robustness and val_rows:
         metrics["robustness"] = _robustness(recipe, runtime, val_rows, progress)
     return metrics
 
 
-def _rated(row: Row, recipe: Recipe) -> Row | None:
-    """The row with its target as if it were rated; None without a target."""
-    values = target(row, recipe.targets.intensity)
-    return None if values is None else replace(row, arousal=values[0], dominance=values[1], valence=values[2])
+def _rounded(value):
+    """The figures that a bundle carries, to the digits that mean something: each file of it holds them too."""
+    if isinstance(value, dict):
+        return {key: _rounded(inner) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [_rounded(inner) for inner in value]
+    return round(value, 4) if isinstance(value, float) else value
 
 
 def _robustness(recipe: Recipe, runtime: Runtime, rows: list[Row], progress) -> list[dict]:

@@ -1,20 +1,33 @@
-"""Train on targets with the CCC loss, keep the averaged weights that validate best."""
+"""Train on labelled clips, keep the averaged weights that validate best."""
 
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from ..corpora import check_speakers_disjoint, select
+from ..corpora import Row, check_speakers_disjoint, select
+from ..corpora.folds import hold_out
 from ..errors import UsageError
-from ..evaluation.dimensional import concordance
+from ..frontend import steps
 from ..plugins import load_plugins
 from . import loop
-from .data import Batches, Clips, decode
+from .data import Batches, Clips, decode, divided, in_steps
 from .loop import Progress
-from .losses import ccc_loss
-from .recipe import DistilRecipe, Recipe, augmentations
+from .recipe import DistilRecipe, Recipe, augmentations, substituted
+from .targets import targets_of
+from .teacher import asker, build_teacher
+
+
+def rows(recipe: Recipe) -> tuple[list[Row], list[Row]]:
+    """(the recipe's corpora, those that it has beside them in data.also), without what is not in data.corpora."""
+    data, plugins = recipe.data, load_plugins()
+    own = plugins.get("corpora", data.corpus).read(Path(data.root))
+    also = [
+        row for s in substituted(recipe, data.also) for row in plugins.get("corpora", s["corpus"]).read(Path(s["root"]))
+    ]
+    return tuple([row for row in part if not data.corpora or row.corpus in data.corpora] for part in (own, also))
 
 
 def splits(recipe: Recipe):
@@ -23,43 +36,74 @@ def splits(recipe: Recipe):
     UsageError if train or val is empty; a distillation, which learns from no row, needs no train split.
     """
     data = recipe.data
-    rows = load_plugins().get("corpora", data.corpus).read(Path(data.root))
-    train, val = (select(rows, split, data.corpora) for split in (data.train, data.val))
-    ood = select(rows, data.ood) if data.ood else []
+    own, also = rows(replace(recipe, data=replace(data, corpora=[])))
+    ood = select(own, data.ood) if data.ood else []
+    known = [row for row in [*own, *also] if not data.corpora or row.corpus in data.corpora]
+    if data.hold_out:
+        wanted = targets_of(load_plugins().get("models", recipe.model.name), recipe)
+        known = [row for row in known if wanted.of(row) is not None and not (data.ood and row.split == data.ood)]
+        known = hold_out(known, data.hold_out, recipe.train.seed, data.train, data.val)
+    train, val = select(known, data.train), select(known, data.val)
     needed = {data.val: val} if isinstance(recipe, DistilRecipe) else {data.train: train, data.val: val}
     for split, part in needed.items():
         if not part:
-            raise UsageError(f"{data.root}: no row in split {split!r}")
+            raise UsageError(
+                f"{data.root}: no row in split {split!r}; name it in data.{'val' if part is val else 'train'}, or give "
+                "data.hold_out a share of speakers"
+            )
     check_speakers_disjoint(**{data.train: train, data.val: val, **({data.ood: ood} if ood else {})})
     return train, val, ood
 
 
-def train(recipe: Recipe, run: Path, stop: Callable[[], bool] = lambda: False) -> Iterator[Progress]:
-    """Train in folder ``run``, as loop.train does."""
+def train(recipe: Recipe, run: Path, stop: Callable[[], bool] = lambda: False, parts=None) -> Iterator[Progress]:
+    """Train in folder ``run``, as loop.train does; ``parts``: (train, val) rows in place of the recipe's splits."""
     device = loop.start(recipe, run)
     model, network = loop.build(recipe)
-    train_rows, val_rows, _ = splits(recipe)
-    training = yield from decoded("decoding training clips", train_rows, recipe)
+    train_rows, val_rows = parts or splits(recipe)[:2]
+    before, length = divided(steps.build(recipe.input.steps))
+    targets = targets_of(model, recipe)
+    training = yield from decoded("decoding training clips", train_rows, targets, before)
     validate = yield from validation(val_rows, recipe, model)
-
-    def loss(outputs, targets):
-        return ccc_loss(outputs, targets), {}
-
     chain = augmentations(recipe, load_plugins())
-    batches = Batches(training, chain, recipe.train, recipe.data.balance, loop.rank())
-    task = loop.Task(network, batches, loss, validate=validate, figures=model.outputs)
-    yield from loop.train(task, recipe.train, run, device, stop)
+    settings = in_steps(recipe.train, len(training.rows), loop.processes())
+    batches = Batches(training, chain, replace(recipe, train=settings), length, loop.rank(), loop.processes())
+    task = loop.Task(
+        network,
+        batches,
+        targets.loss(training.targets),
+        prepare=taught(recipe, model, device) if recipe.teacher.name else kept,
+        validate=validate,
+        figures=tuple(targets.figures),
+    )
+    yield from loop.train(task, settings, run, device, stop)
+
+
+def kept(waveforms, targets):
+    """Targets as they are: without a teacher."""
+    return targets
+
+
+def taught(recipe: Recipe, model, device):
+    """prepare(waveforms, targets) of a Task: targets mixed with what the recipe's teacher says of the same audio."""
+    share, ask = recipe.teacher.share, asker(build_teacher(recipe, model), recipe.train, device)
+    answer = {"dimensional": lambda outputs: outputs, "categorical": lambda outputs: torch.softmax(outputs, dim=1)}
+
+    def prepare(waveforms, targets):
+        return (1 - share) * targets + share * answer[model.task](ask(waveforms))
+
+    return prepare
 
 
 def validation(rows, recipe: Recipe, model):
-    """Decode clips with a Progress each; the generator's value gives a network's CCC on them, by output.
+    """Decode clips with a Progress each; the generator's value gives a network's figures on them by name.
 
     Only the first of several processes decodes, as only it validates.
     """
     if loop.rank() != 0:
         return lambda network: None
-    clips = yield from decoded("decoding validation clips", rows, recipe)
-    return lambda network: concordance(predict(network, clips), clips.targets, model.outputs)
+    targets = targets_of(model, recipe)
+    clips = yield from decoded("decoding validation clips", rows, targets, steps.build(recipe.input.steps))
+    return lambda network: targets.score(predict(network, clips), clips.targets)
 
 
 @torch.inference_mode()
@@ -70,9 +114,9 @@ def predict(network, clips: Clips) -> np.ndarray:
     return np.stack(outputs)
 
 
-def decoded(stage: str, rows, recipe: Recipe):
+def decoded(stage: str, rows, targets, before):
     """Decode with a Progress a clip; the generator's value is the Clips."""
-    decoding = decode(rows, recipe.targets.intensity)
+    decoding = decode(rows, targets, before)
     while True:
         try:
             yield Progress(stage, *next(decoding))

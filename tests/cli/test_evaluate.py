@@ -4,6 +4,7 @@ import csv
 import json
 import os
 import re
+import shutil
 import signal
 from pathlib import Path
 
@@ -11,12 +12,14 @@ import audmetric
 import numpy as np
 import pytest
 import soundfile
-from sklearn.metrics import roc_auc_score
+from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score, roc_auc_score
 
+from sertool import bundle
 from sertool.labelling import Labeller
 
 COLUMNS = ["file", "corpus", "speaker", "emotion", "sex", "language", "split", "arousal", "valence"]
 HIGH, LOW = ["angry", "happy"], ["sad", "neutral"]
+CLASSES = ["angry", "happy", "neutral", "sad"]
 
 
 @pytest.fixture(scope="module")
@@ -49,6 +52,49 @@ def labelled(corpus, labeller):
     with open(corpus / "manifest.csv", newline="") as stream:
         rows = [row for row in csv.DictReader(stream) if row["file"] not in ("corrupt.wav", "missing.wav")]
     return [(row, labeller.label(corpus / row["file"])) for row in rows]
+
+
+@pytest.fixture(scope="module")
+def emotion_bundle(tmp_path_factory, labeller):
+    """A model of four classes: the softmax of lines over a clip's mean level, each class at its best somewhere."""
+    import onnx
+    from onnx import TensorProto, helper
+
+    weights = np.array([[40.0, 25.0, 10.0, 0.0]], np.float32)
+    offsets = np.array([-10.0, -5.0, -1.0, 0.0], np.float32)
+    nodes = [
+        helper.make_node("Abs", ["waveform"], ["level"]),
+        helper.make_node("ReduceMean", ["level"], ["mean"], axes=[1], keepdims=1),
+        helper.make_node("Gemm", ["mean", "weights", "offsets"], ["logits"]),
+        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
+    ]
+    ends = [helper.make_tensor_value_info("waveform", TensorProto.FLOAT, [1, "time"])]
+    ends += [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [1, 4])]
+    constants = [onnx.numpy_helper.from_array(weights, "weights"), onnx.numpy_helper.from_array(offsets, "offsets")]
+    graph = helper.make_graph(nodes, "levels", ends[:1], ends[1:], constants)
+    folder = tmp_path_factory.mktemp("bundles") / "levels"
+    folder.mkdir()
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
+    onnx.save(model, folder / "model.onnx")
+    about = {
+        "name": "levels",
+        "task": "categorical",
+        "outputs": [{"name": name, "range": [0, 1]} for name in CLASSES],
+        "shortest_samples": 1,
+        "variants": [{"name": "fp32", "file": "model.onnx", "difference": {}}],
+    }
+    bundle.write(folder, labeller.bundle.manifest | about, "a card")
+    return folder
+
+
+@pytest.fixture(scope="module")
+def probable(corpus, emotion_bundle):
+    """(true class, probabilities) of the recordings that have one."""
+    levels = Labeller(str(emotion_bundle))
+    with open(corpus / "manifest.csv", newline="") as stream:
+        rows = [row for row in csv.DictReader(stream) if row["emotion"] in CLASSES and row["file"] != "missing.wav"]
+    answers = [levels.label(corpus / row["file"]) for row in rows]
+    return [row["emotion"] for row in rows], np.array([[found[name] for name in CLASSES] for found in answers])
 
 
 def pairs(labelled, dimension, keep=lambda row: True):
@@ -108,6 +154,87 @@ def test_the_tables_show_the_same(corpus, tmp_path, command):
     heads = re.findall(r"\n\n(\w+)", out)
     assert heads == ["measure", "corpus", "sex", "speaker"]  # one language is no table
     assert "0 without a usable label" in out
+
+
+def test_a_model_of_classes_has_the_libraries_figures(corpus, emotion_bundle, probable, tmp_path, command):
+    how = ["--json", tmp_path / "a.json", "--predictions", tmp_path / "p.csv", "--bootstrap", "100"]
+    code, out, _ = command("evaluate", emotion_bundle, corpus, *how)
+    (model,) = json.loads((tmp_path / "a.json").read_text())["models"]
+    truth, probabilities = probable
+    predicted = [CLASSES[place] for place in probabilities.argmax(axis=1)]
+    matrix = confusion_matrix(truth, predicted, labels=CLASSES)
+    assert code == 1  # two files cannot be read
+    assert 24 > np.trace(matrix) > 6
+    assert len(truth) == 24
+    overall = model["report"]["overall"]
+    assert overall["confusion"] == matrix.tolist()
+    expected = {
+        "WA": accuracy_score(truth, predicted),
+        "UA": recall_score(truth, predicted, average="macro"),
+        "macro-F1": f1_score(truth, predicted, average="macro"),
+    }
+    expected |= {f"F1 {n}": v for n, v in zip(CLASSES, f1_score(truth, predicted, average=None), strict=True)}
+    expected |= {f"recall {n}": v for n, v in zip(CLASSES, recall_score(truth, predicted, average=None), strict=True)}
+    assert {name: value for name, value in figures(model).items() if name != "ECE"} == pytest.approx(expected)
+    assert model["report"]["unusable"] == 25
+    assert model["outputs"] == CLASSES
+    assert "49 of 51 recordings, 2 failed, 25 without a usable label" in out
+    for name, figure in overall["measures"].items():
+        shown = f"{figure['value']:.3f} [{figure['low']:.3f}, {figure['high']:.3f}]"
+        assert re.search(rf"^{name} +{figure['n']} +{re.escape(shown)} *$", out, re.MULTILINE)
+    row = " +".join(f"{clips} \\({clips / 6:.2f}\\)" for clips in matrix[1])
+    assert re.search(rf"^happy +6 +{row} *$", out, re.MULTILINE)
+    assert re.search(r"^levels: true +clips +as angry +as happy +as neutral +as sad *$", out, re.MULTILINE)
+    assert re.search(r"^sex +clips +WA +UA +macro-F1 *$", out, re.MULTILINE)
+    with open(tmp_path / "p.csv", newline="") as stream:
+        rows = {row["file"]: row for row in csv.DictReader(stream)}
+    for i, (label, says, p) in enumerate(zip(truth, predicted, probabilities, strict=True), start=24):
+        assert (rows[f"{i}.wav"]["emotion"], rows[f"{i}.wav"]["predicted"]) == (label, says)
+        assert [float(rows[f"{i}.wav"][name]) for name in CLASSES] == pytest.approx(p, abs=6e-7)
+    assert rows["corrupt.wav"]["predicted"] == ""
+
+
+def test_models_of_classes_are_drawn_side_by_side(corpus, emotion_bundle, tmp_path, clip, command):
+    long, other = clip(tmp_path / "long.wav", 20.0), shutil.copytree(emotion_bundle, tmp_path / "other")
+    how = ["--against", other, "--plots", tmp_path, "--course", long, "--bootstrap", "20", "--split", "val"]
+    code, out, err = command("evaluate", emotion_bundle, corpus, *how, "--json", tmp_path / "a.json")
+    assert code == 1
+    for name in ("confusion.png", "reliability.png", "bars.png", "course.png"):
+        assert (tmp_path / name).read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
+        assert f"drew {tmp_path / name}" in err
+    assert not (tmp_path / "scatter.png").exists()
+    found = json.loads((tmp_path / "a.json").read_text())
+    course = found["course"]["models"][str(other)]
+    assert np.sum([course[name] for name in CLASSES], axis=0) == pytest.approx(1)
+    one, beside = (model["report"] for model in found["models"])
+    assert one == beside
+    assert out.count(": true") == 2
+
+
+def test_models_of_two_tasks_are_not_compared(corpus, emotion_bundle, command):
+    code, out, err = command("evaluate", "wav2small", corpus, "--against", emotion_bundle)
+    assert (code, out, err.count("\n")) == (2, "", 1)
+    assert f"wav2small is dimensional, {emotion_bundle} is categorical" in err
+
+
+def test_robustness_of_a_model_of_classes_is_the_class(corpus, emotion_bundle, tmp_path, command, monkeypatch):
+    from sertool.evaluation import robustness
+
+    gains = [
+        robustness.Check(name, "test", 0.95, lambda samples, rng, gain=gain: gain * samples)
+        for name, gain in (("inverted", -1), ("nearly off", 0.001))
+    ]
+    monkeypatch.setattr(robustness, "checks", lambda *_: gains)
+    how = ["--corpora", "classes", "--split", "val", "--robustness", "--clips", "6", "--json", tmp_path / "a.json"]
+    out = command("evaluate", emotion_bundle, corpus, *how).out
+    found = json.loads((tmp_path / "a.json").read_text())["robustness"]
+    inverted, off = found["checks"]
+    assert inverted["share"] == {"emotion": 1}
+    assert off["passed"] == {"emotion": False}
+    assert off["shift"]["sad"] > 0.2  # what is quiet is sad
+    assert list(found["passed"]) == ["emotion"]
+    assert re.search(r"^test: inverted +0\.95 +1\.00 +yes +1\.00 +0\.\d\d *$", out, re.MULTILINE)
+    assert "unchanged: the same class is the most probable; 6 clips" in out
 
 
 def test_json_on_standard_output_stands_alone(corpus, command):
@@ -190,6 +317,7 @@ def test_robustness_is_printed_beside_constant_and_random(corpus, tmp_path, comm
     assert re.search(r"^test: same +0\.95 +1\.00 +1\.00 +1\.00 +yes +1\.00 +0\.\d\d *$", out, re.MULTILINE)
     assert re.search(rf"^test: half .* {half['random']:.2f} *$", out, re.MULTILINE)
     assert "share of the checks passed" in out
+    assert "unchanged: moved by less than 0.05; 8 clips" in out
 
 
 @pytest.mark.parametrize(

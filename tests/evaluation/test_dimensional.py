@@ -8,7 +8,8 @@ from sklearn.metrics import roc_auc_score
 from sertool.corpora import Row
 from sertool.errors import UsageError
 from sertool.evaluation.bootstrap import resamples
-from sertool.evaluation.dimensional import class_pairs, headline, markdown, report, shown
+from sertool.evaluation.dimensional import class_pairs, headline, markdown, report
+from sertool.evaluation.grouped import shown
 
 NAMES = ["valence", "arousal", "dominance"]  # not in the order of the rows' own
 EMOTIONS = ["angry", "happy", "fearful", "sad", "neutral", "calm", "disgust"]
@@ -169,9 +170,3 @@ def test_markdown_is_a_table_for_a_model_card(measured):
     assert everything.startswith(f"| all | 240 | {shown(found['overall']['measures']['arousal CCC'])} |")
     assert [line.split("|")[1] for line in groups] == [" corpus a ", " corpus b "]
     assert markdown(found, (), ["arousal MAE"])[0] == "| group | clips | arousal MAE |"
-
-
-def test_shown_leaves_out_what_is_not_there():
-    assert shown({"value": 0.51234, "low": 0.4, "high": 0.6}, 2) == "0.51 [0.40, 0.60]"
-    assert shown({"value": -0.51234, "low": None, "high": None}) == "-0.512"
-    assert shown(None) == ""

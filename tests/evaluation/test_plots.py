@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sertool.errors import UsageError
-from sertool.evaluation import plots
+from sertool.evaluation import metrics, plots
 
 
 @pytest.fixture
@@ -79,7 +79,10 @@ def test_course_stands_at_the_windows_middle_with_gaps(tmp_path, drawn):
 
 def figures(**values):
     return {
-        "measures": {k.replace("_", " "): {"value": v, "low": v - 0.1, "high": v + 0.05} for k, v in values.items()}
+        "measures": {
+            k.replace("_", "-" if "macro" in k else " "): {"value": v, "low": v - 0.1, "high": v + 0.05}
+            for k, v in values.items()
+        }
     }
 
 
@@ -119,6 +122,81 @@ def test_bars_of_auc_where_there_is_no_ccc_start_at_chance(tmp_path, drawn):
     (one,), (other,) = above.patches, below.patches
     assert (one.get_y(), one.get_height()) == pytest.approx((0.5, 0.4))
     assert other.get_height() == pytest.approx(-0.1)
+
+
+def test_bars_of_classes_are_accuracies_with_a_line_at_chance(tmp_path, drawn):
+    report = {"overall": figures(WA=0.6, UA=0.5, macro_F1=0.4), "groups": {"corpus": {"a": figures(), "b": figures()}}}
+    report["overall"]["confusion"] = [[1] * 4] * 4
+    plots.bars(tmp_path / "a.png", {"m": report}, "x")
+    above, below = drawn[0].axes
+    assert [above.get_ylabel(), below.get_ylabel()] == ["WA", "UA"]
+    assert [bar.get_height() for axes in (above, below) for bar in axes.patches] == pytest.approx([0.6, 0.5])
+    assert above.get_ylim() == below.get_ylim() == (0, 1)
+    assert [line.get_ydata()[0] for line in below.lines] == [0, 0.25]
+    assert len(above.lines) == 1
+
+
+def test_confusion_writes_shares_and_clips_into_each_cell(tmp_path, drawn):
+    three = (["angry", "happy", "sad"], [[6, 2, 0], [0, 0, 0], [1, 0, 3]])
+    plots.confusion(tmp_path / "a.png", {"one": three, "two": (["sad", "happy"], [[1, 0], [2, 2]])}, "corpus")
+    (figure,) = drawn
+    assert is_png(tmp_path / "a.png")
+    first, second, bar = figure.axes
+    assert [first.get_title(), second.get_title()] == ["one", "two"]
+    assert [label.get_text() for label in first.get_yticklabels()] == three[0]
+    assert [label.get_text() for label in second.get_xticklabels()] == ["sad", "happy"]
+    assert (first.get_xlabel(), first.get_ylabel()) == ("predicted class", "true class")
+    written = {}
+    for text in first.texts:
+        place = (round(text.get_position()[1]), round(text.get_position()[0]))
+        written.setdefault(place, []).append(text.get_text())
+    assert written[0, 0] == ["0.75", "6"]
+    assert written[0, 1] == ["0.25", "2"]
+    assert written[1, 2] == ["-", "0"]
+    assert written[2, 0] == ["0.25", "1"]
+    (image,) = first.images
+    assert np.ma.filled(image.get_array(), np.nan)[2] == pytest.approx([0.25, 0, 0.75])
+    assert image.get_clim() == (0, 1)
+    inks = {text.get_text(): text.get_color() for text in first.texts}
+    assert (inks["0.75"], inks["0.25"]) == ("white", "black")
+    assert bar.get_ylabel().startswith("share")
+
+
+def test_reliability_has_a_bar_a_bin_its_gap_and_the_error(tmp_path, drawn):
+    confidence, right = np.array([0.31, 0.32, 0.95, 0.97]), np.array([True, True, True, False])
+    plots.reliability(tmp_path / "a.png", {"m": metrics.reliability(confidence, right)}, "x")
+    (figure,) = drawn
+    assert is_png(tmp_path / "a.png")
+    above, below = figure.axes
+    accuracies, gaps = above.patches[:2], above.patches[2:]
+    assert [bar.get_height() for bar in accuracies] == pytest.approx([1, 0.5])
+    assert [bar.get_x() * 15 for bar in accuracies] == pytest.approx([4, 14])
+    assert [(bar.get_y(), bar.get_height()) for bar in gaps] == [pytest.approx(b) for b in ((1, -0.685), (0.5, 0.46))]
+    assert all(bar.get_hatch() for bar in gaps)
+    assert [bar.get_height() for bar in below.patches] == [0.5, 0.5]
+    assert above.texts[0].get_text() == f"ECE {metrics.ece(confidence, right):.3f}\n4 clips"
+    assert legend(figure) == ["no gap", "accuracy", "gap to confidence"]
+
+
+def test_probabilities_are_stacked_around_the_windows_middle_with_gaps(tmp_path, drawn):
+    times = {"window": 8.0, "hop": 2.0, "start": [0, 2, 4], "end": [8, 10, 11]}
+    one = {**times, "angry": [0.7, None, 0.1], "sad": [0.3, None, 0.9]}
+    plots.probabilities(tmp_path / "a.png", {"one": one, "two": one}, ["angry", "sad"], "talk.wav")
+    (figure,) = drawn
+    assert is_png(tmp_path / "a.png")
+    assert legend(figure) == ["angry", "sad"]
+    above, below = figure.axes
+    assert [axes.get_ylabel() for axes in (above, below)] == ["one\nprobability", "two\nprobability"]
+    angry, sad = (patch.get_data() for patch in above.patches)
+    assert angry.edges.tolist() == sad.edges.tolist() == [0, 5, 6.75, 11]
+    assert angry.values.tolist() == [0.7, 0, 0.1]
+    assert sad.baseline.tolist() == [0.7, 0, 0.1]
+    assert sad.values.tolist() == pytest.approx([1, 0, 1])
+    assert below.get_xlabel() == "time (s)"
+    assert "8 s, 2 s apart" in figure.get_suptitle()
+    short = {"window": 8.0, "hop": 2.0, "start": [0], "end": [3.5], "angry": [0.4], "sad": [0.6]}
+    plots.probabilities(tmp_path / "b.png", {"m": short}, ["angry", "sad"], "")
+    assert drawn[1].axes[0].patches[0].get_data().edges.tolist() == [0, 3.5]
 
 
 def test_without_matplotlib_is_one_line(monkeypatch):

@@ -446,6 +446,30 @@ def test_share_counts_clips_whose_output_moved_by_less_than_a_twentieth():
     assert result.passed == {"a": False, "b": True}
 
 
+def test_classes_are_unchanged_while_the_most_probable_stays(monkeypatch):
+    names, changes = ["angry", "happy", "neutral", "sad"], ("append zeros", "crop end", "gain")
+    chosen = [robustness.Check(name, "x", 0.95, robustness.SMALL_CHANGES[name]) for name in changes]
+    monkeypatch.setattr(robustness, "checks", lambda *_: chosen)
+
+    def predict(samples):  # as likely angry as sad, and the first counts; then sad by length
+        return [0.4, 0.1, 0.1, 0.4 + (len(samples) - 1600) / 1600]
+
+    clips = [noise(0.1, seed) for seed in range(300)]
+    results = by_check(robustness.evaluate(predict, clips, names, task="categorical"))
+    assert {name: result.share for name, result in results.items()} == {
+        "append zeros": {"emotion": 0.0},  # sad now
+        "crop end": {"emotion": 1.0},  # moved as far, and still angry
+        "gain": {"emotion": 1.0},
+    }
+    assert [result.passed["emotion"] for result in results.values()] == [False, True, True]
+    assert list(results["crop end"].shift) == names
+    assert results["crop end"].shift["sad"] < -0.06 < 0.06 < results["append zeros"].shift["sad"]
+    assert {result.constant for result in results.values()} == {1.0}
+    # A guess among four is the same again in a quarter of the cases.
+    assert np.mean([result.random for result in results.values()]) == pytest.approx(0.25, abs=0.05)
+    assert robustness.summary(list(results.values())) == {"emotion": {"model": 2 / 3, "constant": 1, "random": 0}}
+
+
 def level_and_bands(samples):
     return np.array([rms(samples), band(samples, 0, 2000), band(samples, 2000, 8000)])
 

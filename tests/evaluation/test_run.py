@@ -3,8 +3,10 @@
 import csv
 import io
 import json
+import shutil
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -59,12 +61,30 @@ def test_models_are_told_apart(bundle_copy):
         run.labellers(["nosuch"])
 
 
-def test_only_dimensional_models_are_evaluated(bundle_copy, monkeypatch):
-    made = bundle.read(bundle_copy)
-    monkeypatch.setitem(made.manifest, "task", "categorical")
-    monkeypatch.setattr(bundle, "read", lambda path: made)
-    with pytest.raises(UsageError, match="its task is 'categorical'; only dimensional"):
-        run.labellers([str(bundle_copy)])
+@pytest.fixture
+def of_task(bundle_copy, monkeypatch):
+    """of_task(task): a folder of a model whose manifest says so."""
+
+    def make(task):
+        folder = bundle_copy.parent / task
+        shutil.copytree(bundle_copy, folder)
+        text = (folder / bundle.MANIFEST).read_text(encoding="utf-8")
+        (folder / bundle.MANIFEST).write_text(text.replace('"task": "dimensional"', f'"task": "{task}"'))
+        return str(folder)
+
+    return make
+
+
+def test_models_of_one_task_are_evaluated_together(of_task):
+    models = [of_task("categorical"), "wav2small"]
+    assert run.task(run.labellers(models[:1])) == "categorical"
+    assert run.task(run.labellers(models[1:])) == "dimensional"
+    with pytest.raises(
+        UsageError, match="/categorical is categorical, wav2small is dimensional: no figure is for both"
+    ):
+        run.labellers(models)
+    with pytest.raises(UsageError, match="its task is 'ranking'; what can be evaluated is dimensional or categorical"):
+        run.labellers([of_task("ranking")])
 
 
 def test_outputs_are_the_labellers_keyed_by_file(tmp_path, clip, labeller):
@@ -148,3 +168,50 @@ def test_predictions_have_a_row_a_file_and_model(tmp_path):
         ["two", "/elsewhere/b.wav", "", "", "0.3", ""],
     ]
     assert table[0]["emotion"] == "sad"
+
+
+def test_predictions_of_classes_name_the_most_probable_beside_the_label(tmp_path):
+    rows = [Row(tmp_path / "a.wav", "c", "s", "Anger"), Row(tmp_path / "b.wav", "c", "s")]
+    found = {"one": {rows[0].file: [0.2, 0.8], rows[1].file: "broken"}, "two": {row.file: [0.6] for row in rows}}
+    stream = io.StringIO()
+    run.write_predictions(stream, tmp_path, rows, found, {"one": ["angry", "sad"], "two": ["happy"]}, True)
+    table = list(csv.DictReader(io.StringIO(stream.getvalue())))
+    shown = [[r[c] for c in ("model", "file", "emotion", "predicted", "angry", "sad", "happy", "error")] for r in table]
+    assert shown == [
+        ["one", "a.wav", "Anger", "sad", "0.2", "0.8", "", ""],
+        ["one", "b.wav", "", "", "", "", "", "broken"],
+        ["two", "a.wav", "Anger", "happy", "", "", "0.6", ""],
+        ["two", "b.wav", "", "happy", "", "", "0.6", ""],
+    ]
+
+
+def test_pictures_of_classes_are_drawn_where_there_is_something_to_see(tmp_path, monkeypatch):
+    drawn = {}
+    for name in ("confusion", "reliability", "bars", "probabilities"):
+        monkeypatch.setattr(run.plots, name, lambda path, *what, name=name: drawn.update({name: (path.name, *what)}))
+    manifest = {"task": "categorical"}
+    models = {
+        name: SimpleNamespace(outputs=classes, bundle=SimpleNamespace(manifest=manifest))
+        for name, classes in (("one", ["angry", "sad"]), ("two", ["sad", "neutral", "angry"]))
+    }
+    rows = [Row("a", "c", "s", "angry"), Row("b", "c", "s", "sad"), Row("c", "c", "s", "bored")]
+    outputs = {"one": [[0.9, 0.1], [0.6, 0.4], [0.5, 0.5]], "two": [[0.1, 0.1, 0.8], [0.7, 0.2, 0.1], [0, 1, 0]]}
+
+    def draw(rows, course=None):
+        drawn.clear()
+        some = {name: values[: len(rows)] for name, values in outputs.items()}
+        reports = {
+            name: run.REPORTS["categorical"].report(rows, some[name], model.outputs, bootstrap=0)
+            for name, model in models.items()
+        }
+        return run.draw(tmp_path, rows, some, models, reports, course, "title")
+
+    course = {"file": "talk.wav", "models": {name: {} for name in models}}
+    assert draw(rows, course) == ["confusion.png", "reliability.png", "bars.png", "course.png"]
+    _, matrices, title = drawn["confusion"]
+    assert title.startswith("title")
+    assert matrices["one"] == (["angry", "sad"], [[1, 0], [1, 0]])
+    assert matrices["two"] == (["sad", "neutral", "angry"], [[1, 0, 0], [0, 0, 0], [0, 0, 1]])
+    assert drawn["reliability"][1]["two"]["clips"].sum() == 2
+    assert drawn["probabilities"][2] == ["angry", "sad", "neutral"]
+    assert draw([]) == draw([Row("a", "c", "s", "bored")]) == []

@@ -10,6 +10,8 @@ MANIFEST = {
     "version": "1",
     "title": "A miniature",
     "student": "wav2small",
+    "task": "dimensional",
+    "preprocessing": [],
     "licence": "CC0-1.0",
     "outputs": [{"name": name, "range": [0, 1]} for name in ("arousal", "dominance", "valence")],
     "sample_rate": 16_000,
@@ -73,3 +75,22 @@ def test_notes_end_the_card_and_robustness_shows_what_fails(recipe, tmp_path):
     text = made(recipe(DistilRecipe, '[bundle]\nnotes = "n.md"\n'), METRICS | {"robustness": [found]}, rated=False)
     assert text.endswith("## More")
     assert "| gain | 0.95 | 0.97 | **0.90** | 1.00 | 0.17 |" in text
+
+
+def test_a_categorical_models_card_speaks_of_classes(recipe):
+    names = ("angry", "happy", "neutral", "sad")
+    group = {"clips": 4, "measures": {"UA": {"value": 0.5, "low": 0.4, "high": 0.6, "n": 4}}}
+    group["confusion"] = [[2, 1, 0, 0], [0, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
+    manifest = MANIFEST | {
+        "task": "categorical",
+        "outputs": [{"name": name, "range": [0, 1]} for name in names],
+        "preprocessing": [{"step": "trim", "top_db": 20.0}, {"step": "peak", "level": 0.95}],
+        "metrics": {"val": {"overall": group, "corpus": {}}},
+    }
+    text = " ".join(card(recipe(Recipe, ""), manifest, rated=True).split())
+    assert "Before the model comes: trim (top_db 20), peak (level 0.95)." in text
+    assert "portrayed emotion" in text
+    assert "Russell" not in text
+    assert "ratings" not in text
+    assert "| all | 4 | 0.500 [0.400, 0.600] |" in text
+    assert "| angry | 2 (0.67) | 1 (0.33) | 0 (0.00) | 0 (0.00) | 3 |" in text

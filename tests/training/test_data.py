@@ -5,10 +5,12 @@ import torch
 
 from sertool.corpora import Row
 from sertool.errors import SertoolError, UsageError
+from sertool.frontend import steps
 from sertool.plugins import load_plugins
-from sertool.training.data import Batches, decode, target
+from sertool.training.data import Batches, decode
 from sertool.training.recipe import augmentations, load_recipe
 from sertool.training.supervised import splits
+from sertool.training.targets import targets_of
 
 
 def drain(generator):
@@ -19,11 +21,15 @@ def drain(generator):
             return end.value
 
 
+def targets(recipe):
+    return targets_of(load_plugins().get("models", recipe.model.name), recipe)
+
+
 @pytest.fixture
 def batches(overrides, labels):
     recipe = load_recipe(labels, overrides)
-    clips = drain(decode(splits(recipe)[0], recipe.targets.intensity))
-    return Batches(clips, augmentations(recipe, load_plugins()), recipe.train, recipe.data.balance)
+    clips = drain(decode(splits(recipe)[0], targets(recipe), steps.build([])))
+    return Batches(clips, augmentations(recipe, load_plugins()), recipe)
 
 
 def test_a_step_is_the_same_batch_whoever_makes_it(batches):
@@ -44,16 +50,18 @@ def test_batches_stay_within_full_scale_and_the_recipes_lengths(batches):
         assert targets.shape == (4, 3)
 
 
-def test_ratings_win_over_labels_and_intensity_scales_labels():
+def test_ratings_win_over_labels_and_intensity_scales_labels(labels):
+    target = targets(load_recipe(labels, ["targets.intensity={normal = 0.5}"], complete=False)).of
     row = Row(file="x", corpus="c", speaker="s", emotion="sad", intensity="normal")
-    assert target(row, {"normal": 0.5}) == pytest.approx((0.5 - 0.27 / 4, 0.5 - 0.33 / 4, 0.5 - 0.63 / 4))
+    assert target(row) == pytest.approx((0.5 - 0.27 / 4, 0.5 - 0.33 / 4, 0.5 - 0.63 / 4))
     rated = Row(file="x", corpus="c", speaker="s", emotion="sad", arousal=0.1, dominance=0.2, valence=0.3)
-    assert target(rated, {}) == (0.1, 0.2, 0.3)
-    assert target(Row(file="x", corpus="c", speaker="s", emotion="plain"), {}) is None
+    assert target(rated) == (0.1, 0.2, 0.3)
+    assert target(Row(file="x", corpus="c", speaker="s", emotion="plain")) is None
 
 
-def test_rows_without_targets_and_unreadable_files_are_named(tmp_path):
+def test_rows_without_targets_and_unreadable_files_are_named(labels, tmp_path):
+    wanted, none = targets(load_recipe(labels, complete=False)), steps.build([])
     with pytest.raises(UsageError, match="no row has"):
-        drain(decode([Row(file=tmp_path / "x.wav", corpus="c", speaker="s", emotion="plain")], {}))
+        drain(decode([Row(file=tmp_path / "x.wav", corpus="c", speaker="s", emotion="plain")], wanted, none))
     with pytest.raises(SertoolError, match=r"x\.wav: no such file"):
-        drain(decode([Row(file=tmp_path / "x.wav", corpus="c", speaker="s", emotion="sad")], {}))
+        drain(decode([Row(file=tmp_path / "x.wav", corpus="c", speaker="s", emotion="sad")], wanted, none))

@@ -17,8 +17,9 @@ import torch
 from sertool.errors import SertoolError, UsageError
 from sertool.plugins import load_plugins
 from sertool.training import loop
-from sertool.training.distil import Excerpts, build_teacher, distil, folded
+from sertool.training.distil import Excerpts, distil
 from sertool.training.recipe import DistilRecipe, Step, load_recipe, substituted
+from sertool.training.teacher import build_teacher, folded
 
 TEXT = """
 [model]
@@ -234,7 +235,7 @@ def test_a_run_may_start_from_anothers_best_weights(recipe, tmp_path):
         loop.build(recipe(f"model.start={tmp_path / 'first'}", "model.name=resnet"))
 
 
-def test_a_teacher_with_its_batch_normsfolded_says_the_same(recipe):
+def test_a_teacher_with_its_batch_norms_folded_says_the_same(recipe):
     torch.manual_seed(0)
     network = load_plugins().get("models", "resnet").build(width=8, n_fft=400, hop=200, n_mels=32)
     network(torch.randn(8, 8_000))  # batch norms that do something

@@ -61,7 +61,7 @@ def test_overrides_win_and_take_toml_or_bare_text(tmp_path):
         (GOOD, ["bundle.name=.."], "must be a plain name"),
         ("train = 3\n", [], r"train must be a table: \[train\]"),
         ('augment = "gain"\n', [], r"augment must be \[\[augment\]\] tables"),
-        (GOOD + '[teacher]\nname = "teacher"\n', [], r"has a \[teacher\]: a recipe for `sertool distil`"),
+        (GOOD + "[excerpts]\n", [], r"has a \[excerpts\]: a recipe for `sertool distil`"),
         (GOOD.replace('"x"', '""'), [], r"data\.root is empty; give it with --set data\.root="),
         (GOOD, ["train.restarts=[9000]"], "must follow one another"),
         ("[model\n", [], "r.toml"),

@@ -1,0 +1,125 @@
+"""`sertool crossval`: a recipe's figures on what it never heard."""
+
+import json
+import threading
+from pathlib import Path
+
+import click
+
+from . import runs
+
+
+@click.command()
+@runs.options
+@click.option("--only", metavar="FOLD", multiple=True, help="Run these folds alone, by name; may be repeated.")
+@click.option("--list", "listed", is_flag=True, help="List the folds and stop.")
+@click.option(
+    "--against",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of another finished cross-validation: show both side by side, with what this one gains over it.",
+)
+@click.option(
+    "--random-split",
+    "random",
+    is_flag=True,
+    help="Folds of clips drawn at random, whoever speaks: shows how much figures flatter when speakers leak.",
+)
+def crossval(recipe, run, overrides, show, only, listed, against, random):
+    """Train and test a recipe fold by fold, on speakers, sessions or corpora left out.
+
+    RECIPE is one of `sertool train`. Its [folds] say what is left out: sessions where the corpus has them (IEMOCAP: one
+    tests, the next validates, three train), else speakers, or with folds.by = "corpus" one corpus after the other.
+    What is in data.also or folds.always only ever trains. A speaker in two parts is an error. Each fold is a run in
+    a folder of its own; the same command goes on where it was cut off, and does not repeat what is done.
+
+    The run's folder gets results.json, predictions.csv (every tested file), confusion.csv and, with matplotlib,
+    confusion.png, of all folds; each fold's folder holds its own predictions.csv, report.json and rows.csv.
+
+    \b
+    Examples:
+      sertool crossval distilhubert --set data.root=IEMOCAP_full_release --set data.also=[]
+      sertool crossval distilhubert --set data.root=IEMOCAP_full_release -o runs/both \\
+          --set 'data.also=[{corpus="crema-d", root="CREMA-D"}]' --against runs/distilhubert-crossval
+    """
+    from ..errors import UsageError
+    from ..training.recipe import load_recipe
+
+    path = runs.find(recipe)
+    resolved = load_recipe(path, overrides, complete=not show)
+    if show:
+        click.echo(json.dumps(resolved.as_dict(), indent=2))
+        return 0
+    runs.require_torch()
+    from ..training import crossval
+
+    run = run or Path("runs") / f"{path.stem}-crossval{'-random' * random}"
+    other = crossval.read_results(against) if against else None
+    folds = crossval.folds(resolved, random)
+    names = [fold.name for fold in folds]
+    if listed:
+        for fold in folds:
+            click.echo(f"{fold.name}: {len(fold.train)} train, {len(fold.val)} validate, {len(fold.test)} test")
+        return 0
+    if unknown := sorted(set(only) - set(names)):
+        raise UsageError(f"--only {unknown[0]}: no such fold (there are: {', '.join(names)})")
+    if random:
+        click.echo(
+            "random split: speakers are in several parts, so these figures flatter; for comparison only", err=True
+        )
+    stop = threading.Event()
+    for number, fold in enumerate(folds, start=1):
+        if only and fold.name not in only:
+            continue
+        folder = crossval.folder(run, fold.name)
+        done = (folder / crossval.REPORT).exists()
+        with runs.interruptible(stop):
+            runs.draw(crossval.run_fold(resolved, fold, folder, stop.is_set), stop, f"fold {fold.name} ")
+        if not (folder / crossval.REPORT).exists():
+            click.echo(f"interrupted in fold {fold.name}; the same command goes on from there", err=True)
+            return 130
+        report = json.loads((folder / crossval.REPORT).read_text(encoding="utf-8"))
+        figures = ", ".join(f"{n} {report['overall']['measures'][n]['value']:.3f}" for n in _shown(report))
+        click.echo(
+            f"fold {fold.name} ({number} of {len(folds)}), {report['clips']} clips: {figures}{', as before' * done}"
+        )
+    if any(not (crossval.folder(run, name) / crossval.REPORT).exists() for name in names):
+        return 0
+    return _finish(crossval.results(resolved, names, run, random), run, other, against)
+
+
+def _shown(report: dict) -> list[str]:
+    measures = report["overall"]["measures"]
+    return [name for name in measures if name in ("WA", "UA", "macro-F1") or name.endswith("CCC")]
+
+
+def _finish(found: dict, run: Path, other: dict | None, against: Path | None) -> int:
+    from ..errors import UsageError
+    from ..evaluation import categorical, folds
+    from ..training import crossval
+
+    summary = found["summary"]
+    if other:
+        if other["outputs"] != found["outputs"]:
+            raise UsageError(f"{against}: its outputs are {', '.join(other['outputs'])}: not to be compared")
+        both = {against.name: list(other["folds"].values()), run.name: list(found["folds"].values())}
+        summary = folds.summary(both)
+    lines = [*folds.markdown(summary)]
+    confusion = found["summary"]["recipes"][run.name].get("confusion")
+    if confusion:
+        lines += ["", *categorical.confusion_markdown(confusion, found["outputs"])]
+        crossval.write_confusion(run / "confusion.csv", confusion, found["outputs"])
+        _draw(run, {run.name: (found["outputs"], confusion)})
+    click.echo("\n".join(["", f"{found['split']}; mean ± standard deviation over {len(found['folds'])} folds", *lines]))
+    click.echo(f"\nwrote {run / crossval.RESULTS}, {crossval.PREDICTIONS}{' and confusion.csv' * bool(confusion)}")
+    return 0
+
+
+def _draw(run: Path, confusions: dict) -> None:
+    from ..errors import UsageError
+    from ..evaluation import plots
+
+    try:
+        plots.require()
+    except UsageError:
+        return  # the CSV has the same
+    plots.confusion(run / "confusion.png", confusions, "all folds")

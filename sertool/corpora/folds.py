@@ -1,0 +1,117 @@
+"""Rows to folds that are checked: leave one session, speaker or corpus out."""
+
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+
+import numpy as np
+
+from ..errors import UsageError
+from .rows import Row, check_speakers_disjoint
+
+BY = ("session", "speaker", "corpus")
+
+
+@dataclass(frozen=True)
+class Fold:
+    """What trains, validates and tests together; ``name`` says what is left out."""
+
+    name: str
+    train: list[Row]
+    val: list[Row]
+    test: list[Row]
+
+
+def leave_one_out(rows: list[Row], by: str, always: Iterable[Row] = (), number: int = 0) -> list[Fold]:
+    """A fold a session or a speaker: it tests, the next one validates, the rest trains, as in arXiv 2512.23435.
+
+    ``always`` are rows that train in every fold. With ``number``, groups are put together to so many folds, as even in
+    clips as may be. Raises UsageError if a row lacks the label or there are fewer than three groups, SertoolError if
+    a speaker is in two parts.
+    """
+    groups: dict[str, list[Row]] = {}
+    several = len({row.corpus for row in rows}) > 1
+    for row in rows:
+        value = getattr(row, by)
+        if not value:
+            raise UsageError(f"{row.file}: {row.corpus} names no {by} of it; choose other folds with folds.by")
+        groups.setdefault(f"{row.corpus}-{value}" if several else value, []).append(row)
+    if number:
+        groups = _together(groups, number)
+    names = sorted(groups)
+    if len(names) < 3:
+        raise UsageError(f"leaving one {by} out takes three or more; there are {len(names)}: {', '.join(names)}")
+    folds = []
+    for at, name in enumerate(names):
+        following = names[(at + 1) % len(names)]
+        train = [row for other in names if other not in (name, following) for row in groups[other]]
+        folds.append(_checked(Fold(name, [*train, *always], groups[following], groups[name])))
+    return folds
+
+
+def leave_corpus_out(rows: list[Row], train: str, val: str, always: Iterable[Row] = ()) -> list[Fold]:
+    """A fold a corpus: all of it tests, of the others the splits ``train`` and ``val`` do what they are called.
+
+    ``always`` are rows that train in every fold. Raises UsageError if there is one corpus only, or one without these
+    splits; SertoolError if a speaker is in two parts.
+    """
+    corpora = sorted({row.corpus for row in rows})
+    if len(corpora) < 2:
+        raise UsageError(f"leaving one corpus out takes two or more; there is {', '.join(corpora)}")
+    folds = []
+    for name in corpora:
+        others = [row for row in rows if row.corpus != name]
+        parts = [[row for row in others if row.split == split] for split in (train, val)]
+        for split, part in zip((train, val), parts, strict=True):
+            if not part:
+                raise UsageError(f"without {name} no row is in split {split!r}; name the splits, or give data.hold_out")
+        folds.append(_checked(Fold(name, [*parts[0], *always], parts[1], [r for r in rows if r.corpus == name])))
+    return folds
+
+
+def random_split(rows: list[Row], number: int, seed: int, always: Iterable[Row] = ()) -> list[Fold]:
+    """Folds of clips drawn at random, whoever speaks: what leaks shows in figures that are too good.
+
+    ``number`` parts; one tests, the next one validates, the rest trains. Speakers are not checked, that is the point.
+    """
+    part = np.random.default_rng(seed).permutation(len(rows)) % number
+    groups = [[row for row, mine in zip(rows, part, strict=True) if mine == n] for n in range(number)]
+    return [
+        Fold(
+            f"random-{n + 1}",
+            [*(row for m, group in enumerate(groups) if m not in (n, (n + 1) % number) for row in group), *always],
+            groups[(n + 1) % number],
+            groups[n],
+        )
+        for n in range(number)
+    ]
+
+
+def hold_out(rows: list[Row], share: float, seed: int, train: str, val: str) -> list[Row]:
+    """The rows, put into splits ``train`` and ``val``: whole speakers, drawn until ``share`` of the clips validate.
+
+    The number of speakers is the one that comes closest to it, but at least one. UsageError if there is one speaker.
+    """
+    counts: dict[tuple, int] = {}
+    for row in rows:
+        counts[row.corpus, row.speaker] = counts.get((row.corpus, row.speaker), 0) + 1
+    speakers = sorted(counts)
+    if len(speakers) < 2:
+        raise UsageError("data.hold_out takes two speakers or more")
+    order = [speakers[i] for i in np.random.default_rng(seed).permutation(len(speakers))]
+    sums = np.cumsum([counts[speaker] for speaker in order])
+    number = 1 + int(np.argmin(np.abs(sums[:-1] - share * len(rows))))
+    out = set(order[:number])
+    return [replace(row, split=val if (row.corpus, row.speaker) in out else train) for row in rows]
+
+
+def _together(groups: dict[str, list[Row]], number: int) -> dict[str, list[Row]]:
+    """The largest group first, each into the fold that has the fewest clips so far."""
+    folds: list[list[Row]] = [[] for _ in range(number)]
+    for name in sorted(groups, key=lambda name: (-len(groups[name]), name)):
+        min(folds, key=len).extend(groups[name])
+    return {f"{at + 1:0{len(str(number))}}": fold for at, fold in enumerate(folds) if fold}
+
+
+def _checked(fold: Fold) -> Fold:
+    check_speakers_disjoint(train=fold.train, val=fold.val, test=fold.test)
+    return fold

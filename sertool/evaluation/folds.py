@@ -1,0 +1,59 @@
+"""Reports of several folds as one table, recipes side by side, as Table II of arXiv 2512.23435."""
+
+import numpy as np
+
+_TABLE = ("WA", "UA", "macro-F1", "F1 ")
+
+
+def summary(recipes: dict[str, list[dict]]) -> dict:
+    """Measures over folds, from recipe name -> a report of :mod:`.categorical` (or :mod:`.dimensional`) a fold.
+
+    ``{"recipes": {name: {"folds": number, "measures": {measure: {"mean", "deviation", "values"}}, "confusion": clips of
+    all folds, where reports have it}}, "gain": {measure: difference}}``. Figures are those over all clips of a fold;
+    ``values`` has None for a fold that lacks the measure, and mean and deviation are over the others. ``deviation`` is
+    the sample's (ddof 1), None for a single fold. ``gain`` is the second recipe's mean less the first's, empty unless
+    there are two; of ECE and MAE a gain below 0 is the better.
+    """
+    found = {name: _over_folds([report["overall"] for report in reports]) for name, reports in recipes.items()}
+    gain = {}
+    if len(found) == 2:
+        first, second = (recipe["measures"] for recipe in found.values())
+        gain = {name: second[name]["mean"] - first[name]["mean"] for name in first if name in second}
+    return {"recipes": found, "gain": gain}
+
+
+def markdown(summary: dict, measures=None) -> list[str]:
+    """Lines of a Markdown table: a row a measure, by default WA, UA, macro-F1 and F1 by class; a column a recipe.
+
+    ``mean ± standard deviation`` over folds; with two recipes the gain beside them.
+    """
+    recipes, gain = summary["recipes"], summary["gain"]
+    there = dict.fromkeys(name for recipe in recipes.values() for name in recipe["measures"])
+    measures = [name for name in there if name.startswith(_TABLE)] if measures is None else measures
+    heads = ["measure", *recipes, *(["gain"] if gain else [])]
+    lines = [f"| {' | '.join(heads)} |", f"|---|{'---:|' * (len(heads) - 1)}"]
+    for measure in measures:
+        cells = [_shown(recipe["measures"].get(measure)) for recipe in recipes.values()]
+        cells += [f"{gain[measure]:+.3f}" if measure in gain else ""] if gain else []
+        lines.append(f"| {measure} | {' | '.join(cells)} |")
+    return lines
+
+
+def _over_folds(folds: list[dict]) -> dict:
+    names = dict.fromkeys(name for fold in folds for name in fold["measures"])
+    found = {"folds": len(folds), "measures": {name: _spread(name, folds) for name in names}}
+    matrices = [fold["confusion"] for fold in folds if "confusion" in fold]
+    return found | ({"confusion": np.sum(matrices, axis=0).tolist()} if matrices else {})
+
+
+def _spread(name: str, folds: list[dict]) -> dict:
+    values = [fold["measures"][name]["value"] if name in fold["measures"] else None for fold in folds]
+    known = [value for value in values if value is not None]
+    deviation = float(np.std(known, ddof=1)) if len(known) > 1 else None
+    return {"mean": float(np.mean(known)), "deviation": deviation, "values": values}
+
+
+def _shown(spread: dict | None) -> str:
+    if spread is None:
+        return ""
+    return f"{spread['mean']:.3f}" + ("" if spread["deviation"] is None else f" ± {spread['deviation']:.3f}")

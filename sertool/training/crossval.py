@@ -1,0 +1,181 @@
+"""Cross-validation: a run a fold, each tested on what it never heard, then one table."""
+
+import csv
+import io
+import json
+import os
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from ..corpora import Row
+from ..corpora.folds import Fold, leave_corpus_out, leave_one_out, random_split
+from ..errors import UsageError
+from ..evaluation import folds as tables
+from ..evaluation.run import REPORTS
+from ..frontend import steps
+from ..plugins import load_plugins
+from . import loop, supervised
+from .data import decode
+from .loop import Progress
+from .recipe import Recipe
+from .targets import targets_of
+
+SCHEMA = "sertool.crossval/1"
+ROWS, PREDICTIONS, REPORT, RESULTS = "rows.csv", "predictions.csv", "report.json", "results.json"
+RANDOM_FOLDS = 5
+
+_LABELS = ("corpus", "speaker", "session", "emotion")
+
+
+def folds(recipe: Recipe, random: bool = False) -> list[Fold]:
+    """The recipe's folds: of its rows that have a target and are not out-of-domain; ``random``: of clips, leaking."""
+    data, settings = recipe.data, recipe.folds
+    targets = targets_of(load_plugins().get("models", recipe.model.name), recipe)
+    own, also = ([row for row in part if targets.of(row) is not None] for part in supervised.rows(recipe))
+    own = [row for row in own if not (data.ood and row.split == data.ood)]
+    always = [row for row in own if row.corpus in settings.always] + also
+    rows = [row for row in own if row.corpus not in settings.always]
+    if not rows:
+        raise UsageError(f"{data.root}: {targets.missing} (of those that are tested)")
+    if random:
+        return random_split(rows, settings.number or RANDOM_FOLDS, recipe.train.seed, always)
+    by = settings.by or ("session" if all(row.session for row in rows) else "speaker")
+    if by == "corpus":
+        return leave_corpus_out(rows, data.train, data.val, always)
+    return leave_one_out(rows, by, always, settings.number)
+
+
+def run_fold(recipe: Recipe, fold: Fold, folder: Path, stop: Callable[[], bool] = lambda: False) -> Iterator[Progress]:
+    """Train in ``folder`` and test, or go on where that was cut off; a fold that is done does nothing.
+
+    Writes ROWS (which row has which part), PREDICTIONS and, last of all, REPORT. The Progress are supervised.train's,
+    then "testing".
+    """
+    recipe = _in_fold(recipe, fold.name)
+    _note_rows(fold, folder, recipe)
+    loop.check_same_recipe(recipe, folder)
+    if (folder / REPORT).exists():
+        return
+    last = None
+    for last in supervised.train(recipe, folder, stop, (fold.train, fold.val)):
+        yield last
+    if last is None or last.done < last.total:
+        return
+    model, network, step = loop.best_network(recipe, folder)
+    decoding = decode(fold.test, targets_of(model, recipe), steps.build(recipe.input.steps))
+    while True:
+        try:
+            yield Progress("decoding test clips", *next(decoding))
+        except StopIteration as end:
+            clips = end.value
+            break
+    outputs = []
+    with torch.inference_mode():
+        for clip in clips.waveforms:
+            if stop():
+                return
+            outputs.append(network(torch.from_numpy(clip)[None])[0])
+            yield Progress("testing", len(outputs), len(clips.rows))
+    outputs = torch.stack(outputs)
+    values = (torch.softmax(outputs, dim=1) if model.task == "categorical" else outputs).double().numpy().round(6)
+    _write_predictions(folder / PREDICTIONS, clips.rows, values, model, Path(recipe.data.root))
+    labelled = [targets_of(model, recipe).labelled(row) for row in clips.rows]
+    report = REPORTS[model.task].report(labelled, values, model.outputs) | {"best_step": step}
+    _write(folder / REPORT, json.dumps(report, indent=1, allow_nan=False) + "\n")
+
+
+def results(recipe: Recipe, names: list[str], run: Path, random: bool) -> dict:
+    """What a finished cross-validation found, and RESULTS and PREDICTIONS of all folds in its folder."""
+    reports = {name: json.loads((folder(run, name) / REPORT).read_text(encoding="utf-8")) for name in names}
+    model = load_plugins().get("models", recipe.model.name)
+    found = {
+        "schema": SCHEMA,
+        "split": "random: speakers are in several parts, the figures leak" if random else "speakers apart",
+        "outputs": list(model.outputs),
+        "folds": reports,
+        "summary": tables.summary({run.name: list(reports.values())}),
+        "recipe": recipe.as_dict() | {"data": recipe.as_dict()["data"] | {"root": "", "also": []}},
+    }
+    _write(run / RESULTS, json.dumps(found, indent=1) + "\n")
+    lines = [(folder(run, name) / PREDICTIONS).read_text(encoding="utf-8").splitlines() for name in names]
+    header = "fold," + lines[0][0]
+    _write(
+        run / PREDICTIONS,
+        "\n".join([header, *(f"{n},{x}" for n, f in zip(names, lines, strict=True) for x in f[1:])]) + "\n",
+    )
+    return found
+
+
+def read_results(run: Path) -> dict:
+    """What ``results`` wrote; UsageError if it is not there."""
+    try:
+        found = json.loads((run / RESULTS).read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        found = None
+    if not isinstance(found, dict) or found.get("schema") != SCHEMA:
+        raise UsageError(f"{run}: no {RESULTS} of a finished `sertool crossval` in it")
+    return found
+
+
+def write_confusion(path: Path, confusion, names) -> None:
+    """A confusion matrix as CSV: a row a true class, a column a predicted one."""
+    lines = [["true", *names], *([name, *row] for name, row in zip(names, confusion, strict=True))]
+    _write(path, "".join(",".join(map(str, line)) + "\n" for line in lines))
+
+
+def folder(run: Path, name: str) -> Path:
+    """Where a fold's run is."""
+    return run / f"fold-{name}"
+
+
+def _in_fold(recipe: Recipe, name: str) -> Recipe:
+    """The recipe with "$fold" filled in where weights come from."""
+    filled = {
+        key: json.loads(json.dumps(getattr(recipe, key).options).replace("$fold", name)) for key in ("model", "teacher")
+    }
+    model = replace(recipe.model, options=filled["model"], start=recipe.model.start.replace("$fold", name))
+    return replace(recipe, model=model, teacher=replace(recipe.teacher, options=filled["teacher"]))
+
+
+def _note_rows(fold: Fold, folder: Path, recipe: Recipe) -> None:
+    """Write ROWS, or compare: a run goes on with the rows that it began with."""
+    root, lines = Path(recipe.data.root), [("file", *_LABELS, "part")]
+    for part in ("train", "val", "test"):
+        lines += [(_relative(row, root), *(getattr(row, key) for key in _LABELS), part) for row in getattr(fold, part)]
+    path, text = folder / ROWS, _csv(lines)
+    if path.exists():
+        if path.read_text(encoding="utf-8") != text:
+            raise UsageError(f"{folder} was begun with other rows (compare {path}); choose another folder with -o")
+        return
+    folder.mkdir(parents=True, exist_ok=True)
+    _write(path, text)
+
+
+def _write_predictions(path: Path, rows: list[Row], values: np.ndarray, model, root: Path) -> None:
+    classes = ["predicted"] if model.task == "categorical" else []
+    lines = [("file", *_LABELS, *classes, *model.outputs)]
+    for row, outputs in zip(rows, values.tolist(), strict=True):
+        chosen = [model.outputs[int(np.argmax(outputs))]] if classes else []
+        lines.append((_relative(row, root), *(getattr(row, key) for key in _LABELS), *chosen, *outputs))
+    _write(path, _csv(lines))
+
+
+def _relative(row: Row, root: Path) -> str:
+    return str(row.file.relative_to(root)) if row.file.is_relative_to(root) else str(row.file)
+
+
+def _csv(lines) -> str:
+    stream = io.StringIO()
+    csv.writer(stream, lineterminator="\n").writerows(lines)
+    return stream.getvalue()
+
+
+def _write(path: Path, text: str) -> None:
+    """Whole or not at all."""
+    beside = path.with_name(path.name + ".tmp")
+    beside.write_text(text, encoding="utf-8")
+    os.replace(beside, path)

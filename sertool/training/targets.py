@@ -1,0 +1,88 @@
+"""What a model is trained towards: numbers or a class, with the loss and the figure that go with it."""
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from ..corpora import Row
+from ..corpora.classes import class_of
+from ..corpora.coordinates import coordinates
+from ..errors import UsageError
+from ..evaluation.dimensional import concordance
+from ..evaluation.metrics import uar
+from ..registry import Model
+from .losses import balanced_weights, ccc_loss, focal_loss
+from .recipe import Recipe
+
+
+class Dimensional:
+    """Arousal, dominance and valence by the CCC loss, validated by CCC."""
+
+    missing = "no row has arousal, dominance and valence, or an emotion that has a published place"
+
+    def __init__(self, model: Model, recipe: Recipe):
+        self.figures, self.intensity = model.outputs, recipe.targets.intensity
+
+    def of(self, row: Row) -> tuple | None:
+        """A row's arousal, dominance, valence: its ratings if it has them, else its label's published place."""
+        ratings = (row.arousal, row.dominance, row.valence)
+        if None not in ratings:
+            return ratings
+        return coordinates(row.emotion, self.intensity.get(row.intensity, 1.0))
+
+    def labelled(self, row: Row) -> Row | None:
+        """The row with its target as if it were rated; None without a target."""
+        values = self.of(row)
+        return None if values is None else replace(row, **dict(zip(self.figures, values, strict=True)))
+
+    def loss(self, targets: np.ndarray):
+        """loss(outputs, targets) for training on clips of these targets [n, k]."""
+        return lambda outputs, wanted: (ccc_loss(outputs, wanted), {})
+
+    def score(self, outputs: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+        """The figures of outputs [n, k] by name."""
+        return concordance(outputs, targets, self.figures)
+
+
+class Categorical:
+    """One of a model's classes by the adaptive focal loss, validated by UA."""
+
+    figures = ("UA",)
+
+    def __init__(self, model: Model, recipe: Recipe):
+        self.classes, self.settings = model.outputs, recipe.focal
+        self.missing = f"no row is {' or '.join(self.classes)}"
+
+    def of(self, row: Row) -> tuple | None:
+        """1 for the class that a row's label counts as, 0 for the others."""
+        found = class_of(row.emotion, self.classes)
+        return None if found is None else tuple(float(name == found) for name in self.classes)
+
+    def labelled(self, row: Row) -> Row | None:
+        """The row; None without a target."""
+        return None if self.of(row) is None else row
+
+    def loss(self, targets: np.ndarray):
+        """loss(logits, targets) for training on clips of these targets; UsageError for a class without a clip."""
+        counts = targets.sum(axis=0)
+        if not counts.all():
+            raise UsageError(f"no training clip is {self.classes[int(np.argmin(counts))]}")
+        weights = None
+        if self.settings.weights == "balanced":
+            weights = torch.tensor(balanced_weights(counts), dtype=torch.float32)
+
+        def loss(logits, wanted):
+            device = None if weights is None else weights.to(logits.device)
+            return focal_loss(logits, wanted, device, self.settings.gamma, self.settings.smoothing), {}
+
+        return loss
+
+    def score(self, outputs: np.ndarray, targets: np.ndarray) -> dict[str, float]:
+        """UA, the mean recall over the classes that are there."""
+        return {"UA": uar(outputs.argmax(axis=1), targets.argmax(axis=1))}
+
+
+def targets_of(model: Model, recipe: Recipe) -> Dimensional | Categorical:
+    """What this model is trained towards."""
+    return {"dimensional": Dimensional, "categorical": Categorical}[model.task](model, recipe)

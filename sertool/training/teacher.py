@@ -1,0 +1,46 @@
+"""Teachers: built from a recipe, asked beside the student's work."""
+
+import torch
+
+from ..errors import UsageError
+from ..plugins import load_plugins
+from . import loop
+from .recipe import Recipe, substituted
+
+
+def asker(teacher, settings, device):
+    """ask(waveforms [batch, samples]): what a teacher says of them, [batch, k]; the teacher moves to the device."""
+    teacher = folded(teacher).to(device, memory_format=torch.channels_last)
+
+    def ask(waveforms):
+        with torch.inference_mode(), loop.mixed_precision(settings, device):
+            answers = teacher(waveforms).float()
+        return answers.clone()  # made in inference mode, it could not take part in a loss
+
+    return ask
+
+
+def build_teacher(recipe: Recipe, student) -> torch.nn.Module:
+    """The recipe's teacher, frozen; UsageError if its outputs are not the student's."""
+    model = load_plugins().get("models", recipe.teacher.name)
+    if model.outputs != student.outputs:
+        raise UsageError(
+            f"teacher {model.name!r} answers {', '.join(model.outputs)}; "
+            f"student {student.name!r} needs {', '.join(student.outputs)}"
+        )
+    try:
+        teacher = model.build(**substituted(recipe, recipe.teacher.options))
+    except TypeError as error:
+        raise UsageError(f"teacher.options for {model.name!r}: {error}") from None
+    return teacher.eval().requires_grad_(False)
+
+
+def folded(network: torch.nn.Module) -> torch.nn.Module:
+    """The network with each BatchNorm2d that follows a Conv2d in a Sequential folded into it: a third of the time."""
+    for module in list(network.modules()):
+        if isinstance(module, torch.nn.Sequential):
+            for i in range(len(module) - 1):
+                if (type(module[i]), type(module[i + 1])) == (torch.nn.Conv2d, torch.nn.BatchNorm2d):
+                    module[i] = torch.nn.utils.fuse_conv_bn_eval(module[i], module[i + 1])
+                    module[i + 1] = torch.nn.Identity()
+    return network
