@@ -146,9 +146,14 @@ def parse(text: str, source: str, embedded: bool = False) -> dict:
 
 
 def embedded(manifest: dict) -> str:
-    """The manifest as it stands inside an ONNX file: without that file's own size and sum."""
+    """The manifest as it stands inside an ONNX file: all that it takes to label, and to know what it is.
+
+    Without that file's own size and sum, which it cannot hold, and without metrics and recipe, which would be a
+    tenth of a small model's file; they are in bundle.json.
+    """
     variants = [{k: v for k, v in entry.items() if k not in _MEASURED_ON_FILE} for entry in manifest["variants"]]
-    return json.dumps({**manifest, "variants": variants}, sort_keys=True)
+    training = {key: value for key, value in manifest["training"].items() if key != "recipe"}
+    return json.dumps({**manifest, "variants": variants, "training": training, "metrics": {}}, sort_keys=True)
 
 
 def write(folder: Path, manifest: dict, card: str) -> Bundle:

@@ -190,10 +190,8 @@ def test_a_bundle_without_expectations_fails_the_self_test(bundle_copy, text):
 
 
 def test_a_bundle_with_unknown_steps_in_front_is_not_run(bundle_copy, manifest):
-    from sertool.errors import UsageError
-
     put(bundle_copy, {**manifest, "preprocessing": ["reverse"]})
-    with pytest.raises(UsageError, match="reverse"):
+    with pytest.raises(BundleError, match="'reverse' names no step"):
         Labeller(str(bundle_copy))
 
 

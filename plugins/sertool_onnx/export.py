@@ -79,8 +79,11 @@ def _plain(module: torch.nn.Module) -> torch.nn.Module:
     if not any(map(parametrize.is_parametrized, module.modules())):
         return module
     module = copy.deepcopy(module)
-    for part in module.modules():
-        if parametrize.is_parametrized(part):
-            for name in list(part.parametrizations):
-                parametrize.remove_parametrizations(part, name)
+    for part in list(filter(parametrize.is_parametrized, module.modules())):
+        # remove_parametrizations would change the class, which copies share.
+        weights = {name: getattr(part, name).detach() for name in part.parametrizations}
+        part.__class__ = parametrize.type_before_parametrizations(part)
+        del part.parametrizations
+        for name, value in weights.items():
+            part.register_parameter(name, torch.nn.Parameter(value))
     return module

@@ -24,10 +24,11 @@ SMALLEST = 1e-7
 class Ensemble(Frozen):
     """Waveform [batch, samples], 16 kHz -> [batch, names]: the plain mean of what the members answer under ``names``.
 
-    Of classes it is the mean of probabilities, given as logarithms: logits, as any categorical network. Each of ``members`` is a table: {"model": a registered name, and that model's options}, {"bundle": a name, a bundle
-    folder or an .onnx file} or {"run": a folder of `sertool train`, whose best weights it takes}. ``shortest`` is the
-    fewest samples that all of them take. WavLM and Dawn are the teacher of arXiv 2408.13920: 483,943,750 parameters.
-    Raises UsageError if a table is wrong or a member lacks one of the outputs, and what loading it raises.
+    Of classes it is the mean of probabilities, given as logarithms: logits, as any categorical network. Each of
+    ``members`` is a table: {"model": a registered name, and that model's options}, {"bundle": a name, a bundle folder
+    or an .onnx file} or {"run": a folder of `sertool train`, whose best weights it takes}. ``shortest`` is the fewest
+    samples that all of them take. WavLM and Dawn are the teacher of arXiv 2408.13920: 483,943,750 parameters. Raises
+    UsageError if a table is wrong or a member lacks one of the outputs, and what loading it raises.
     """
 
     def __init__(self, members: list[dict], names=DIMENSIONS):

@@ -10,11 +10,13 @@ CHANNELS = 13
 class Wav2Small(nn.Module):
     """Waveform [batch, samples], 16 kHz, at least 33 samples -> [batch, outputs].
 
-    72,659 parameters, of which 67,577 are trained; the rest is the frozen LogMel basis.
+    72,659 parameters, of which 67,577 are trained; the rest is the frozen LogMel basis. ``centre`` subtracts each mel
+    filter's mean over the recording, which takes away microphone and room.
     """
 
-    def __init__(self, outputs: int = 3):
+    def __init__(self, outputs: int = 3, centre: bool = False):
         super().__init__()
+        self.centre = centre
         self.normalise = UtteranceNorm()
         self.logmel = LogMel(n_fft=64)
         self.fine = nn.Sequential(convolve(1), convolve(), convolve())
@@ -27,6 +29,8 @@ class Wav2Small(nn.Module):
 
     def forward(self, waveform: Tensor) -> Tensor:
         x = self.logmel(self.normalise(waveform))[:, None]  # [batch, 1, frames, 26]
+        if self.centre:
+            x = x - x.mean(dim=2, keepdim=True)
         x = self.mix(self.coarse(self.shrink(self.fine(x))))  # [batch, 13, tokens, 13]
         # As it lies in memory, without a transpose: a row holds 13 neighbouring tokens of one channel.
         return self.head(self.pool(x.reshape(x.shape[0], x.shape[2], self.width)))

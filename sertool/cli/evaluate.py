@@ -184,8 +184,7 @@ def evaluate(
             def count(done, total, name=name):
                 shown.update(done, f"resampling {name}", total)
 
-            report = run.REPORTS[task].report
-            reports[name] = report(good, outputs[name], labeller.outputs, **settings, progress=count)
+            reports[name] = run.REPORTS[task].report(good, outputs[name], labeller.outputs, **settings, progress=count)
     labeller = next(iter(models.values()))
     checks, failed = None, bool(failures)
     if robust and good:

@@ -18,8 +18,10 @@ SHOWN_FAILURES = 5
 
 @click.command(
     epilog="""\b
-Columns: file; start, end in seconds; the model's outputs (wav2small: arousal,
-dominance, valence, each about 0 to 1, 0.5 is neutral); speech; error.
+Columns: file; start, end in seconds; the model's outputs; speech found, in
+seconds; error. wav2small gives arousal, dominance, valence, each about 0 to 1,
+0.5 is neutral; wav2small-emotion the likeliest of angry, happy, neutral, sad as
+emotion, and a probability for each.
 \b
 Exit codes: 0 all labelled, 1 some failed (their rows say why), 2 wrong usage,
 130 interrupted.
@@ -56,6 +58,7 @@ Examples:
     type=click.FloatRange(min=0, min_open=True),
     help="Seconds from window to window, at most the window.  [default: the window]",
 )
+@click.option("--no-vad", is_flag=True, help="Label what is not speech too.")
 @click.option("-j", "--jobs", type=click.IntRange(min=1), help="Files at once, one thread each.  [default: all cores]")
 @click.option("--ordered", is_flag=True, help="Rows in the order of the files, not as they are finished.")
 @click.option("--glob", "pattern", metavar="PATTERN", help="Of folders, take only files that match, as '*.wav'.")
@@ -64,13 +67,15 @@ Examples:
 )
 @click.option("--restart", is_flag=True, help="Write an existing output anew.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress and no summary; failures stay in the table.")
-def label(paths, model, variant, output, form, windows, window, hop, jobs, ordered, pattern, resume, restart, quiet):
+def label(
+    paths, model, variant, output, form, windows, window, hop, no_vad, jobs, ordered, pattern, resume, restart, quiet
+):
     """Label recordings with emotion.
 
     PATH is a file, a folder (searched all the way down), a pattern as '*.wav', or - for a list of files on standard
     input (one a line, or separated by NUL). wav, flac, ogg, opus, mp3 and more, any rate, channels averaged; m4a, aac
-    and wma with the extra sertool[av]. Recordings up to 8 s are labelled whole, longer ones in windows of 8 s, averaged
-    by duration.
+    and wma with the extra sertool[av]. Recordings up to 8 s are labelled whole; of longer ones, what is not speech is
+    left out and the rest labelled in windows of 8 s, averaged by duration.
     """
     from ..errors import UsageError
     from ..labelling import Labeller, run, table
@@ -91,7 +96,7 @@ def label(paths, model, variant, output, form, windows, window, hop, jobs, order
     table.require(form)
 
     recordings = scan(_with_standard_input(paths), pattern)
-    labeller = Labeller(model, variant, window, hop)
+    labeller = Labeller(model, variant, window, hop, vad=not no_vad)
     manifest = labeller.bundle.manifest
     jobs = jobs or cores()
     terminal = on_terminal() and not quiet
@@ -108,6 +113,7 @@ def label(paths, model, variant, output, form, windows, window, hop, jobs, order
             "window": labeller.window,
             "hop": labeller.hop,
             "windows": windows,
+            "vad": not no_vad,
             "paths": [os.path.abspath(p) if p != "-" else p for p in paths],
         }
         mode = "resume" if resume else "restart" if restart else "new"

@@ -130,19 +130,16 @@ def evaluate(
     they are the classes' probabilities. ``clips`` are float32 [n], of any lengths, and stay as they are;
     ``progress(done, total)`` is called after every clip of every check. The draws depend on the seed, the check's name
     and the clip's place in the list (babble: and on the other clips), and on nothing else. The random predictor is
-    ser-tests' random-gaussian (mean .5, deviation 1/6, within [0, 1]) or random-categorical (every class as often),
-    anew for every call. Raises UsageError if every clip is silent, and as :func:`checks`; AudioError for noise or a
-    room that cannot be read.
+    ser-tests' random-gaussian: mean .5, deviation 1/6, within [0, 1], anew for every call; its most probable class is
+    any of them as often, as that of their random-categorical. Raises UsageError if every clip is silent, and as
+    :func:`checks`; AudioError for noise or a room that cannot be read.
     """
     # A view each: Babble tells a clip from the others by identity, and somebody may give one array twice.
     clips = {i: np.asarray(clip, np.float32).view() for i, clip in enumerate(clips) if np.any(clip)}
     if not clips:
         raise UsageError("robustness: no clip with sound in it; give recordings of speech")
     todo = checks(list(clips.values()), noise, rooms)
-    told, unchanged, guess = {
-        "dimensional": (names, _near, _random),
-        "categorical": (["emotion"], _same_class, _random_class),
-    }[task]
+    told, unchanged = {"dimensional": (names, _near), "categorical": (["emotion"], _same_class)}[task]
     clean = {i: _output(predict, clip, names) for i, clip in clips.items()}
     results = []
     for check in todo:
@@ -153,7 +150,9 @@ def evaluate(
             rng = np.random.default_rng([*stream, i])
             before = _output(predict, check.reference(clip, rng), names) if check.reference else clean[i]
             after = _output(predict, check.change(clip, rng), names)
-            pairs.append([(output, _constant(len(names)), guess(baselines, len(names))) for output in (before, after)])
+            pairs.append(
+                [(output, _constant(len(names)), _random(baselines, len(names))) for output in (before, after)]
+            )
             if progress:
                 progress(len(results) * len(clips) + len(pairs), len(todo) * len(clips))
         before, after = np.moveaxis(pairs, 1, 0)
@@ -209,10 +208,6 @@ def _random(rng, count):
     while (outside := (values < 0) | (values > 1)).any():
         values[outside] = rng.normal(0.5, 1 / 6, outside.sum())
     return values
-
-
-def _random_class(rng, count):
-    return np.eye(count)[rng.integers(count)]
 
 
 def _kinds(folder):

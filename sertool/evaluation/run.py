@@ -98,7 +98,7 @@ def course(model: str, file: Path, window: float | None = None, meter: run.Meter
     Windows overlap by three quarters; outputs of a silent one are None. SertoolError names a file that cannot be read.
     """
     window = window or Labeller(model).window
-    labeller = Labeller(model, None, window, window * COURSE_HOP)
+    labeller = Labeller(model, None, window, window * COURSE_HOP, vad=False)  # what is drawn over time has all of it
     try:
         blocks = audio.blocks(file)
         rows = labeller.rows(meter.count(blocks) if meter else blocks)

@@ -4,6 +4,7 @@ Two calls, each streaming or at once: what finds the probabilities can be replac
 """
 
 import functools
+import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -22,6 +23,7 @@ _GROUPS = (1, 3, 5, 7, 11, 15, 18, 21, 24, 26)  # borders of nine groups of mel 
 _SYNCHRONOUS = [1, 3, 5, 7, 9, 11, *range(12, 24)]  # the bands that share no Fourier bin with another one below 2 kHz
 _REACH = ((2, 2), (7, 7), (20, 20), (50, 50), (250, 50))  # frames before and after, of every average
 _LIMITS = (-10, 40)  # dB to which differences of levels are clipped
+_GAIN = 4096  # puts the noise of quiet recordings, too, above LogMel's -100 dB
 _HIDDEN = 8
 
 # [24 features + bias, 8] and [8 + bias], row by row: printed by `python tests/bench/vad.py --fit`, which trains them on
@@ -33,9 +35,9 @@ class Vad:
     """Streaming probabilities of speech: push samples as they come, get those of the frames that can be told.
 
     16 kHz samples in, float32 [frames] between 0 and 1 out, one per 160 samples; ceil(n / 160) in all, the last frame
-    may be cut short. A frame is told at the latest 1.5 s after it, as it takes 0.5 s of what follows it into account
-    and frames are computed 100 at a time. Memory does not depend on the length, nor the bits on how the samples are cut
-    into pushes, nor the result on the level, as long as LogMel's -100 dB is below the noise.
+    may be cut short. What follows within 0.6 s is taken into account, and frames are computed 100 at a time: each is
+    told at the latest 1.5 s after it. Memory does not depend on the length, nor the bits on how the samples are cut
+    into pushes, nor what is found on the level.
 
     Seen are differences of level only: to floor and peak of the last 3 s, their spread, the shape of the spectrum, and
     how far the bands rise and fall together within 10 ms, as they do with the pulses of a voice. A network of 8 hidden
@@ -44,6 +46,7 @@ class Vad:
 
     def __init__(self):
         self._kernel = LogMel(64)
+        self._kernel.normalise(0, _GAIN)
         self._rows = np.empty((0, self._kernel.geometry.n_mels), np.float32)
         self._seen = None  # what _describe says of the last _PAST + _BLOCK + _AHEAD frames
         self._samples = self._blocks = 0
@@ -115,7 +118,7 @@ def _describe(rows: np.ndarray) -> np.ndarray:
     """LogMel rows [500, 26] -> [100, 11]: dB of the nine groups, their mean, synchrony of the bands (0 to 1)."""
     rows = rows.reshape(_BLOCK, _ROWS, -1)
     mean = rows.mean(axis=1)
-    groups = np.stack([mean[:, a:b].mean(axis=1) for a, b in zip(_GROUPS, _GROUPS[1:], strict=False)], axis=1)
+    groups = np.stack([mean[:, a:b].mean(axis=1) for a, b in itertools.pairwise(_GROUPS)], axis=1)
     moves = rows[:, :, _SYNCHRONOUS]
     moves = moves - moves.mean(axis=1, keepdims=True)
     together, each = (moves.mean(axis=2) ** 2).mean(axis=1), (moves**2).mean(axis=(1, 2))
@@ -157,7 +160,9 @@ class Parameters:
 
     def __post_init__(self):
         if not 0 <= self.lower <= self.threshold <= 1:
-            raise ValueError(f"thresholds: 0 <= {self.lower} (lower) <= {self.threshold} (threshold) <= 1 does not hold")
+            raise ValueError(
+                f"thresholds: 0 <= {self.lower} (lower) <= {self.threshold} (threshold) <= 1 does not hold"
+            )
         if not min(self.shortest_speech_s, self.shortest_silence_s, self.padding_s) >= 0:
             raise ValueError(f"times must be 0 or more: {self}")
 
@@ -179,6 +184,13 @@ class Segmenter:
         self._position = 0
         self._start = self._end = None  # of the segment that runs; its end is set while it is not certain
         self._held = None  # the last segment, as long as the next may begin too near for all of its padding
+
+    @property
+    def uncertain(self) -> int:
+        """The first sample that a segment still to come may have."""
+        if self._held:
+            return self._held[0]
+        return max(0, (self._position if self._start is None else self._start) - self._padding)
 
     def push(self, probabilities) -> list[tuple[int, int]]:
         """Take [frames] in, return the segments that became certain."""
@@ -230,9 +242,7 @@ class Segmenter:
         return [(held_start, held_end + margin)]
 
 
-def segments(
-    probabilities, parameters: Parameters = Parameters(), samples: int | None = None
-) -> list[tuple[int, int]]:
+def segments(probabilities, parameters: Parameters = Parameters(), samples: int | None = None) -> list[tuple[int, int]]:
     """Segments (start, end) in samples of the probabilities [frames] of a whole recording of so many samples.
 
     The rules are Segmenter's. Raises ValueError if so many samples do not make as many frames.

@@ -8,6 +8,8 @@ import numpy as np
 from .. import audio
 from ..errors import AudioError, UsageError
 from ..runtime import Runtime
+from .speech import Speech
+from .windows import SHORTEST_REST
 from .windows import windows as cut
 
 #: Peak below which there is nothing to label: -80 dB under full scale, where 16-bit dither lives.
@@ -18,7 +20,8 @@ class Labeller:
     """Emotion labels from one model.
 
     ``model``: a name, a bundle folder or an .onnx file; ``variant``: one of the bundle's, by default its first.
-    ``window`` and ``hop`` in seconds; the bundle's own window, end to end, by default.
+    ``window`` and ``hop`` in seconds; the bundle's own window, end to end, by default. With ``vad`` the windows of a
+    recording longer than one are cut from its speech.
     """
 
     def __init__(
@@ -27,8 +30,9 @@ class Labeller:
         variant: str | None = None,
         window: float | None = None,
         hop: float | None = None,
+        vad: bool = True,
     ):
-        self.runtime = Runtime(model, variant)
+        self.runtime, self.vad = Runtime(model, variant), vad
         self.bundle = self.runtime.bundle
         self.outputs = self.bundle.outputs
         self.categorical = self.bundle.manifest["task"] == "categorical"
@@ -46,7 +50,7 @@ class Labeller:
         """Labels of a file, or of an array [samples] or [samples, channels] with its ``rate`` in Hz.
 
         Returns a dict with start, end (seconds), the model's outputs under their names (of a categorical model the
-        probabilities, and the likeliest class as emotion), speech and error (None); with
+        probabilities, and the likeliest class as emotion), speech (seconds, None without VAD) and error (None); with
         ``windows=True`` a list of such dicts, in which a silent window has an error and no outputs. Raises AudioError.
         """
         if isinstance(recording, (str, Path)):
@@ -59,9 +63,21 @@ class Labeller:
         return rows if windows else self.average(rows)
 
     def rows(self, blocks: Iterable[np.ndarray]) -> list[dict]:
-        """A row a window; a silent one has an ``error`` and no outputs. AudioError from decoding passes through."""
+        """A row a window; a silent one has an ``error`` and no outputs. AudioError from decoding passes through.
+
+        ``start`` and ``end`` are places in the recording, even where non-speech between them was left out.
+        """
         window, hop = (round(seconds * audio.SAMPLE_RATE) for seconds in (self.window, self.hop))
-        return [self._row(start, samples) for start, samples in cut(blocks, window, hop)]
+        if not self.vad:
+            return [self._row(start, start + len(samples), samples) for start, samples in cut(blocks, window, hop)]
+        speech = Speech(blocks, int(window * (1 + SHORTEST_REST)))
+        rows = []
+        for start, samples in cut(speech, window, hop):
+            row = self._row(speech.time(start), speech.time(start + len(samples) - 1) + 1, samples)
+            rows.append(row | {"speech": len(samples) / audio.SAMPLE_RATE if speech.cut else speech.seconds})
+        if speech.cut and not rows:
+            raise AudioError("no speech found; --no-vad labels it all the same")
+        return rows
 
     def average(self, rows: list[dict]) -> dict:
         """One row from the rows of a recording's windows, weighted by duration; AudioError if none has outputs."""
@@ -70,21 +86,21 @@ class Labeller:
             raise AudioError(rows[0]["error"] if rows else "empty: the file holds no audio")
         if len(rows) == 1:
             return rows[0]
-        weights = np.array([row["end"] - row["start"] for row in labelled])
+        weights = np.array([row["speech"] or row["end"] - row["start"] for row in labelled])
         values = np.array([[row[name] for name in self.outputs] for row in labelled])
         means = weights @ values / weights.sum()
         return {
             "start": rows[0]["start"],
             "end": rows[-1]["end"],
             **self._named(means),
-            "speech": None,
+            "speech": self.hop * (len(rows) - 1) + rows[-1]["speech"] if self.vad else None,
             "error": None,
         }
 
-    def _row(self, start: int, samples: np.ndarray) -> dict:
+    def _row(self, start: int, end: int, samples: np.ndarray) -> dict:
         row = {
             "start": start / audio.SAMPLE_RATE,
-            "end": (start + len(samples)) / audio.SAMPLE_RATE,
+            "end": end / audio.SAMPLE_RATE,
             **dict.fromkeys(self.columns),
             "speech": None,
             "error": None,

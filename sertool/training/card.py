@@ -12,9 +12,11 @@ PLACES = "Russell and Mehrabian (1977) coordinates of category labels; not ratin
 
 #: What the table of robustness shows.
 ROBUSTNESS = (
-    "Robustness: share of clips of `{split}` whose output moves by less than 0.05 (audEERING's ser-tests); what does\n"
-    "not exceed its threshold is in bold. Beside it what a constant and a random predictor get."
+    "Robustness: share of clips of `{split}` of which {unchanged} (audEERING's ser-tests); what does not\n"
+    "exceed its threshold is in bold. Beside it what a constant and a random predictor get."
 )
+
+KEPT = {"dimensional": "an output moves by less than 0.05", "categorical": "the likeliest class stays the same"}
 
 FROM_PLACES = """\
 The corpora carry category labels ("angry", "sad"), not ratings of arousal, dominance and valence. Each label
@@ -113,7 +115,7 @@ def _tables(recipe: Recipe, manifest: dict):
         yield "Nothing: the recipe names no labelled data."
     for split, found in metrics.items():
         if split == "robustness":
-            yield from ["", ROBUSTNESS.format(split=recipe.data.val), "", *robustness_table(found)]
+            yield from ["", ROBUSTNESS.format(split=recipe.data.val, unchanged=KEPT[manifest["task"]]), "", *robustness_table(found)]
         else:
             both = {"overall": found["overall"], "groups": {"corpus": found["corpus"]}}
             yield from [f"Split `{split}`{WHICH[split == recipe.data.val]}:", "", *markdown(both), ""]

@@ -33,8 +33,6 @@ LENGTHS = (33, 34, 63, 64, 65, 100, 16_000, 80_001, 960_000)
 def check(recipe: Recipe) -> None:
     """UsageError, before a long run rather than after it, for whatever would keep its end from being a bundle."""
     load_plugins().get("exporters", recipe.bundle.exporter)
-    if load_plugins().get("models", recipe.model.name).task == "categorical" and recipe.bundle.robustness:
-        raise UsageError("bundle.robustness is measured on dimensional models only; leave it out")
     _sample_clips(recipe)
     _rows_to_measure_on(recipe)
     if recipe.bundle.notes and not (recipe.folder / recipe.bundle.notes).is_file():
@@ -72,7 +70,7 @@ def write(
     """Write a network (in eval mode, of ``step``) as a bundle. Raises BundleError if its export differs from torch.
 
     Metrics, measured on the exported file clip by clip as `label` runs it: on ``val`` and on ``ood``, which nothing was
-    chosen by, what evaluation.dimensional reports, and robustness on clips of ``val``.
+    chosen by, what the task's report has, and robustness on clips of ``val``.
     """
     if model.task == "categorical":
         network = torch.nn.Sequential(network, torch.nn.Softmax(dim=1))
@@ -105,6 +103,7 @@ def _rows_to_measure_on(recipe: Recipe) -> tuple[list[Row], list[Row]]:
 def _training(recipe: Recipe, model: Model, step: int) -> dict:
     resolved = recipe.as_dict()
     resolved["data"]["root"] = ""  # where the data lay is nobody's business and changes the bundle's bytes
+    resolved["data"]["also"] = [{**source, "root": ""} for source in resolved["data"]["also"]]
     if isinstance(recipe, DistilRecipe):
         heard, targets = origins(substituted(recipe, recipe.excerpts.sources)), "outputs of a teacher"
     else:
@@ -167,7 +166,7 @@ def _metrics(recipe: Recipe, model: Model, runtime: Runtime, val_rows, ood_rows,
             full = REPORTS[model.task].report(rows, _outputs(runtime, rows, split, progress), runtime.bundle.outputs)
             metrics[split] = {"overall": full["overall"], "corpus": full["groups"]["corpus"]}
     if recipe.bundle.robustness and val_rows:
-        metrics["robustness"] = _robustness(recipe, runtime, val_rows, progress)
+        metrics["robustness"] = _robustness(recipe, model, runtime, val_rows, progress)
     return metrics
 
 
@@ -180,7 +179,7 @@ def _rounded(value):
     return round(value, 4) if isinstance(value, float) else value
 
 
-def _robustness(recipe: Recipe, runtime: Runtime, rows: list[Row], progress) -> list[dict]:
+def _robustness(recipe: Recipe, model: Model, runtime: Runtime, rows: list[Row], progress) -> list[dict]:
     options = substituted(recipe, recipe.bundle.robustness)
     count = options.get("clips", 100)
     clips = [audio.read(row.file) for row in rows[:: max(1, len(rows) // count)][:count]]
@@ -189,10 +188,8 @@ def _robustness(recipe: Recipe, runtime: Runtime, rows: list[Row], progress) -> 
     def meter(done, total):
         progress("robustness", done, total)
 
-    return [
-        asdict(result)
-        for result in robustness.evaluate(runtime.run, clips, runtime.bundle.outputs, progress=meter, **folders)
-    ]
+    how = {"task": model.task, "progress": meter, **folders}
+    return [asdict(result) for result in robustness.evaluate(runtime.run, clips, runtime.bundle.outputs, **how)]
 
 
 def _outputs(runtime: Runtime, rows: list[Row], stage: str, progress) -> np.ndarray:

@@ -175,7 +175,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--corpora", type=Path, default=Path(__file__).parents[3] / "shared/corpora")
     parser.add_argument("--fit", action="store_true")
-    parser.add_argument("--mixtures", type=int, default=900, help="to train on, of 10 s each")
+    parser.add_argument("--mixtures", type=int, default=600, help="to train on, of 10 s each")
     options = parser.parse_args()
     if options.fit:
         return fit(options.corpora, options.mixtures)

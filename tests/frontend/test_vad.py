@@ -1,6 +1,7 @@
 """Voice activity: the same bits however it is cut, segments against their definition, and what is called speech."""
 
 import dataclasses
+import itertools
 import tracemalloc
 from pathlib import Path
 
@@ -80,14 +81,14 @@ def test_after_finish_another_recording_may_begin():
         assert again.tobytes() == probabilities(samples[:n]).tobytes()
 
 
-def test_what_follows_more_than_half_a_second_later_does_not_matter():
+def test_what_follows_more_than_0_6_seconds_later_does_not_matter():
     samples = voice_note()
     whole = probabilities(samples)
     for n in (16_000, 50_000, 70_400):
-        settled = n // FRAME - 51  # LogMel's rows reach 2 ms over the end
-        other = np.concatenate([samples[:n], noise(3, -10)])
-        assert probabilities(other)[:settled].tobytes() == whole[:settled].tobytes()
-        assert (probabilities(other)[settled + 2 : settled + 51] != whole[settled + 2 : settled + 51]).any()
+        settled = n // FRAME - 60
+        got = probabilities(np.concatenate([samples[:n], noise(3, -10)]))
+        assert got[:settled].tobytes() == whole[:settled].tobytes()
+        assert (got[settled + 20 : settled + 60] != whole[settled + 20 : settled + 60]).all()
 
 
 def test_a_frame_is_told_within_one_and_a_half_seconds():
@@ -151,12 +152,11 @@ def test_pauses_are_not_speech_and_speech_is():
     assert covered[~spoken].mean() < 0.1
 
 
-@pytest.mark.parametrize("gain", [-40, -20, 20])
+@pytest.mark.parametrize("gain", [-50, -25, 20])
 def test_the_level_does_not_matter(gain):
     samples = voice_note()
-    louder = (samples * 10 ** (gain / 20)).astype(np.float32)
-    assert np.abs(probabilities(louder) - probabilities(samples)).max() < 0.05
-    assert (found(louder) == found(samples)).mean() > 0.99
+    changed = (samples * 10 ** (gain / 20)).astype(np.float32)
+    np.testing.assert_allclose(probabilities(changed), probabilities(samples), rtol=0, atol=1e-3)
 
 
 @pytest.mark.parametrize("seconds", [0.05, 1, 20])
@@ -198,15 +198,14 @@ def test_defaults():
     ],
 )
 def test_parameters_without_sense_are_an_error(wrong):
-    with pytest.raises(ValueError, match="thresholds|times"):
+    with pytest.raises(ValueError, match=r"thresholds|times"):
         Parameters(**wrong)
 
 
 def by_definition(p, parameters: Parameters, n: int) -> list[tuple[int, int]]:
     """The segments as the rules say it, looking over the whole recording, in samples."""
     speech, silence, padding = (
-        round(RATE * t)
-        for t in (parameters.shortest_speech_s, parameters.shortest_silence_s, parameters.padding_s)
+        round(RATE * t) for t in (parameters.shortest_speech_s, parameters.shortest_silence_s, parameters.padding_s)
     )
     high, low = np.flatnonzero(p >= parameters.threshold), np.flatnonzero(p < parameters.lower)
     raw, after = [], -1
@@ -223,7 +222,7 @@ def by_definition(p, parameters: Parameters, n: int) -> list[tuple[int, int]]:
             raw.append((start * FRAME, n))
             after = len(p)
     kept = [(start, end) for start, end in raw if end - start >= speech]
-    gaps = [start - end for (_, end), (start, _) in zip(kept, kept[1:], strict=False)]
+    gaps = [start - end for (_, end), (start, _) in itertools.pairwise(kept)]
     margins = [padding, *(min(padding, gap // 2) for gap in gaps), padding]
     return [(max(0, start - margins[i]), min(n, end + margins[i + 1])) for i, (start, end) in enumerate(kept)]
 

@@ -2,7 +2,6 @@
 
 import json
 import shutil
-import socket
 import subprocess
 import sys
 
@@ -11,15 +10,14 @@ import pytest
 import torch
 import torch.nn.functional as F
 import transformers
-from safetensors.torch import save_file
 
 from sertool import Model
-from sertool.errors import AudioError, SertoolError, UsageError
+from sertool.errors import AudioError, SertoolError
 from sertool.plugins import load_plugins
 from sertool.runtime import Runtime
 
 pytestmark = [
-    pytest.mark.usefixtures("torchvision"),
+    pytest.mark.usefixtures("torchvision", "offline", "one_thread"),
     pytest.mark.filterwarnings("ignore:Support for mismatched key_padding_mask"),  # of the published mask
 ]
 
@@ -106,26 +104,6 @@ DAWN_PREPROCESSOR = {
     "return_attention_mask": True,
     "sampling_rate": 16000,
 }
-
-
-@pytest.fixture(autouse=True)
-def _offline(monkeypatch):
-    """Whoever reaches for the network fails."""
-
-    def refuse(*_, **__):
-        raise AssertionError("a socket was opened")
-
-    for name in ("connect", "connect_ex", "sendto"):
-        monkeypatch.setattr(socket.socket, name, refuse)
-    monkeypatch.setattr(socket, "getaddrinfo", refuse)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 def build(name, **options):
@@ -225,59 +203,16 @@ def published():
         return {"wavlm": odyssey(), "dawn": dawn()}
 
 
-def old_spelling(weights):
-    """As torch.nn.utils.weight_norm named them when both folders were published."""
-    names = {"parametrizations.weight.original0": "weight_g", "parametrizations.weight.original1": "weight_v"}
-    renamed = {}
-    for key, value in weights.items():
-        for new, old in names.items():
-            key = key.replace(new, old)
-        renamed[key] = value
-    assert len(renamed.keys() - weights.keys()) == 2
-    return renamed
+@pytest.fixture
+def write(checkpoint):
+    """write(folder, name, weights, layout, config): a folder as published; ``layout`` as of ``checkpoint``."""
 
+    def make(folder, name, weights, layout="safetensors", config=None):
+        config = {**{"wavlm": ODYSSEY_CONFIG, "dawn": DAWN_CONFIG}[name], **(config or {})}
+        preprocessor = {"wavlm": {"mean": 10}, "dawn": DAWN_PREPROCESSOR}[name]
+        return checkpoint(folder, weights, config, preprocessor, layout)
 
-def write(folder, name, weights, layout="safetensors", config=None):
-    """A folder as published; ``layout`` says how the weights lie in it."""
-    folder.mkdir(parents=True, exist_ok=True)
-    config = {**{"wavlm": ODYSSEY_CONFIG, "dawn": DAWN_CONFIG}[name], **(config or {})}
-    (folder / "config.json").write_text(json.dumps(config))
-    preprocessor = {"wavlm": {"mean": 10}, "dawn": DAWN_PREPROCESSOR}[name]
-    (folder / "preprocessor_config.json").write_text(json.dumps(preprocessor))
-    weights = {key: value.detach().contiguous().clone() for key, value in weights.items()}
-    kind = layout.removesuffix(" shards")
-    stem = {"safetensors": "model", "bin": "pytorch_model"}[kind]
-    save = {"safetensors": lambda w, p: save_file(w, p, metadata={"format": "pt"}), "bin": torch.save}[kind]
-    if not layout.endswith("shards"):
-        save(weights, folder / f"{stem}.{kind}")
-        return folder
-    keys, index = list(weights), {}
-    for number in (1, 2, 3):
-        file = f"{stem}-{number:05}-of-00003.{kind}"
-        save({key: weights[key] for key in keys[number - 1 :: 3]}, folder / file)
-        index |= dict.fromkeys(keys[number - 1 :: 3], file)
-    (folder / f"{stem}.{kind}.index.json").write_text(json.dumps({"metadata": {}, "weight_map": index}))
-    return folder
-
-
-def refused(*wanted, error=UsageError):
-    """A context: the error, of one line that holds all of ``wanted`` and no address."""
-
-    class Check:
-        def __enter__(self):
-            self.context = pytest.raises(error)
-            self.info = self.context.__enter__()
-
-        def __exit__(self, *exception):
-            caught = self.context.__exit__(*exception)
-            text = str(self.info.value)
-            assert "\n" not in text
-            assert "://" not in text
-            for part in wanted:
-                assert str(part) in text
-            return caught
-
-    return Check()
+    return make
 
 
 # The paper's sizes
@@ -318,7 +253,9 @@ def test_registering_imports_neither_torch_nor_transformers():
 @pytest.mark.parametrize("layout", ["safetensors", "bin", "safetensors shards", "bin shards"])
 @pytest.mark.parametrize("name", REPOS)
 @torch.no_grad()
-def test_a_published_folder_gives_the_published_models_outputs(name, layout, spelling, published, tmp_path):
+def test_a_published_folder_gives_the_published_models_outputs(
+    name, layout, spelling, published, tmp_path, write, old_spelling
+):
     weights, reference = published[name]
     folder = write(tmp_path / name, name, old_spelling(weights) if spelling == "old" else weights, layout)
     network = load(name, folder)
@@ -331,7 +268,7 @@ def test_a_published_folder_gives_the_published_models_outputs(name, layout, spe
 
 
 @pytest.mark.parametrize("name", REPOS)
-def test_the_safe_format_comes_first_and_half_precision_becomes_float32(name, published, tmp_path):
+def test_the_safe_format_comes_first_and_half_precision_becomes_float32(name, published, tmp_path, write):
     weights, _ = published[name]
     write(tmp_path, name, {key: value.half() for key, value in weights.items()})
     (tmp_path / "pytorch_model.bin").write_bytes(b"never read")
@@ -342,7 +279,7 @@ def test_the_safe_format_comes_first_and_half_precision_becomes_float32(name, pu
 
 @pytest.mark.parametrize("name", REPOS)
 @torch.no_grad()
-def test_a_clips_outputs_are_the_same_alone_and_in_a_batch(name, published, tmp_path):
+def test_a_clips_outputs_are_the_same_alone_and_in_a_batch(name, published, tmp_path, write):
     network = load(name, write(tmp_path, name, published[name][0]))
     for n in (400, 5_001):
         batch = torch.from_numpy(np.stack([clip(n, seed) for seed in range(4)] + [np.zeros(n, np.float32)]))
@@ -353,7 +290,7 @@ def test_a_clips_outputs_are_the_same_alone_and_in_a_batch(name, published, tmp_
 
 
 @pytest.mark.parametrize("name", REPOS)
-def test_400_samples_are_the_fewest(name, published, tmp_path):
+def test_400_samples_are_the_fewest(name, published, tmp_path, write):
     assert load_plugins().get("models", name).shortest == 400
     network = load(name, write(tmp_path, name, published[name][0]))
     assert network(torch.zeros(2, 400)).shape == (2, 3)
@@ -362,7 +299,7 @@ def test_400_samples_are_the_fewest(name, published, tmp_path):
 
 
 @pytest.mark.parametrize("name", REPOS)
-def test_it_stays_frozen(name, published, tmp_path):
+def test_it_stays_frozen(name, published, tmp_path, write):
     network = load(name, write(tmp_path, name, published[name][0]))
     waveform = torch.from_numpy(clip(8_000))[None]
     before = network(waveform)
@@ -377,7 +314,7 @@ def test_it_stays_frozen(name, published, tmp_path):
     "change", [{"mean": 0.05}, {"std": 300.0}]
 )  # a std near the true one cancels in the first layer norm
 @torch.no_grad()
-def test_wavlm_normalises_by_the_mean_and_std_of_the_config(change, published, tmp_path):
+def test_wavlm_normalises_by_the_mean_and_std_of_the_config(change, published, tmp_path, write):
     weights, reference = published["wavlm"]
     samples = clip(4_000)
     before = load("wavlm", write(tmp_path / "a", "wavlm", weights))(torch.from_numpy(samples)[None])[0]
@@ -387,7 +324,7 @@ def test_wavlm_normalises_by_the_mean_and_std_of_the_config(change, published, t
 
 
 @torch.no_grad()
-def test_wavlm_adds_the_published_floor_to_std(published, tmp_path):
+def test_wavlm_adds_the_published_floor_to_std(published, tmp_path, write):
     weights, reference = published["wavlm"]
     outputs = load("wavlm", write(tmp_path, "wavlm", weights, config={"std": 0.0}))(torch.from_numpy(clip(4_000))[None])
     assert torch.allclose(outputs[0], reference(clip(4_000), ODYSSEY_CONFIG | {"std": 0.0}), atol=1e-5, rtol=1e-5)
@@ -399,7 +336,7 @@ def test_the_published_mean_and_std_are_the_defaults():
 
 
 @torch.no_grad()
-def test_dawn_normalises_each_clip_unless_the_folder_says_otherwise(published, tmp_path):
+def test_dawn_normalises_each_clip_unless_the_folder_says_otherwise(published, tmp_path, write):
     weights, reference = published["dawn"]
     folder = write(tmp_path, "dawn", weights)
     samples = torch.from_numpy(clip(4_000))[None]
@@ -416,7 +353,9 @@ def test_dawn_normalises_each_clip_unless_the_folder_says_otherwise(published, t
 
 @pytest.mark.parametrize("spelling", ["new", "old"])
 @pytest.mark.parametrize("name", REPOS)
-def test_a_key_that_is_missing_left_over_or_misshapen_is_named(name, spelling, published, tmp_path):
+def test_a_key_that_is_missing_left_over_or_misshapen_is_named(
+    name, spelling, published, tmp_path, write, old_spelling, refused
+):
     weights = old_spelling(published[name][0]) if spelling == "old" else published[name][0]
     for number, key in enumerate(weights):
         if number % 7 and "pos_conv" not in key and "encoder.layers.1" not in key:
@@ -435,7 +374,7 @@ def test_a_key_that_is_missing_left_over_or_misshapen_is_named(name, spelling, p
 
 
 @pytest.mark.parametrize("name", REPOS)
-def test_both_spellings_of_one_weight_are_one_too_many(name, published, tmp_path):
+def test_both_spellings_of_one_weight_are_one_too_many(name, published, tmp_path, write, old_spelling, refused):
     weights = published[name][0]
     both = {**weights, **{key: value for key, value in old_spelling(weights).items() if key not in weights}}
     with refused("2 unexpected weights", "pos_conv_embed.conv.weight_"):
@@ -444,7 +383,7 @@ def test_both_spellings_of_one_weight_are_one_too_many(name, published, tmp_path
 
 @pytest.mark.parametrize("layout", ["safetensors", "bin", "safetensors shards", "bin shards"])
 @pytest.mark.parametrize("name", REPOS)
-def test_a_file_that_is_missing_or_damaged_is_named_with_the_way_out(name, layout, published, tmp_path):
+def test_a_file_that_is_missing_or_damaged_is_named_with_the_way_out(name, layout, published, tmp_path, write, refused):
     folder = write(tmp_path / "it", name, published[name][0], layout)
     with refused(tmp_path / "none", "is missing", f"hf download {REPOS[name]} --local-dir {tmp_path / 'none'}"):
         load(name, tmp_path / "none")
@@ -481,7 +420,7 @@ def test_a_file_that_is_missing_or_damaged_is_named_with_the_way_out(name, layou
         ("dawn", {"hidden_act": "nothing"}, "transformers refuses it"),
     ],
 )
-def test_a_folder_of_another_model_is_refused(name, change, said, published, tmp_path):
+def test_a_folder_of_another_model_is_refused(name, change, said, published, tmp_path, write, refused):
     folder = write(tmp_path, name, published[name][0], config=change)
     if "drop" in change.values():
         config = json.loads((folder / "config.json").read_text())
@@ -490,7 +429,7 @@ def test_a_folder_of_another_model_is_refused(name, change, said, published, tmp
         load(name, folder)
 
 
-def test_weights_of_code_are_not_run(tmp_path, published):
+def test_weights_of_code_are_not_run(tmp_path, published, write, refused):
     class Harm:
         def __reduce__(self):
             return (tmp_path.joinpath("harm").touch, ())
@@ -507,7 +446,7 @@ def test_weights_of_code_are_not_run(tmp_path, published):
 
 
 @pytest.mark.parametrize("name", REPOS)
-def test_an_unknown_key_in_config_is_refused(name):
+def test_an_unknown_key_in_config_is_refused(name, refused):
     with refused("config: there is no 'hiden_size'", "hidden_size"), torch.device("meta"):
         build(name, config={"hiden_size": 8})
 
@@ -555,7 +494,7 @@ def fixed(monkeypatch):
 
 
 @torch.no_grad()
-def test_the_teacher_is_the_mean_of_its_members(published, tmp_path):
+def test_the_teacher_is_the_mean_of_its_members(published, tmp_path, write):
     folders = {name: write(tmp_path / name, name, published[name][0]) for name in REPOS}
     tables = [{"model": name, "weights": str(folder), **OPTIONS[name]} for name, folder in folders.items()]
     teacher = build("teacher", members=tables)
@@ -587,7 +526,7 @@ def test_a_bundle_and_a_run_are_members(run):
         nested(torch.zeros(1, 32))
 
 
-def test_a_lone_file_is_a_member_and_outputs_are_ordered_by_name(bundle_copy):
+def test_a_lone_file_is_a_member_and_outputs_are_ordered_by_name(bundle_copy, refused):
     batch = torch.from_numpy(clip(3_000)[None])
     expected = Runtime("wav2small").run(batch[0].numpy())
     lone = shutil.copy(bundle_copy / "model.onnx", bundle_copy.parent / "lone.onnx")
@@ -605,7 +544,7 @@ def test_a_lone_file_is_a_member_and_outputs_are_ordered_by_name(bundle_copy):
                 build("teacher", members=[{"bundle": str(bundle_copy)}])
 
 
-def test_a_models_outputs_are_ordered_by_name(fixed):
+def test_a_models_outputs_are_ordered_by_name(fixed, refused):
     fixed(
         turned=(("valence", "calm", "dominance", "arousal"), [0.3, 0.9, 0.2, 0.1]),
         plain=(("arousal", "dominance", "valence"), [0.3, 0.4, 0.5]),
@@ -641,12 +580,12 @@ def test_a_models_outputs_are_ordered_by_name(fixed):
     ],
     ids=str,
 )
-def test_a_table_that_is_wrong_is_refused(members, said):
+def test_a_table_that_is_wrong_is_refused(members, said, refused):
     with refused(said, error=SertoolError):
         build("teacher", members=members)
 
 
-def test_a_run_that_is_not_whole_is_refused(run):
+def test_a_run_that_is_not_whole_is_refused(run, refused):
     folder, network = run
     members = [{"run": str(folder)}]
     weights = network.state_dict()

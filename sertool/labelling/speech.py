@@ -1,0 +1,83 @@
+"""What is heard of a recording: all of a short one, of a long one the speech, and when that was."""
+
+from bisect import bisect_right
+from collections.abc import Iterable, Iterator
+
+import numpy as np
+
+from ..frontend.filters import SAMPLE_RATE
+from ..frontend.vad import FRAME, Parameters, Segmenter, Vad
+
+#: A segment that runs for longer is passed on in parts, so that memory does not depend on the recording.
+_LONGEST = 60 * SAMPLE_RATE
+
+
+class Speech:
+    """Blocks of a recording, float32 [n] each, 16 kHz, without what nobody says; iterate over it once.
+
+    A recording of up to ``whole`` samples is passed on as it is. ``seconds`` is the speech found so far, ``time`` says
+    where in the recording a sample came from. Memory does not depend on the length.
+    """
+
+    def __init__(self, blocks: Iterable[np.ndarray], whole: int, parameters: Parameters | None = None):
+        self._blocks, self._whole = iter(blocks), whole
+        self._vad, self._parameters = Vad(), parameters or Parameters()
+        self._passed, self._from = [0], [0]  # sample passed on -> sample of the recording, where each stretch begins
+        self.seconds = 0.0
+        self.cut = False  # whether the recording is a long one
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        first = []
+        for block in self._blocks:
+            first.append(block)
+            if sum(map(len, first)) > self._whole:
+                self.cut = True
+                yield from self._stretches(first)
+                return
+        self._measure(first)
+        yield from first
+
+    def time(self, sample: int) -> int:
+        """The recording's sample that the one passed on as number ``sample`` was."""
+        at = bisect_right(self._passed, sample) - 1
+        return self._from[at] + sample - self._passed[at]
+
+    def _measure(self, blocks: list[np.ndarray]) -> None:
+        segmenter = Segmenter(self._parameters)
+        found = [segment for block in blocks for segment in segmenter.push(self._vad.push(block))]
+        found += segmenter.push(self._vad.finish()) + segmenter.finish(sum(map(len, blocks)))
+        self.seconds = sum(end - start for start, end in found) / SAMPLE_RATE
+
+    def _stretches(self, first: list[np.ndarray]) -> Iterator[np.ndarray]:
+        held, start = np.zeros(0, np.float32), 0  # the samples from `start` on, of which nothing is certain yet
+        segmenter, origin, frames, passed = Segmenter(self._parameters), 0, 0, 0
+
+        def stretch(begin: int, end: int) -> np.ndarray:
+            nonlocal passed
+            self._passed.append(passed)
+            self._from.append(origin + begin)
+            passed += end - begin
+            self.seconds += (end - begin) / SAMPLE_RATE
+            return held[origin + begin - start : origin + end - start]
+
+        def pushed(probabilities):
+            nonlocal frames
+            frames += len(probabilities)
+            return segmenter.push(probabilities)
+
+        for block in self._all(first):
+            held = np.concatenate([held, block])
+            for begin, end in pushed(self._vad.push(block)):
+                yield stretch(begin, end)
+            if frames * FRAME - segmenter.uncertain > _LONGEST:
+                for begin, end in segmenter.finish():
+                    yield stretch(begin, end)
+                origin, frames = origin + frames * FRAME, 0
+            keep = max(start, origin + segmenter.uncertain)
+            held, start = held[keep - start :], keep
+        for begin, end in pushed(self._vad.finish()) + segmenter.finish(start + len(held) - origin):
+            yield stretch(begin, end)
+
+    def _all(self, first: list[np.ndarray]) -> Iterator[np.ndarray]:
+        yield from first
+        yield from self._blocks

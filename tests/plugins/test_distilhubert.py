@@ -1,0 +1,328 @@
+"""DistilHuBERT: the published count, folders in miniature against transformers itself, training and ONNX."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+import transformers
+
+from sertool.errors import UsageError
+from sertool.plugins import load_plugins
+
+pytestmark = pytest.mark.usefixtures("torchvision", "offline", "one_thread")
+
+REPO = "ntu-spml/distilhubert"
+SMALL = {
+    "hidden_size": 32,
+    "num_attention_heads": 4,
+    "intermediate_size": 40,
+    "conv_dim": [8, 8, 8, 8, 8, 8, 12],
+    "num_conv_pos_embeddings": 16,
+    "num_conv_pos_embedding_groups": 4,
+}
+# As published, but for what SMALL says.
+CONFIG = {
+    "activation_dropout": 0.1,
+    "apply_spec_augment": False,
+    "architectures": ["HubertModel"],
+    "attention_dropout": 0.1,
+    "conv_bias": False,
+    "conv_kernel": [10, 3, 3, 3, 3, 2, 2],
+    "conv_stride": [5, 2, 2, 2, 2, 2, 2],
+    "do_stable_layer_norm": False,
+    "feat_extract_activation": "gelu",
+    "feat_extract_norm": "group",
+    "feat_proj_dropout": 0.0,
+    "feat_proj_layer_norm": False,
+    "final_dropout": 0.0,
+    "hidden_act": "gelu",
+    "hidden_dropout": 0.1,
+    "layer_norm_eps": 1e-05,
+    "layerdrop": 0.0,
+    "mask_feature_prob": 0.0,
+    "mask_time_prob": 0.05,
+    "model_type": "hubert",
+    "num_hidden_layers": 2,
+    **SMALL,
+}
+PREPROCESSOR = {
+    "do_normalize": False,
+    "feature_extractor_type": "Wav2Vec2FeatureExtractor",
+    "feature_size": 1,
+    "padding_value": 0.0,
+    "return_attention_mask": False,
+    "sampling_rate": 16000,
+}
+LENGTHS = [400, 401, 719, 720, 16_001]
+
+
+def build(config=SMALL, **options):
+    return load_plugins().get("models", "distilhubert").build(config=config, **options)
+
+
+def clip(n, seed=0, level=0.1):
+    """Noise with pauses over an offset, float32 [1, n]."""
+    rng = np.random.default_rng([n, seed])
+    noise = level * rng.standard_normal(n) * (1.2 + np.sin(np.arange(n) / 900)) + 0.02
+    return torch.from_numpy(noise.astype(np.float32))[None]
+
+
+@pytest.fixture(scope="module")
+def published(torchvision):
+    """transformers' own network of CONFIG, its weights large enough that each shows in the outputs."""
+    network = transformers.HubertModel(transformers.HubertConfig(**CONFIG)).eval()
+    generator = torch.Generator().manual_seed(1)
+    with torch.no_grad():
+        for name, value in network.named_parameters():
+            value.copy_(0.25 * torch.randn(value.shape, generator=generator) + ("norm.weight" in name))
+    return network
+
+
+@pytest.fixture
+def folder(tmp_path, published, checkpoint):
+    return checkpoint(tmp_path / "published", published.state_dict(), CONFIG, PREPROCESSOR)
+
+
+def test_parameters_are_those_of_the_published_network():
+    with torch.device("meta"):
+        network = build(config=None)
+    counts = {name: sum(p.numel() for p in part.parameters()) for name, part in network.named_children()}
+    assert counts == {"normalise": 0, "hubert": 23_491_968, "head": 3_076}
+    assert round(counts["hubert"] / 1e6, 2) == 23.49
+    frozen = sum(p.numel() for p in network.parameters() if not p.requires_grad)
+    assert frozen == 512 * (10 + 2) + 4 * 512 * 512 * 3 + 2 * 512 * 512 * 2 + 768  # convolutions, masked_spec_embed
+    assert network.state_dict().keys() == dict(network.named_parameters()).keys()
+
+
+def test_it_is_registered_and_imports_nothing_heavy():
+    model = load_plugins().get("models", "distilhubert")
+    assert model.outputs == ("angry", "happy", "neutral", "sad")
+    assert (model.task, model.shortest) == ("categorical", 400)
+    script = (
+        "import sys\nfrom sertool.plugins import load_plugins\nprint(*load_plugins().names('models'), *sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, timeout=60, check=True)
+    found = set(done.stdout.decode().split())
+    assert found >= {"distilhubert", "sertool_distilhubert"}
+    assert not found & {"torch", "transformers", "safetensors"}
+
+
+def test_without_transformers_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "transformers", None)
+    monkeypatch.delitem(sys.modules, "sertool_distilhubert.network", raising=False)
+    with pytest.raises(UsageError, match=r"pip install 'sertool\[hubert\]'"):
+        build()
+
+
+# Folders
+
+
+@pytest.mark.parametrize("spelling", ["new", "old"])
+@pytest.mark.parametrize("layout", ["safetensors", "bin", "safetensors shards", "bin shards"])
+@torch.no_grad()
+def test_a_folder_gives_transformers_states(layout, spelling, published, checkpoint, old_spelling, tmp_path):
+    weights = published.state_dict()
+    weights = old_spelling(weights) if spelling == "old" else weights
+    network = build(weights=str(checkpoint(tmp_path / "it", weights, CONFIG, PREPROCESSOR, layout))).eval()
+    for n in LENGTHS:
+        states = published(clip(n)).last_hidden_state[0].numpy().astype(float).mean(axis=0)
+        expected = states @ network.head.weight.numpy().T + network.head.bias.numpy()
+        assert np.allclose(network(clip(n))[0].numpy(), expected, atol=1e-5)
+    batch = torch.cat([clip(5_001, seed) for seed in range(3)])
+    assert torch.allclose(network(batch), torch.cat([network(row[None]) for row in batch]), atol=1e-5)
+
+
+@torch.no_grad()
+def test_a_fine_tuned_networks_encoder_is_taken_and_its_head_is_not(published, checkpoint, refused, folder, tmp_path):
+    around = transformers.HubertForSequenceClassification(transformers.HubertConfig(**CONFIG, num_labels=7))
+    around.hubert.load_state_dict(published.state_dict())
+    weights = around.state_dict()
+    assert len(weights) == len(published.state_dict()) + 4
+    torch.manual_seed(3)
+    network = build(weights=str(checkpoint(tmp_path / "tuned", weights, CONFIG, PREPROCESSOR)))
+    torch.manual_seed(3)
+    expected = build(weights=str(folder))
+    for key, value in expected.state_dict().items():
+        assert torch.equal(network.state_dict()[key], value)
+    more = {**weights, "layer_weights": torch.ones(3)}
+    with refused("1 unexpected weights, the first: layer_weights;", REPO):
+        build(weights=str(checkpoint(tmp_path / "more", more, CONFIG, PREPROCESSOR)))
+    bare = {**published.state_dict(), "classifier.bias": torch.zeros(7)}
+    with refused("1 unexpected weights, the first: classifier.bias;"):
+        build(weights=str(checkpoint(tmp_path / "bare", bare, CONFIG, PREPROCESSOR)))
+    both = {**weights, "masked_spec_embed": torch.zeros(32)}
+    with refused("1 unexpected weights, the first: hubert.masked_spec_embed;"):
+        build(weights=str(checkpoint(tmp_path / "both", both, CONFIG, PREPROCESSOR)))
+
+
+def test_a_key_that_is_missing_left_over_or_misshapen_is_named(published, checkpoint, refused, tmp_path):
+    weights = published.state_dict()
+    for key in list(weights)[::5]:
+        rest = {k: v for k, v in weights.items() if k != key}
+        with refused(tmp_path, f"1 missing weights, the first: {key};", REPO):
+            build(weights=str(checkpoint(tmp_path / "missing", rest, CONFIG, PREPROCESSOR)))
+    with refused("1 unexpected weights, the first: lm_head.weight;"):
+        build(weights=str(checkpoint(tmp_path / "l", {**weights, "lm_head.weight": torch.ones(2)}, CONFIG, {})))
+    key = "encoder.layers.1.layer_norm.bias"
+    with refused(f"1 misshapen weights, the first: {key}, [33] instead of [32];"):
+        build(weights=str(checkpoint(tmp_path / "s", {**weights, key: torch.zeros(33)}, CONFIG, PREPROCESSOR)))
+
+
+def test_a_file_that_is_missing_or_damaged_is_named_with_the_way_out(folder, refused, tmp_path):
+    with refused(tmp_path / "none", "is missing", f"hf download {REPO} --local-dir {tmp_path / 'none'}"):
+        build(weights=str(tmp_path / "none"))
+    (folder / "model.safetensors").write_text("version https://git-lfs.github.com/spec/v1\n")
+    with refused(folder / "model.safetensors", "cannot be read"):
+        build(weights=str(folder))
+    (folder / "model.safetensors").unlink()
+    with refused("is missing", f"hf download {REPO}"):
+        build(weights=str(folder))
+    (folder / "preprocessor_config.json").write_text("[]")
+    with refused(folder / "preprocessor_config.json", "not a JSON object"):
+        build(weights=str(folder))
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ({"model_type": "wav2vec2"}, "model_type 'wav2vec2', not 'hubert'; give the folder of ntu-spml/distilhubert"),
+        ({"num_hidden_layers": 12}, "num_hidden_layers is 12, but 2 in this network"),
+        ({"feat_extract_norm": "layer"}, "feat_extract_norm is layer, but group"),
+        ({"feat_proj_layer_norm": None}, "feat_proj_layer_norm is True, but False"),  # transformers' default
+        ({"conv_stride": [5, 2, 2, 2, 2, 2, 1]}, "model.options.config.conv_stride"),
+    ],
+)
+def test_a_folder_of_another_network_is_refused(change, said, published, checkpoint, refused, tmp_path):
+    config = {key: value for key, value in (CONFIG | change).items() if value is not None}
+    it = checkpoint(tmp_path / "other", published.state_dict(), config, PREPROCESSOR)
+    with refused(it / "config.json", said):
+        build(weights=str(it))
+
+
+def test_options_that_are_wrong_are_refused(refused):
+    with refused("config: there is no 'layers' (there are: hidden_size, "):
+        build(config={"layers": 2})
+    with refused("config: transformers refuses it"):
+        build(config=SMALL | {"hidden_act": "nothing"})
+
+
+@torch.no_grad()
+def test_each_clip_is_normalised_where_the_folder_and_the_recipe_say_so(folder, refused):
+    (folder / "preprocessor_config.json").write_text(json.dumps(PREPROCESSOR | {"do_normalize": True}))
+    with refused(folder / "preprocessor_config.json", "do_normalize is True, but False", "model.options.config"):
+        build(weights=str(folder))
+    torch.manual_seed(0)
+    normalising = build(SMALL | {"do_normalize": True}, weights=str(folder)).eval()
+    (folder / "preprocessor_config.json").unlink()
+    torch.manual_seed(0)
+    plain = build(weights=str(folder)).eval()
+    extract = transformers.Wav2Vec2FeatureExtractor(do_normalize=True)
+    quiet = clip(4_000, level=1e-3)
+    values = extract(quiet[0].numpy(), sampling_rate=16000, return_tensors="pt").input_values
+    assert torch.allclose(normalising(quiet), plain(values), atol=1e-5)
+    assert (normalising(quiet) - plain(quiet)).abs().max() > 1e-2
+
+
+# Training
+
+
+def train(network, steps, start=0):
+    """As training/loop.py: a seed a step, AdamW; the loss that goes down is on one batch."""
+    batch, targets = torch.cat([clip(1_600, seed) for seed in range(4)]), torch.arange(4)
+    optimiser = torch.optim.AdamW([p for p in network.parameters() if p.requires_grad], lr=1e-3)
+    for step in range(start, steps):
+        torch.manual_seed(step)
+        network.train()
+        loss = torch.nn.functional.cross_entropy(network(batch), targets)
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        optimiser.step()
+    return optimiser, loss.item()
+
+
+def test_a_step_depends_on_torchs_seed_alone():
+    torch.manual_seed(0)
+    first, losses = build(), []
+    state = {key: value.clone() for key, value in first.state_dict().items()}
+    for seed in (1, 2):
+        network = build()
+        network.load_state_dict(state)
+        np.random.seed(seed)
+        losses.append(train(network, 3)[1])
+    assert losses[0] == losses[1]
+    torch.manual_seed(5)
+    network = build().train()
+    waveform = clip(1_600)
+    outputs = []
+    for seed in (7, 7, 8):
+        torch.manual_seed(seed)
+        outputs.append(network(waveform))
+    assert torch.equal(outputs[0], outputs[1])
+    assert not torch.equal(outputs[0], outputs[2])  # dropout is on
+
+
+def test_all_is_trained_but_the_convolutions_which_cost_no_gradient():
+    torch.manual_seed(0)
+    network = build().train()
+    before = {key: value.clone() for key, value in network.state_dict().items()}
+    seen = []
+    hook = network.hubert.feature_extractor.register_forward_hook(lambda *got: seen.append(got[2].requires_grad))
+    train(network, 2)
+    hook.remove()
+    assert seen == [False, False]
+    still = ("hubert.feature_extractor.", "hubert.masked_spec_embed")
+    for name, value in network.named_parameters():
+        assert value.requires_grad != name.startswith(still), name
+        assert torch.equal(value, before[name]) == name.startswith(still), name
+        if value.requires_grad:
+            assert value.grad is not None, name  # or DistributedDataParallel would wait for it
+    assert not network.hubert.feature_extractor.training
+    assert network.hubert.encoder.training
+    assert not network.eval().hubert.encoder.training
+
+
+def test_published_dropouts_are_kept_and_may_be_changed():
+    network = build(SMALL | {"hidden_dropout": 0.3})
+    config = network.hubert.config
+    assert (config.hidden_dropout, config.activation_dropout, config.attention_dropout) == (0.3, 0.1, 0.1)
+    assert (config.layerdrop, config.apply_spec_augment) == (0.0, False)
+
+
+def test_mixed_precision_on_the_cpu():
+    torch.manual_seed(0)
+    network = build()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        outputs = network(clip(1_600))
+    outputs.float().sum().backward()
+    with torch.no_grad():
+        exact = network.eval()(clip(1_600))
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            rough = network(clip(1_600)).float()
+    assert torch.allclose(rough, exact, atol=0.05)
+
+
+# ONNX
+
+
+def test_onnx_agrees_with_torch(folder, tmp_path):
+    import onnx
+    import onnxruntime
+
+    torch.manual_seed(2)
+    network = build(weights=str(folder))
+    names = dict(network.named_parameters()).keys()
+    load_plugins().get("exporters", "onnx").export(network, tmp_path / "it.onnx", {"key": "value"})
+    assert dict(network.named_parameters()).keys() == names  # weight norm is still there
+    graph = onnx.load(tmp_path / "it.onnx").graph
+    weights = {tensor.name for tensor in graph.initializer}
+    convolutions = [node for node in graph.node if node.op_type == "Conv"]
+    assert len(convolutions) == 8
+    assert all(node.input[1] in weights for node in convolutions)
+    session = onnxruntime.InferenceSession(tmp_path / "it.onnx")
+    with torch.no_grad():
+        for n in (400, 401, 719, 720, 16_001, 80_000, 128_000):
+            outputs = session.run(None, {"waveform": clip(n).numpy()})[0]
+            assert np.abs(outputs - network(clip(n)).numpy()).max() < 1e-4
