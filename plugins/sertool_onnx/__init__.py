@@ -18,4 +18,4 @@ def write_int8(module, path, metadata):
 @hookimpl
 def register_exporters(register):
     register(Exporter("onnx", "ONNX, float32, waveform [1, time] -> outputs, LogMel inside", write))
-    register(Exporter("onnx-int8", "the same with large weights in 8 bits", write_int8, tolerance=0.05))
+    register(Exporter("onnx-int8", "the same with large weights in 8 bits", write_int8, "int8", 0.05))

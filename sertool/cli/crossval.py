@@ -53,7 +53,7 @@ def crossval(recipe, run, overrides, show, only, listed, against, random):
     from ..training import crossval
 
     run = run or Path("runs") / f"{path.stem}-crossval{'-random' * random}"
-    other = crossval.read_results(against) if against else None
+    other = _other(against, run, resolved) if against else None
     folds = crossval.folds(resolved, random)
     names = [fold.name for fold in folds]
     if listed:
@@ -92,17 +92,34 @@ def _shown(report: dict) -> list[str]:
     return [name for name in measures if name in ("WA", "UA", "macro-F1") or name.endswith("CCC")]
 
 
-def _finish(found: dict, run: Path, other: dict | None, against: Path | None) -> int:
+def _other(against: Path, run: Path, recipe) -> dict:
+    """What another cross-validation found; UsageError, before folds are trained, if it cannot stand beside this one."""
     from ..errors import UsageError
+    from ..plugins import load_plugins
+    from ..training import crossval
+
+    other = crossval.read_results(against)
+    outputs = list(load_plugins().get("models", recipe.model.name).outputs)
+    if other["outputs"] != outputs:
+        raise UsageError(
+            f"--against {against}: its outputs are {', '.join(other['outputs'])}, not {', '.join(outputs)}"
+        )
+    if against.resolve() == run.resolve():
+        raise UsageError(f"--against {against}: that is this run's own folder; choose another one with -o")
+    return other
+
+
+def _finish(found: dict, run: Path, other: dict | None, against: Path | None) -> int:
     from ..evaluation import categorical, folds
     from ..training import crossval
 
     summary = found["summary"]
     if other:
-        if other["outputs"] != found["outputs"]:
-            raise UsageError(f"{against}: its outputs are {', '.join(other['outputs'])}: not to be compared")
-        both = {against.name: list(other["folds"].values()), run.name: list(found["folds"].values())}
-        summary = folds.summary(both)
+        names = [against.name, run.name] if against.name != run.name else [str(against), str(run)]
+        names = [f"{n} (leaks)" if "leak" in x["split"] else n for n, x in zip(names, (other, found), strict=True)]
+        summary = folds.summary(
+            {name: list(x["folds"].values()) for name, x in zip(names, (other, found), strict=True)}
+        )
     lines = [*folds.markdown(summary)]
     confusion = found["summary"]["recipes"][run.name].get("confusion")
     if confusion:

@@ -48,10 +48,13 @@ def leave_one_out(rows: list[Row], by: str, always: Iterable[Row] = (), number: 
     return folds
 
 
-def leave_corpus_out(rows: list[Row], train: str, val: str, always: Iterable[Row] = ()) -> list[Fold]:
+def leave_corpus_out(
+    rows: list[Row], train: str, val: str, always: Iterable[Row] = (), share: float = 0.0, seed: int = 0
+) -> list[Fold]:
     """A fold a corpus: all of it tests, of the others the splits ``train`` and ``val`` do what they are called.
 
-    ``always`` are rows that train in every fold. Raises UsageError if there is one corpus only, or one without these
+    With a ``share`` these splits are made: that of the others' clips, of whole speakers, validates. ``always`` are rows
+    that train in every fold. Raises UsageError if there is one corpus only, or one without these
     splits; SertoolError if a speaker is in two parts.
     """
     corpora = sorted({row.corpus for row in rows})
@@ -60,6 +63,7 @@ def leave_corpus_out(rows: list[Row], train: str, val: str, always: Iterable[Row
     folds = []
     for name in corpora:
         others = [row for row in rows if row.corpus != name]
+        others = hold_out(others, share, seed, train, val) if share else others
         parts = [[row for row in others if row.split == split] for split in (train, val)]
         for split, part in zip((train, val), parts, strict=True):
             if not part:
@@ -72,7 +76,13 @@ def random_split(rows: list[Row], number: int, seed: int, always: Iterable[Row] 
     """Folds of clips drawn at random, whoever speaks: what leaks shows in figures that are too good.
 
     ``number`` parts; one tests, the next one validates, the rest trains. Speakers are not checked, that is the point.
+    UsageError for fewer than three parts, or clips.
     """
+    if not 3 <= number <= len(rows):
+        raise UsageError(
+            f"a random split takes three folds or more, and a clip for each, not {number} of {len(rows)} clips; "
+            "give folds.number"
+        )
     part = np.random.default_rng(seed).permutation(len(rows)) % number
     groups = [[row for row, mine in zip(rows, part, strict=True) if mine == n] for n in range(number)]
     return [

@@ -14,6 +14,7 @@ from .windows import windows as cut
 
 #: Peak below which there is nothing to label: -80 dB under full scale, where 16-bit dither lives.
 SILENCE = 1e-4
+SILENT = "silent: nothing above -80 dB full scale"
 
 
 class Labeller:
@@ -76,7 +77,7 @@ class Labeller:
             row = self._row(speech.time(start), speech.time(start + len(samples) - 1) + 1, samples)
             rows.append(row | {"speech": len(samples) / audio.SAMPLE_RATE if speech.cut else speech.seconds})
         if speech.cut and not rows:
-            raise AudioError("no speech found; --no-vad labels it all the same")
+            raise AudioError(SILENT if speech.peak < SILENCE else "no speech found; --no-vad labels it all the same")
         return rows
 
     def average(self, rows: list[dict]) -> dict:
@@ -107,7 +108,7 @@ class Labeller:
         }
         try:
             if max(samples.max(), -samples.min()) < SILENCE:
-                raise AudioError("silent: nothing above -80 dB full scale")
+                raise AudioError(SILENT)
             row |= self._named(self.runtime.run(samples))
         except AudioError as error:
             row["error"] = str(error)

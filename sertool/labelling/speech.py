@@ -1,5 +1,6 @@
 """What is heard of a recording: all of a short one, of a long one the speech, and when that was."""
 
+import itertools
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 
@@ -16,14 +17,14 @@ class Speech:
     """Blocks of a recording, float32 [n] each, 16 kHz, without what nobody says; iterate over it once.
 
     A recording of up to ``whole`` samples is passed on as it is. ``seconds`` is the speech found so far, ``time`` says
-    where in the recording a sample came from. Memory does not depend on the length.
+    where in the recording a sample came from, ``peak`` the largest sample so far. Memory does not depend on the length.
     """
 
     def __init__(self, blocks: Iterable[np.ndarray], whole: int, parameters: Parameters | None = None):
         self._blocks, self._whole = iter(blocks), whole
         self._vad, self._parameters = Vad(), parameters or Parameters()
         self._passed, self._from = [0], [0]  # sample passed on -> sample of the recording, where each stretch begins
-        self.seconds = 0.0
+        self.seconds = self.peak = 0.0
         self.cut = False  # whether the recording is a long one
 
     def __iter__(self) -> Iterator[np.ndarray]:
@@ -79,5 +80,6 @@ class Speech:
             yield stretch(begin, end)
 
     def _all(self, first: list[np.ndarray]) -> Iterator[np.ndarray]:
-        yield from first
-        yield from self._blocks
+        for block in itertools.chain(first, self._blocks):
+            self.peak = max(self.peak, float(block.max(initial=0)), -float(block.min(initial=0)))
+            yield block

@@ -115,7 +115,8 @@ def _tables(recipe: Recipe, manifest: dict):
         yield "Nothing: the recipe names no labelled data."
     for split, found in metrics.items():
         if split == "robustness":
-            yield from ["", ROBUSTNESS.format(split=recipe.data.val, unchanged=KEPT[manifest["task"]]), "", *robustness_table(found)]
+            head = ROBUSTNESS.format(split=recipe.data.val, unchanged=KEPT[manifest["task"]])
+            yield from ["", head, "", *robustness_table(found)]
         else:
             both = {"overall": found["overall"], "groups": {"corpus": found["corpus"]}}
             yield from [f"Split `{split}`{WHICH[split == recipe.data.val]}:", "", *markdown(both), ""]

@@ -21,7 +21,7 @@ from ..plugins import load_plugins
 from . import loop, supervised
 from .data import decode
 from .loop import Progress
-from .recipe import Recipe
+from .recipe import Recipe, substituted
 from .targets import targets_of
 
 SCHEMA = "sertool.crossval/1"
@@ -37,6 +37,11 @@ def folds(recipe: Recipe, random: bool = False) -> list[Fold]:
     targets = targets_of(load_plugins().get("models", recipe.model.name), recipe)
     own, also = ([row for row in part if targets.of(row) is not None] for part in supervised.rows(recipe))
     own = [row for row in own if not (data.ood and row.split == data.ood)]
+    there = {row.corpus for row in own}
+    if unknown := sorted(set(settings.always) - there):
+        raise UsageError(
+            f"folds.always: no corpus {unknown[0]!r} in {data.root} (there are: {', '.join(sorted(there))})"
+        )
     always = [row for row in own if row.corpus in settings.always] + also
     rows = [row for row in own if row.corpus not in settings.always]
     if not rows:
@@ -45,7 +50,7 @@ def folds(recipe: Recipe, random: bool = False) -> list[Fold]:
         return random_split(rows, settings.number or RANDOM_FOLDS, recipe.train.seed, always)
     by = settings.by or ("session" if all(row.session for row in rows) else "speaker")
     if by == "corpus":
-        return leave_corpus_out(rows, data.train, data.val, always)
+        return leave_corpus_out(rows, data.train, data.val, always, data.hold_out, recipe.train.seed)
     return leave_one_out(rows, by, always, settings.number)
 
 
@@ -134,8 +139,9 @@ def folder(run: Path, name: str) -> Path:
 
 def _in_fold(recipe: Recipe, name: str) -> Recipe:
     """The recipe with "$fold" filled in where weights come from."""
+    text = json.dumps(name)[1:-1]
     filled = {
-        key: json.loads(json.dumps(getattr(recipe, key).options).replace("$fold", name)) for key in ("model", "teacher")
+        key: json.loads(json.dumps(getattr(recipe, key).options).replace("$fold", text)) for key in ("model", "teacher")
     }
     model = replace(recipe.model, options=filled["model"], start=recipe.model.start.replace("$fold", name))
     return replace(recipe, model=model, teacher=replace(recipe.teacher, options=filled["teacher"]))
@@ -143,9 +149,12 @@ def _in_fold(recipe: Recipe, name: str) -> Recipe:
 
 def _note_rows(fold: Fold, folder: Path, recipe: Recipe) -> None:
     """Write ROWS, or compare: a run goes on with the rows that it began with."""
-    root, lines = Path(recipe.data.root), [("file", *_LABELS, "part")]
+    roots = [Path(recipe.data.root), *(Path(source["root"]) for source in substituted(recipe, recipe.data.also))]
+    lines = [("file", *_LABELS, "part")]
     for part in ("train", "val", "test"):
-        lines += [(_relative(row, root), *(getattr(row, key) for key in _LABELS), part) for row in getattr(fold, part)]
+        lines += [
+            (_relative(row, *roots), *(getattr(row, key) for key in _LABELS), part) for row in getattr(fold, part)
+        ]
     path, text = folder / ROWS, _csv(lines)
     if path.exists():
         if path.read_text(encoding="utf-8") != text:
@@ -164,8 +173,9 @@ def _write_predictions(path: Path, rows: list[Row], values: np.ndarray, model, r
     _write(path, _csv(lines))
 
 
-def _relative(row: Row, root: Path) -> str:
-    return str(row.file.relative_to(root)) if row.file.is_relative_to(root) else str(row.file)
+def _relative(row: Row, *roots: Path) -> str:
+    """A row's file below its corpus's folder: where that lies decides nothing."""
+    return next((str(row.file.relative_to(root)) for root in roots if row.file.is_relative_to(root)), str(row.file))
 
 
 def _csv(lines) -> str:

@@ -100,13 +100,18 @@ class Batches(torch.utils.data.Dataset):
         if self.length:
             samples = samples[: round(self.length.seconds * audio.SAMPLE_RATE)]
         else:
-            samples = fit(samples, length, rng.random())
+            samples = self._fit(samples, length, rng.random())
         for step in self.chain:
             if rng.random() < step.p:
                 samples = step.change(samples, rng)
-        samples = self.length(samples) if self.length else fit(samples, length, rng.random())
+        samples = self.length(samples) if self.length else self._fit(samples, length, rng.random())
         # A recording cannot exceed full scale: what an augmentation made louder is clipped as a recorder would.
         return np.clip(samples, -1, 1)
+
+    def _fit(self, samples: np.ndarray, length: int, place: float) -> np.ndarray:
+        if self.settings.fill == "repeat" and len(samples) < length:
+            return np.resize(samples, length)
+        return fit(samples, length, place)
 
 
 def odds(clips: Clips, data: DataSection) -> np.ndarray:

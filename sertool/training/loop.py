@@ -160,7 +160,7 @@ def train(
             part.load_state_dict(saved[name])
         state |= saved["state"]
     enough = settings.patience and state["since"] >= settings.patience
-    if enough:  # it had ended
+    if enough or state["step"] >= settings.steps:  # it had ended
         yield Progress("training", state["step"], state["step"], state["losses"], state["val"])
         return
     columns = [*task.terms, "lr", *(f"val {name}" for name in task.figures)]

@@ -45,7 +45,9 @@ def focal_loss(
     """
     log_p = torch.log_softmax(logits, dim=1)
     smoothed = targets * (1 - smoothing) + smoothing / logits.shape[1]
-    losses = (1 - (log_p.exp() * targets).sum(dim=1)).clamp(min=0) ** gamma * -(smoothed * log_p).sum(dim=1)
+    # Below a gamma of 1 the power's slope at 0 is infinite: where p rounds to 1, there is none.
+    doubt = (1 - (log_p.exp() * targets).sum(dim=1)).clamp(min=1e-7)
+    losses = doubt**gamma * -(smoothed * log_p).sum(dim=1)
     return (losses if weights is None else losses * (targets @ weights)).mean()
 
 

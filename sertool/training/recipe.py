@@ -74,6 +74,7 @@ class TrainSection:
     batch: int = 32  # clips a step, in each process
     shortest_s: float = 1.5  # each batch has one random length between the two
     longest_s: float = 4.5
+    fill: str = "silence"  # what a clip that is shorter than its batch is filled up with; or repeat: with itself
     optimiser: str = "adamw"  # or sgd
     lr: float = 2e-3  # peak
     momentum: float = 0.0  # of sgd
@@ -328,6 +329,7 @@ def _check(recipe: Recipe, path: Path) -> None:
     if not all(type(turn) is int for turn in turns) or turns != sorted(turns):
         raise UsageError(f"{path}: train.warmup, restarts and steps must follow one another, not {turns}")
     choices = {"optimiser": ("adamw", "sgd"), "schedule": ("cosine", "constant"), "precision": ("fp32", "bf16", "fp16")}
+    choices["fill"] = ("silence", "repeat")
     for key, allowed in choices.items():
         if getattr(train, key) not in allowed:
             raise UsageError(f"{path}: train.{key} is {getattr(train, key)!r}; write one of {', '.join(allowed)}")
@@ -343,6 +345,9 @@ def _check(recipe: Recipe, path: Path) -> None:
     }.items():
         if not 0 <= value <= 1:
             raise UsageError(f"{path}: {key} must be from 0 to 1, not {value:g}")
+    for key, value in {"focal.gamma": recipe.focal.gamma, "folds.number": recipe.folds.number}.items():
+        if value < 0:
+            raise UsageError(f"{path}: {key} must be at least 0, not {value:g}")
     if recipe.folds.by not in ("", *BY):
         raise UsageError(f"{path}: folds.by is {recipe.folds.by!r}; write one of {', '.join(BY)}")
     for source in recipe.data.also:

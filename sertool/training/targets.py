@@ -67,14 +67,15 @@ class Categorical:
         """loss(logits, targets) for training on clips of these targets; UsageError for a class without a clip."""
         counts = targets.sum(axis=0)
         if not counts.all():
-            raise UsageError(f"no training clip is {self.classes[int(np.argmin(counts))]}")
+            lacking = self.classes[int(np.argmin(counts))]
+            raise UsageError(f"no training clip is {lacking}; give some of each class: {', '.join(self.classes)}")
         weights = None
         if self.settings.weights == "balanced":
             weights = torch.tensor(balanced_weights(counts), dtype=torch.float32)
 
         def loss(logits, wanted):
-            device = None if weights is None else weights.to(logits.device)
-            return focal_loss(logits, wanted, device, self.settings.gamma, self.settings.smoothing), {}
+            there = None if weights is None else weights.to(logits.device)
+            return focal_loss(logits, wanted, there, self.settings.gamma, self.settings.smoothing), {}
 
         return loss
 

@@ -4,7 +4,8 @@ python tests/bench/distilhubert_size.py [--seconds 8] [--runs 7] [--folder FOLDE
 
 Random weights (size does not depend on their values, agreement does), or those of FOLDER under a random head. Clips are
 tones in noise; differences are the largest over them, of logits and of probabilities, from torch in float32. "8 bits
-only" is onnx-int8 without its 4 bits for the positional convolution. Time is of one thread, the files alternating.
+only" is onnx-int8 without its 4 bits for the positional convolution. Time is the processor's, of one thread, the files
+alternating: other work on the machine counts for little.
 Memory is the peak of a fresh process that loads the file and runs one clip, less that of one that only imports
 onnxruntime.
 """
@@ -88,12 +89,12 @@ def main():
         times, loads, empty = {name: [] for name in files}, {name: [] for name in files}, peak()
         for _ in range(options.runs):
             for name, path in files.items():
-                start = time.perf_counter()
+                start = time.process_time()
                 session = load(path)
-                loaded = time.perf_counter()
+                loaded = time.process_time()
                 session.run(None, {"waveform": clips[2]})
                 loads[name].append(loaded - start)
-                times[name].append(time.perf_counter() - loaded)
+                times[name].append(time.process_time() - loaded)
         for name, path in files.items():
             session = load(path)
             outputs = np.concatenate([session.run(None, {"waveform": x})[0] for x in clips])
@@ -101,7 +102,7 @@ def main():
             shares = [torch.from_numpy(x).softmax(dim=1).numpy() for x in (outputs, expected)]
             probabilities = np.abs(shares[0] - shares[1]).max()
             size = path.stat().st_size
-            print(f"\n{name}: {size:,} bytes{'' if size <= LIMIT else f', more than {LIMIT:,}'}")
+            print(f"\n{name}: {size:,} bytes, {'within' if size <= LIMIT else 'over'} the {LIMIT:,} of 8 bits")
             print(f"  difference from torch: logits {logits:.1e}, probabilities {probabilities:.1e}")
             print(f"  load            {spread(loads[name])}\n  {options.seconds:g} s of audio    {spread(times[name])}")
             print(f"  memory          {peak(path, samples) - empty:8.1f} MB")

@@ -14,7 +14,9 @@ for name in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
     os.environ[name] = "1"
 
 import csv
+import functools
 import time
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -76,6 +78,7 @@ def mixture(rng, speech: list, noise: list, rooms: list) -> tuple[np.ndarray, np
     at = n if silent else 0 if rng.random() < 0.5 else int(rng.integers(4 * RATE)) // FRAME * FRAME
     while at < n - RATE // 2:
         clip = audio.read(rng.choice(speech))
+        clip = clip[int(rng.integers(len(clip) // 2)) if rng.random() < 0.3 else 0 :]
         clip = clip[: min(n - at, len(clip)) // FRAME * FRAME]
         clip = clip * 10 ** ((rng.normal(-25, 3) - level(clip)) / 20)
         here = slice(at // FRAME, (at + len(clip)) // FRAME)
@@ -86,38 +89,53 @@ def mixture(rng, speech: list, noise: list, rooms: list) -> tuple[np.ndarray, np
         room = audio.read(rng.choice(rooms))
         samples = fftconvolve(samples, room / np.linalg.norm(room))[np.argmax(np.abs(room)) :][:n]
     if silent or rng.random() < 0.85:
-        steady = rng.random() < 0.25
+        steady = rng.random() < 0.1
         other = coloured(rng, n) if steady else np.concatenate([audio.read(rng.choice(noise)) for _ in range(2)])
         other = np.resize(other, n)
         other = other * 10 ** ((-25 - rng.uniform(-5, 30) - level(other)) / 20)
         if rng.random() < 0.25:
-            other[: int(rng.integers(n // 2))] = 0
+            other[: int(rng.integers(n // 2))] = 0  # noise that sets in
         samples = samples + other
-    if rng.random() < 0.7:
+    if rng.random() < 0.8:
         samples = samples + 10 ** (rng.uniform(-110, -60) / 20) * rng.standard_normal(n)
     return (samples * 10 ** (rng.uniform(-20, 20) / 20)).astype(np.float32), spoken
 
 
-def fit(corpora: Path, count: int) -> None:
+def example(corpora: Path, seed: int) -> tuple[np.ndarray, np.ndarray]:
+    """Every third frame of one mixture: features [frames, 24], bool [frames]."""
+    speech, noise, rooms = material(corpora)
+    rng = np.random.default_rng(seed)
+    samples, spoken = mixture(rng, speech[rng.integers(len(speech))], noise, rooms)
+    features = Features()
+    return np.concatenate([features.push(samples), features.finish()])[::3], spoken[::3]
+
+
+@functools.cache
+def material(corpora: Path) -> tuple[list, list, list]:
+    """Files to mix: speech by corpus, noise, rooms."""
+    rows = [row for row in table(corpora / "manifest.csv") if row["split"] == "train"]
+    speech = [[corpora / row["file"] for row in rows if row["corpus"] == corpus] for corpus in SPEECH]
+    rooms = table(corpora / "rir/manifest.csv")
+    return speech, [corpora / row["file"] for row in noises(corpora)[::2]], [corpora / row["file"] for row in rooms]
+
+
+def fit(examples: list) -> None:
+    """Print the weights of the best of a few starts, judged by every sixth mixture."""
     from sklearn.neural_network import MLPClassifier
     from sklearn.preprocessing import StandardScaler
 
-    rows = [row for row in table(corpora / "manifest.csv") if row["split"] == "train"]
-    speech = [[corpora / row["file"] for row in rows if row["corpus"] == corpus] for corpus in SPEECH]
-    noise = [corpora / row["file"] for row in noises(corpora)[::2]]
-    rooms = [corpora / row["file"] for row in table(corpora / "rir/manifest.csv")]
-    rng = np.random.default_rng(0)
-    inputs, targets = [], []
-    for _ in range(count):
-        samples, spoken = mixture(rng, speech[rng.integers(len(speech))], noise, rooms)
-        features = Features()
-        inputs.append(np.concatenate([features.push(samples), features.finish()])[::3])
-        targets.append(spoken[::3])
-    inputs, targets = np.concatenate(inputs), np.concatenate(targets)
-    scaler = StandardScaler().fit(inputs)
-    network = MLPClassifier((8,), alpha=1e-3, max_iter=12, random_state=0, learning_rate_init=3e-3)
-    network.fit(scaler.transform(inputs), targets)
-    (inner, outer), (inner_bias, outer_bias) = network.coefs_, network.intercepts_
+    held, rest = examples[::6], [example for i, example in enumerate(examples) if i % 6]
+    (inputs, targets), (new, answers) = (map(np.concatenate, zip(*part, strict=True)) for part in (rest, held))
+    scaler, best = StandardScaler().fit(inputs), (0, None)
+    for start in range(4):
+        network = MLPClassifier(
+            (8,), alpha=1e-2, max_iter=8, batch_size=500, learning_rate_init=3e-3, random_state=start
+        )
+        network.fit(scaler.transform(inputs), targets)
+        score = area(network.predict_proba(scaler.transform(new))[:, 1], answers)
+        print(f"start {start}: ROC-AUC {score:.4f} on held out mixtures")
+        best = max(best, (score, network), key=lambda pair: pair[0])
+    (inner, outer), (inner_bias, outer_bias) = best[1].coefs_, best[1].intercepts_
     inner = inner / scaler.scale_[:, None]
     weights = [*inner.ravel(), *(inner_bias - scaler.mean_ @ inner), *outer.ravel(), *outer_bias]
     print(" ".join(f"{weight:.3g}" for weight in weights))
@@ -178,7 +196,8 @@ def main():
     parser.add_argument("--mixtures", type=int, default=600, help="to train on, of 10 s each")
     options = parser.parse_args()
     if options.fit:
-        return fit(options.corpora, options.mixtures)
+        with ProcessPoolExecutor() as pool:
+            return fit(list(pool.map(functools.partial(example, options.corpora), range(options.mixtures))))
     header("numpy")
     meetings(options.corpora)
     print(f"  {'':<45}  frames >= .5, in segments, median of a file, files without any")

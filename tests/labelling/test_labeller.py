@@ -9,22 +9,27 @@ import numpy as np
 import pytest
 import soundfile
 
-import sertool
 from sertool.errors import AudioError, BundleError, UsageError
 from sertool.labelling import Labeller
 
 OUTPUTS = ("arousal", "dominance", "valence")
 
 
+@pytest.fixture(scope="module")
+def without_vad():
+    """Tones are no speech."""
+    return Labeller(vad=False)
+
+
 def values(row):
     return [row[name] for name in OUTPUTS]
 
 
-def test_a_file_and_its_samples_have_the_same_labels(tmp_path, clip, labeller):
+def test_a_file_and_its_samples_have_the_same_labels(tmp_path, clip, without_vad):
     path = clip(tmp_path / "a.wav", 11.0)
     samples, rate = soundfile.read(path)
-    assert labeller.label(path) == labeller.label(str(path)) == labeller.label(samples, rate)
-    assert labeller.label(path, windows=True) == labeller.label(samples, rate, windows=True)
+    assert without_vad.label(path) == without_vad.label(str(path)) == without_vad.label(samples, rate)
+    assert without_vad.label(path, windows=True) == without_vad.label(samples, rate, windows=True)
 
 
 @pytest.mark.parametrize("form", ["float32", "float64", "int16", "int32"])
@@ -38,12 +43,12 @@ def test_an_array_of_any_rate_type_and_width_is_labelled_as_the_file_is(tmp_path
     assert (found["start"], found["end"]) == (0.0, 1.0)
 
 
-def test_the_average_is_weighted_by_duration(tmp_path, clip, labeller):
+def test_the_average_is_weighted_by_duration(tmp_path, clip, without_vad):
     samples, rate = soundfile.read(clip(tmp_path / "a.wav", 19.0))
     samples[128_000:] *= np.linspace(1, 0.01, len(samples) - 128_000)  # so that the windows differ
-    rows = labeller.label(samples, rate, windows=True)
+    rows = without_vad.label(samples, rate, windows=True)
     assert [(row["start"], row["end"]) for row in rows] == [(0, 8), (8, 16), (16, 19)]
-    whole = labeller.label(samples, rate)
+    whole = without_vad.label(samples, rate)
     assert (whole["start"], whole["end"]) == (0, 19)
     for name in OUTPUTS:
         expected = (8 * rows[0][name] + 8 * rows[1][name] + 3 * rows[2][name]) / 19
@@ -51,10 +56,10 @@ def test_the_average_is_weighted_by_duration(tmp_path, clip, labeller):
         assert len({row[name] for row in rows}) == 3
 
 
-def test_a_window_is_labelled_as_if_it_were_alone(tmp_path, clip, labeller):
+def test_a_window_is_labelled_as_if_it_were_alone(tmp_path, clip, without_vad):
     samples, rate = soundfile.read(clip(tmp_path / "a.wav", 17.0))
-    rows = labeller.label(samples, rate, windows=True)
-    assert values(rows[1]) == values(labeller.label(samples[8 * rate : 17 * rate], rate, windows=True)[0])
+    rows = without_vad.label(samples, rate, windows=True)
+    assert values(rows[1]) == values(without_vad.label(samples[8 * rate : 17 * rate], rate, windows=True)[0])
 
 
 def test_a_recording_of_8_seconds_is_one_window(tmp_path, clip, labeller):
@@ -71,7 +76,7 @@ def test_a_recording_of_8_seconds_is_one_window(tmp_path, clip, labeller):
     ],
 )
 def test_window_and_hop_cut_as_they_say(tmp_path, clip, window, hop, expected):
-    rows = Labeller(window=window, hop=hop).label(clip(tmp_path / "a.wav", 5.0), windows=True)
+    rows = Labeller(window=window, hop=hop, vad=False).label(clip(tmp_path / "a.wav", 5.0), windows=True)
     assert [(row["start"], row["end"]) for row in rows] == expected
 
 
@@ -97,14 +102,14 @@ def test_a_soft_recording_is_not_silent(tone, labeller):
     assert labeller.label(tone(0.5) * 0.003, 16_000)["error"] is None
 
 
-def test_a_silent_window_has_an_error_row_and_no_part_in_the_mean(tone, labeller):
+def test_a_silent_window_has_an_error_row_and_no_part_in_the_mean(tone, without_vad):
     samples = np.concatenate([tone(8.0), np.zeros((128_000, 1)), tone(4.0, seed=1)])
-    rows = labeller.label(samples, 16_000, windows=True)
+    rows = without_vad.label(samples, 16_000, windows=True)
     assert [(row["start"], row["end"]) for row in rows] == [(0, 8), (8, 16), (16, 20)]
     assert rows[1]["error"].startswith("silent")
     assert values(rows[1]) == [None] * 3
     assert rows[0]["error"] is rows[2]["error"] is None
-    whole = labeller.label(samples, 16_000)
+    whole = without_vad.label(samples, 16_000)
     assert whole["error"] is None
     expected = (8 * np.array(values(rows[0])) + 4 * np.array(values(rows[2]))) / 12
     np.testing.assert_allclose(values(whole), expected, atol=1e-9)
@@ -136,12 +141,12 @@ def test_an_array_without_its_rate_is_refused(labeller):
         labeller.label(np.ones(16_000))
 
 
-def test_a_lone_model_file_labels_as_its_bundle_does(tmp_path, clip, labeller):
-    shutil.copy(labeller.bundle.file(labeller.runtime.variant), tmp_path / "elsewhere.onnx")
-    alone = sertool.load(str(tmp_path / "elsewhere.onnx"))
+def test_a_lone_model_file_labels_as_its_bundle_does(tmp_path, clip, without_vad):
+    shutil.copy(without_vad.bundle.file(without_vad.runtime.variant), tmp_path / "elsewhere.onnx")
+    alone = Labeller(str(tmp_path / "elsewhere.onnx"), vad=False)
     path = clip(tmp_path / "a.wav", 9.5)
-    assert alone.label(path, windows=True) == labeller.label(path, windows=True)
-    assert (alone.outputs, alone.window) == (labeller.outputs, labeller.window)
+    assert alone.label(path, windows=True) == without_vad.label(path, windows=True)
+    assert (alone.outputs, alone.window) == (without_vad.outputs, without_vad.window)
 
 
 @pytest.mark.parametrize("model", ["no-such-model", "no/such/folder", "no-such.onnx"])

@@ -1,14 +1,20 @@
-"""Batches: targets, lengths, and randomness that only seed and step decide."""
+"""Batches: targets, lengths, who is drawn how often, and randomness that only seed and step decide."""
 
+from collections import Counter
+from dataclasses import replace
+
+import numpy as np
 import pytest
+import soundfile
 import torch
 
+from sertool import audio
 from sertool.corpora import Row
 from sertool.errors import SertoolError, UsageError
 from sertool.frontend import steps
 from sertool.plugins import load_plugins
-from sertool.training.data import Batches, decode
-from sertool.training.recipe import augmentations, load_recipe
+from sertool.training.data import Batches, Clips, decode, divided, in_steps, odds
+from sertool.training.recipe import DataSection, Step, TrainSection, augmentations, load_recipe
 from sertool.training.supervised import splits
 from sertool.training.targets import targets_of
 
@@ -65,3 +71,134 @@ def test_rows_without_targets_and_unreadable_files_are_named(labels, tmp_path):
         drain(decode([Row(file=tmp_path / "x.wav", corpus="c", speaker="s", emotion="plain")], wanted, none))
     with pytest.raises(SertoolError, match=r"x\.wav: no such file"):
         drain(decode([Row(file=tmp_path / "x.wav", corpus="c", speaker="s", emotion="sad")], wanted, none))
+
+
+def test_clips_are_decoded_as_label_prepares_them(corpus, labels):
+    entries = [{"step": "trim"}, {"step": "peak", "level": 0.5}]
+    rows = [Row(corpus / "0-sad-0.wav", "c", "s", "sad"), Row(corpus / "0-angry-1.wav", "c", "s", "plain")]
+    clips = drain(decode(rows, targets(load_recipe(labels, complete=False)), steps.build(entries)))
+    assert clips.rows == rows[:1]  # the other has no target
+    assert np.array_equal(clips.waveforms[0], steps.build(entries)(audio.read(rows[0].file)))
+    assert np.abs(clips.waveforms[0]).max() == pytest.approx(0.5)
+    assert clips.targets.dtype == np.float32
+
+
+def test_a_recording_that_the_steps_refuse_is_named(labels, tmp_path):
+    soundfile.write(tmp_path / "x.wav", np.array([0.1, np.nan, 0.1], np.float32), 16_000, subtype="FLOAT")
+    rows = [Row(file=tmp_path / "x.wav", corpus="c", speaker="s", emotion="sad")]
+    with pytest.raises(SertoolError, match=r"x\.wav: .*NaN"):
+        drain(decode(rows, targets(load_recipe(labels, complete=False)), steps.build([{"step": "trim"}])))
+
+
+def test_the_last_step_comes_after_the_augmentations_if_it_sets_the_length():
+    before, length = divided(steps.build([{"step": "peak"}, {"step": "length", "seconds": 2.0}]))
+    assert [type(step).__name__ for step in before.steps] == ["Peak"]
+    assert length.seconds == 2
+    for entries in ([], [{"step": "peak"}], [{"step": "length", "seconds": 2.0}, {"step": "peak"}]):
+        built = steps.build(entries)
+        assert divided(built) == (built, None)
+    assert divided(steps.build([{"step": "length"}]))[0].steps == ()
+
+
+def clips_of(*labels):
+    """Clips of (corpus, class, speaker), each a constant of its own."""
+    rows = [Row(f"{n}.wav", corpus, speaker, emotion) for n, (corpus, emotion, speaker) in enumerate(labels)]
+    names = sorted({row.emotion for row in rows})
+    held = np.eye(len(names), dtype=np.float32)[[names.index(row.emotion) for row in rows]]
+    lengths = 500 + 10 * np.arange(len(rows))
+    return Clips(rows, [np.full(n, (n - 400) / 1000, np.float32) for n in lengths], held)
+
+
+def of(labels, **train):
+    recipe = load_recipe(labels, complete=False)
+    return replace(recipe, augment=[], train=replace(recipe.train, shortest_s=0.1, longest_s=0.1, **train))
+
+
+def test_clips_are_as_long_as_the_step_says_with_silence_that_nothing_changes(labels):
+    clips, (_, length) = clips_of(*[("c", "sad", "s")] * 8), divided(steps.build([{"step": "length", "seconds": 0.034}]))
+    heard = []
+
+    def louder(samples, rng):
+        heard.append(len(samples))
+        return samples + np.float32(0.01)
+
+    batch, _ = Batches(clips, [Step(1.0, louder)], of(labels, batch=8, epochs=1), length)[0]
+    assert batch.shape == (8, 544)  # seconds at 16 kHz
+    assert sorted(heard) == [500, 510, 520, 530, 540, 544, 544, 544]
+    for samples in batch.numpy():
+        said = np.flatnonzero(samples)[-1] + 1
+        assert np.allclose(samples[:said], samples[0])
+        assert said == min(544, 10 * round((400 + 1000 * (samples[0] - 0.01)) / 10))  # its own length: no silence is louder
+
+
+def test_an_epoch_hears_each_clip_once_in_an_order_of_its_own(labels):
+    clips = clips_of(*[("c", "sad", "s")] * 10)
+    settings = of(labels, batch=4, epochs=3)
+    batches = Batches(clips, [], settings, steps.Length(0.05))
+    heard = [[round(float(samples[0]), 2) for samples in batches[step][0]] for step in range(9)]
+    epochs = [sum(heard[3 * n : 3 * n + 3], []) for n in range(3)]
+    own = sorted(round(float(samples[0]), 2) for samples in clips.waveforms)
+    for epoch in epochs:
+        assert sorted(epoch[:10]) == own
+        assert epoch[10:] == epoch[:2]  # the last batch is filled up
+    assert len({tuple(epoch) for epoch in epochs}) == 3
+    assert heard[4] == [round(float(samples[0]), 2) for samples in batches[4][0]]
+
+
+def test_processes_share_an_epoch(labels):
+    clips = clips_of(*[("c", "sad", "s")] * 16)
+    parts = [Batches(clips, [], of(labels, batch=4, epochs=1), steps.Length(0.05), rank, 2) for rank in (0, 1)]
+    heard = [float(samples[0]) for step in (0, 1) for part in parts for samples in part[step][0]]
+    assert len(set(heard)) == 16
+
+
+@pytest.mark.parametrize(("count", "batch"), [(3, 8), (1, 2)])
+def test_a_corpus_smaller_than_a_batch_fills_it(labels, count, batch):
+    waveforms, wanted = Batches(clips_of(*[("c", "sad", "s")] * count), [], of(labels, batch=batch, epochs=1))[0]
+    assert len(waveforms) == len(wanted) == batch
+    assert len({float(samples.max()) for samples in waveforms}) == count
+
+
+def test_odds_are_even_level_by_level():
+    labels = [("a", "sad", "1")] * 6 + [("a", "sad", "2")] * 2 + [("a", "angry", "1")] * 4 + [("b", "angry", "1")] * 3
+    clips = clips_of(*labels)
+
+    def share(**data):
+        found = odds(clips, DataSection(**data))
+        assert found.sum() == pytest.approx(1)
+        sums = Counter()
+        for label, one in zip(labels, found.tolist(), strict=True):
+            sums[label] += one
+        assert len({(label, round(one, 12)) for label, one in zip(labels, found.tolist(), strict=True)}) == 4
+        return [pytest.approx(sums[label]) for label in dict.fromkeys(labels)]
+
+    assert [1 / 8, 1 / 8, 1 / 4, 1 / 2] == share(balance_by=["corpus", "class", "speaker"], balance=0.0)
+    assert [1 / 8, 1 / 8, 1 / 4, 1 / 2] == share(balance_by=["corpus", "emotion", "speaker"], balance=0.0)
+    # Speaker 1 of corpus a is one group, whatever the class; b's is another.
+    assert [6 / 10 / 3, 1 / 3, 4 / 10 / 3, 1 / 3] == share(balance_by=["corpus+speaker"], balance=0.0)
+    assert [6 / 15, 2 / 15, 4 / 15, 3 / 15] == share(balance_by=["corpus", "class"], balance=1.0)
+    assert [6 / 15, 2 / 15, 4 / 15, 3 / 15] == share(balance_by=[], balance=0.0)
+    a, b = 12**0.5, 3**0.5  # of clips
+    sad, angry = 8**0.5, 4**0.5
+    expected = [a / (a + b) * part for part in (sad / (sad + angry) * 6 / 8, sad / (sad + angry) * 2 / 8)]
+    expected += [a / (a + b) * angry / (sad + angry), b / (a + b)]
+    assert expected == share(balance_by=["corpus", "class"], balance=0.5)
+    with pytest.raises(UsageError, match=r"data\.balance_by: 'colour' is none of corpus, .*, class"):
+        share(balance_by=["corpus+colour"])
+
+
+def test_clips_are_drawn_by_the_odds(labels):
+    clips = clips_of(*[("a", "sad", "1")] * 18, *[("b", "angry", "2")] * 2)
+    recipe = of(labels, batch=500)
+    recipe = replace(recipe, data=replace(recipe.data, balance_by=["corpus"], balance=0.0))
+    _, wanted = Batches(clips, [], recipe)[0]
+    assert 0.4 < float(wanted[:, 0].mean()) < 0.6  # of sorted classes: angry
+
+
+@pytest.mark.parametrize(("clips", "processes", "epoch"), [(32, 1, 4), (33, 1, 5), (33, 2, 3), (3, 1, 1)])
+def test_epochs_and_a_warm_up_ratio_become_steps(clips, processes, epoch):
+    found = in_steps(TrainSection(epochs=10, batch=8, warmup_ratio=0.1, validate_every=7), clips, processes)
+    assert (found.steps, found.validate_every, found.warmup) == (10 * epoch, epoch, epoch)
+    as_is = TrainSection(steps=500, warmup=30, validate_every=7)
+    assert in_steps(as_is, clips, processes) == as_is
+    assert in_steps(replace(as_is, warmup_ratio=0.5), clips, processes).warmup == 250

@@ -1,0 +1,98 @@
+"""Targets: what a row is worth to a model of numbers and to one of classes, with the loss and the figure of each."""
+
+import audmetric
+import numpy as np
+import pytest
+import torch
+from sklearn.metrics import recall_score
+
+from sertool.corpora import Row
+from sertool.corpora.coordinates import coordinates
+from sertool.errors import UsageError
+from sertool.plugins import load_plugins
+from sertool.training.losses import ccc_loss, focal_loss
+from sertool.training.recipe import load_recipe
+from sertool.training.targets import targets_of
+
+CLASSES = ("angry", "happy", "neutral", "sad")
+
+
+def row(emotion="", **known):
+    return Row(file="x.wav", corpus="c", speaker="s", emotion=emotion, **known)
+
+
+@pytest.fixture
+def targets(tmp_path):
+    """targets(model, *overrides) of a recipe that says nothing else."""
+
+    def make(model, *overrides):
+        (tmp_path / "r.toml").write_text(f'[model]\nname = "{model}"\n')
+        recipe = load_recipe(tmp_path / "r.toml", overrides, complete=False)
+        return targets_of(load_plugins().get("models", model), recipe)
+
+    return make
+
+
+def test_a_class_is_one_of_four_places(targets):
+    of = targets("wav2small-emotion").of
+    assert of(row("Anger")) == (1, 0, 0, 0)
+    assert of(row("excited")) == (0, 1, 0, 0)
+    assert of(row("calm")) == (0, 0, 1, 0)
+    assert of(row("sad", arousal=0.1, dominance=0.2, valence=0.3)) == (0, 0, 0, 1)
+    assert of(row("fearful")) is None
+    assert of(row()) is None
+
+
+def test_labelled_rows_are_those_with_a_target(targets):
+    classes, numbers = targets("wav2small-emotion"), targets("wav2small")
+    assert classes.labelled(row("sad")) == row("sad")
+    assert classes.labelled(row("bored")) is None
+    angry = numbers.labelled(row("angry"))
+    assert (angry.arousal, angry.dominance, angry.valence) == coordinates("angry")
+    assert angry.emotion == "angry"
+    assert numbers.labelled(row("plain")) is None
+    assert "angry or happy or neutral or sad" in classes.missing
+
+
+def eye(*numbers):
+    return np.eye(4, dtype=np.float32)[list(numbers)]
+
+
+def test_the_loss_is_weighted_by_the_training_clips_and_by_the_recipe(targets):
+    training = eye(0, 0, 0, 1, 2, 2, 3, 3)
+    logits = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
+    wanted = torch.from_numpy(eye(3, 1, 0, 2, 0))
+    weights = torch.tensor([8 / 12, 2.0, 1.0, 1.0])
+    found, terms = targets("wav2small-emotion").loss(training)(logits, wanted)
+    assert terms == {}
+    assert found.item() == pytest.approx(focal_loss(logits, wanted, weights, 2.0, 0.1).item())
+    other = ["focal.weights=none", "focal.gamma=1", "focal.smoothing=0"]
+    found, _ = targets("wav2small-emotion", *other).loss(training)(logits, wanted)
+    assert found.item() == pytest.approx(focal_loss(logits, wanted, None, 1.0, 0.0).item())
+    found, terms = targets("wav2small").loss(training[:, :3])(logits[:, :3], wanted[:, :3])
+    assert found.item() == pytest.approx(ccc_loss(logits[:, :3], wanted[:, :3]).item())
+
+
+@pytest.mark.parametrize("weights", ["balanced", "none"])
+def test_a_class_without_a_training_clip_is_named(targets, weights):
+    with pytest.raises(UsageError, match="no training clip is neutral"):
+        targets("wav2small-emotion", f"focal.weights={weights}").loss(eye(0, 1, 3, 3))
+
+
+def test_classes_are_validated_by_the_mean_recall_of_those_that_are_there(targets):
+    rng = np.random.default_rng(0)
+    logits, truth = rng.standard_normal((40, 4)), rng.integers(0, 3, 40)  # nobody is sad
+    found = targets("wav2small-emotion").score(logits, eye(*truth))
+    expected = recall_score(truth, logits.argmax(axis=1), labels=[0, 1, 2], average="macro")
+    assert found == {"UA": pytest.approx(expected)}
+    assert targets("wav2small-emotion").figures == ("UA",)
+
+
+def test_numbers_are_validated_by_ccc(targets):
+    rng = np.random.default_rng(0)
+    outputs, truth = rng.random((20, 3)), rng.random((20, 3))
+    names = ("arousal", "dominance", "valence")
+    found = targets("wav2small").score(outputs, truth)
+    assert tuple(found) == names == tuple(targets("wav2small").figures)
+    for i, name in enumerate(names):
+        assert found[name] == pytest.approx(audmetric.concordance_cc(truth[:, i], outputs[:, i]))
