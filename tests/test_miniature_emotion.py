@@ -163,7 +163,9 @@ def test_a_session_is_left_out_in_turn_and_every_clip_of_it_is_tested(paper, unb
     assert [[int(cell) for cell in line[1:]] for line in lines] == confusion.tolist()
     assert (run / "confusion.png").read_bytes().startswith(b"\x89PNG")
     accuracies = [
-        np.mean([{"excited": "happy"}.get(r["emotion"], r["emotion"]) == r["predicted"] for r in tested if r["fold"] == n])
+        np.mean(
+            [{"excited": "happy"}.get(r["emotion"], r["emotion"]) == r["predicted"] for r in tested if r["fold"] == n]
+        )
         for n in "12345"
     ]
     wa = found["summary"]["recipes"]["both"]["measures"]["WA"]
@@ -212,10 +214,14 @@ def test_two_recipes_side_by_side_and_a_random_split_that_says_it_leaks(paper, u
         f"| {name}" for name in ("WA", "UA", "macro-F1", *(f"F1 {name}" for name in CLASSES))
     ]
     both, mine = (json.loads((run / "results.json").read_text()) for run in (unbroken[0], root / "alone"))
-    means = [found["summary"]["recipes"][name]["measures"]["UA"]["mean"] for found, name in ((both, "both"), (mine, "alone"))]
+    means = [
+        found["summary"]["recipes"][name]["measures"]["UA"]["mean"] for found, name in ((both, "both"), (mine, "alone"))
+    ]
     assert table[2].endswith(f" | {means[1] - means[0]:+.3f} |")
 
-    answer = command("crossval", "distilhubert", "-o", root / "leak", *alone, "--set", "folds.number=3", "--random-split")
+    answer = command(
+        "crossval", "distilhubert", "-o", root / "leak", *alone, "--set", "folds.number=3", "--random-split"
+    )
     assert answer.code == 0, answer.err
     assert "speakers are in several parts, so these figures flatter" in answer.err
     assert "random: speakers are in several parts, the figures leak; mean" in answer.out

@@ -21,27 +21,25 @@ _BLOCK, _PAST, _AHEAD = 100, 300, 50  # frames: computed at once, and seen befor
 _STEP = 10  # frames: the unit in which floor and peak of the level are tracked
 _GROUPS = (1, 3, 5, 7, 11, 15, 18, 21, 24, 26)  # borders of nine groups of mel bands; band 0 is empty
 _SYNCHRONOUS = [1, 3, 5, 7, 9, 11, *range(12, 24)]  # the bands that share no Fourier bin with another one below 2 kHz
-_REACH = ((2, 2), (7, 7), (20, 20), (50, 50), (250, 50))  # frames before and after, of every average
-_LIMITS = (-10, 40)  # dB to which differences of levels are clipped
+_REACH = (2, 7, 50)  # frames on either side of the three averages: 50 ms, 150 ms, 1 s
+_LIMITS = (-10, 40)  # dB over the floor to which levels are clipped
 _GAIN = 4096  # puts the noise of quiet recordings, too, above LogMel's -100 dB
 _HIDDEN = 8
 
-# [24 features + bias, 8] and [8 + bias], row by row: printed by `python tests/bench/vad.py --fit`, which trains them on
+# [15 features + bias, 8] and [8 + bias], row by row: printed by `python tests/bench/vad.py --fit`, which trains them on
 # speech (split "train") mixed with every other file of noise.
-_WEIGHTS = np.array(
+_WEIGHTS = np.fromstring(
     """
--.444 -.386 -.216 -.084 -.268 -.121 .27 -.197 .036 -.438 -.118 -.134 -.264 .0789 -.0787 -.523 -.371 .482 -.0437 .137
--.352 .212 .29 .299 -.335 .481 .221 .551 -.0808 .174 -.221 .358 -.709 .0732 -1.12 .03 .904 -.208 .0931 -.517 .103
-.0297 .475 -.539 .182 .097 -.387 .031 -.188 -.545 .115 -.0868 .462 -.342 .0149 -.199 1.29 .122 .0372 -5.99 -2.13 -.629
--.334 1.08 -.111 -1.49 -.591 -1.56 .231 .226 .561 -2.27 .234 -.163 -.474 -.00922 .388 -.0156 .355 -.674 -.165 -.272
--.0668 .0275 .019 -.0567 .218 .13 .0392 .617 -.0356 .0827 -.0128 .16 -.129 -.621 -.235 .218 1.1 .315 .567 .261 .932
--.12 -.459 2.08 -.832 1.3 -.182 1.84 .374 .368 1.47 .538 -1.06 .49 -.89 -1.82 -.806 -.786 -1.49 -1 .997 .447 -1.48
-.0479 -.866 -.675 .839 .993 .0246 -.527 1.55 -2.31 1.65 .63 1.41 -.0574 -.212 -.602 .315 .706 .364 -.616 1.21 .579
-.0344 .76 -.0271 .376 -2.85 2.08 1.08 .537 -1.64 -.175 -.431 .342 -.569 -3.08 -1.17 -.532 -3.24 .295 -.154 1.03 -.166
--1.93 .721 .853 1.31 -.28 .792 -.521 .223 .484 -.246 -.0304 .444 -.108 .239 1.17 -.59 .913 .702 .11 -.0291 .0308
--.0555 .0135 -.0876 -.528 1.9 .686 -.686 1.14 .693 1.88 -1.26 4.07 -1.16 1.09 -1.23 -2.25 -1.54 -1.51 .946 .792 -.0974
-""".split(),  # noqa: SIM905
-    np.float32,
+    .061 -.154 -.0414 -.102 -.0295 -.229 -.351 -.0795 -.109 -.152 -.0174 -.0839 -.449 -.324 -.508 .268 .261 .104 .16
+    -.311 .062 -.928 .0813 -.302 -3.28 .0242 -2.85 .624 .175 -.14 1.45 -.34 .152 .114 .0328 -.204 .00974 .661 -.642 .514
+    1.04 -.156 .856 -.343 .253 .34 -1.44 1.47 .269 1.03 .0444 -.986 -.364 .452 -.588 -.714 -.862 -1.53 .162 -.145 .8
+    -.199 .865 1.15 .422 .046 -.27 -.309 1.63 -.51 1.08 .578 .248 .0871 .409 1.2 -.423 -.0697 -.15 -1.62 -.296 -1.02
+    .0819 .0558 -.416 -.161 1.02 -1.67 -.0785 -1.36 .169 .148 .786 .429 -1.21 -1.25 .311 -.152 -.0828 -.0663 .906 -.556
+    -.561 1.1 -.0287 -.00263 -.0752 .714 1.11 -.188 -.226 .131 .0426 .304 .296 1.18 -.552 -.402 .323 -.835 .292 .579
+    .294 5.5 -.246 -.52 .0541 -1.49 -1.3 -1.07 -1.12 -.609 -1.31 -1.38 -.804 .982 1.12
+    """,
+    dtype=np.float32,
+    sep=" ",
 )
 
 
@@ -53,9 +51,9 @@ class Vad:
     told at the latest 1.5 s after it. Memory does not depend on the length, nor the bits on how the samples are cut
     into pushes, nor what is found on the level.
 
-    Seen are differences of level only: to floor and peak of the last 3 s, their spread, the shape of the spectrum, and
-    how far the bands rise and fall together within 10 ms, as they do with the pulses of a voice. A network of 8 hidden
-    units joins them.
+    Seen are the level over the floor of the last 3 s, its spread within 1 s, how far the bands rise and fall together
+    within 10 ms, as they do with the pulses of a voice, and the shape of the spectrum. A network of 8 hidden units
+    joins them.
     """
 
     def __init__(self):
@@ -100,7 +98,7 @@ class Vad:
         return np.concatenate(done) if done else np.empty(0, np.float32)
 
     def _decide(self, features: np.ndarray) -> np.ndarray:
-        """[frames, 24] -> probabilities [frames]."""
+        """[frames, 15] -> probabilities [frames]."""
         split = (features.shape[1] + 1) * _HIDDEN
         inner, outer = _WEIGHTS[:split].reshape(-1, _HIDDEN), _WEIGHTS[split:]
         hidden = np.maximum(features @ inner[:-1] + inner[-1], 0)
@@ -118,13 +116,12 @@ def probabilities(samples) -> np.ndarray:
 
 @functools.cache
 def _averages() -> np.ndarray:
-    """Rows that average over each of _REACH around each frame of a block, float32 [5 * 100, 450]."""
-    rows = np.zeros((len(_REACH), _BLOCK, _PAST + _BLOCK + _AHEAD), np.float32)
-    for matrix, (before, after) in zip(rows, _REACH, strict=True):
-        width = before + after + 1
-        window = np.hanning(width + 2)[1:-1] if before == after else np.ones(width)
-        for t, row in enumerate(matrix, _PAST):
-            row[t - before : t + after + 1] = window / window.sum()
+    """Rows that average, Hann windowed, over each of _REACH around each frame of a block: float32 [3 * 100, 200]."""
+    rows = np.zeros((len(_REACH), _BLOCK, _AHEAD + _BLOCK + _AHEAD), np.float32)
+    for matrix, reach in zip(rows, _REACH, strict=True):
+        window = np.hanning(2 * reach + 3)[1:-1]
+        for t, row in enumerate(matrix, _AHEAD):
+            row[t - reach : t + reach + 1] = window / window.sum()
     return rows.reshape(-1, rows.shape[-1])
 
 
@@ -140,21 +137,20 @@ def _describe(rows: np.ndarray) -> np.ndarray:
 
 
 def _features(seen: np.ndarray) -> np.ndarray:
-    """What the network sees of the block in the midst of _describe's [450, 11]: float32 [100, 24]."""
+    """What the network sees of the block in the midst of _describe's [450, 11]: float32 [100, 15]."""
     steps = seen[:, :10].reshape(-1, _STEP, 10).mean(axis=1)
     steps = np.lib.stride_tricks.sliding_window_view(steps, (_PAST + _AHEAD) // _STEP + 1, axis=0)
     peak = steps[:, 9].max(axis=-1)
     floor = np.maximum(steps[:, :9].min(axis=-1), peak[:, None] - 50).mean(axis=1)  # digital silence is no floor
-    peak, floor = np.repeat(peak, _STEP), np.repeat(floor, _STEP)
-    origin = seen[_PAST, 9]  # squares of small numbers keep their digits
-    level = seen[:, 9:10] - origin
-    averages = _averages() @ np.concatenate([seen[:, :9], level, level**2, seen[:, 10:]], axis=1)
-    averages = averages.reshape(len(_REACH), _BLOCK, -1)
-    levels, synchrony = averages[:, :, 9] + origin, averages[:, :, 11]
-    spread = np.sqrt(np.maximum(averages[2:, :, 10] - averages[2:, :, 9] ** 2, 0))
-    shape = averages[3, :, :9].T
-    differences = np.clip(np.stack([*(levels - floor), peak - floor, peak - levels[1]]), *_LIMITS)
-    return np.concatenate([differences / 10, spread / 10, 5 * synchrony, (shape - shape.mean(axis=0)) / 10]).T
+    around, origin = seen[_PAST - _AHEAD :], seen[_PAST, 9]
+    level = around[:, 9:10] - origin  # squares of small numbers keep their digits
+    averages = _averages() @ np.concatenate([around[:, :9], level, level**2, around[:, 10:]], axis=1)
+    short, middle, long = averages.reshape(len(_REACH), _BLOCK, -1)
+    levels = np.stack([short[:, 9], middle[:, 9], long[:, 9]]) + (origin - np.repeat(floor, _STEP))
+    spread = np.sqrt(np.maximum(long[:, 10] - long[:, 9] ** 2, 0))
+    shape = long[:, :9].T - long[:, :9].mean(axis=1)
+    synchrony = np.stack([middle[:, 11], long[:, 11]])
+    return np.concatenate([np.clip(levels, *_LIMITS) / 10, spread[None] / 10, 5 * synchrony, shape / 10]).T
 
 
 @dataclass(frozen=True)

@@ -47,7 +47,7 @@ def noises(corpora: Path) -> list[dict]:
 
 
 class Features(vad.Vad):
-    """The network's inputs [frames, 24] in place of its output."""
+    """The network's inputs [frames, 15] in place of its output."""
 
     def _decide(self, features):
         return features
@@ -102,7 +102,7 @@ def mixture(rng, speech: list, noise: list, rooms: list) -> tuple[np.ndarray, np
 
 
 def example(corpora: Path, seed: int) -> tuple[np.ndarray, np.ndarray]:
-    """Every third frame of one mixture: features [frames, 24], bool [frames]."""
+    """Every third frame of one mixture: features [frames, 15], bool [frames]."""
     speech, noise, rooms = material(corpora)
     rng = np.random.default_rng(seed)
     samples, spoken = mixture(rng, speech[rng.integers(len(speech))], noise, rooms)
@@ -129,7 +129,7 @@ def fit(examples: list) -> None:
     scaler, best = StandardScaler().fit(inputs), (0, None)
     for start in range(4):
         network = MLPClassifier(
-            (8,), alpha=1e-2, max_iter=8, batch_size=500, learning_rate_init=3e-3, random_state=start
+            (8,), alpha=1e-2, max_iter=5, batch_size=500, learning_rate_init=3e-3, random_state=start
         )
         network.fit(scaler.transform(inputs), targets)
         score = area(network.predict_proba(scaler.transform(new))[:, 1], answers)

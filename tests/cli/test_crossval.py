@@ -136,7 +136,9 @@ def changed(voices, root, change):
 
 
 def test_a_corpus_that_cannot_be_divided_is_told_how(arguments, fails, voices, tmp_path):
-    bare = changed(voices, tmp_path / "bare", lambda line: line.replace(",1,", ",,").replace(",2,", ",,").replace(",3,", ",,"))
+    bare = changed(
+        voices, tmp_path / "bare", lambda line: line.replace(",1,", ",,").replace(",2,", ",,").replace(",3,", ",,")
+    )
     said = fails(*arguments("folds.by=session", root=bare), "--list")
     assert "acted names no session of it; choose other folds with folds.by" in said
     pair = changed(voices, tmp_path / "pair", lambda line: line if line[0] in "01" else None)
@@ -175,9 +177,7 @@ def test_what_cannot_stand_beside_it_is_refused_before_anything_is_trained(argum
     (other / "results.json").write_text(json.dumps({"schema": "sertool.crossval/1", "outputs": ["joy"], "folds": {}}))
     said = fails(*arguments(), "-o", run, "--against", other)
     assert said == f"sertool: --against {other}: its outputs are joy, not angry, happy, neutral, sad"
-    (other / "results.json").write_text(
-        json.dumps({"schema": "sertool.crossval/1", "outputs": CLASSES, "folds": {}})
-    )
+    (other / "results.json").write_text(json.dumps({"schema": "sertool.crossval/1", "outputs": CLASSES, "folds": {}}))
     assert "that is this run's own folder" in fails(*arguments(), "-o", other, "--against", other)
     assert not run.exists()
 

@@ -14,7 +14,6 @@ import pytest
 import soundfile
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score, roc_auc_score
 
-from sertool import bundle
 from sertool.labelling import Labeller
 
 COLUMNS = ["file", "corpus", "speaker", "emotion", "sex", "language", "split", "arousal", "valence"]
@@ -52,39 +51,6 @@ def labelled(corpus, labeller):
     with open(corpus / "manifest.csv", newline="") as stream:
         rows = [row for row in csv.DictReader(stream) if row["file"] not in ("corrupt.wav", "missing.wav")]
     return [(row, labeller.label(corpus / row["file"])) for row in rows]
-
-
-@pytest.fixture(scope="module")
-def emotion_bundle(tmp_path_factory, labeller):
-    """A model of four classes: the softmax of lines over a clip's mean level, each class at its best somewhere."""
-    import onnx
-    from onnx import TensorProto, helper
-
-    weights = np.array([[40.0, 25.0, 10.0, 0.0]], np.float32)
-    offsets = np.array([-10.0, -5.0, -1.0, 0.0], np.float32)
-    nodes = [
-        helper.make_node("Abs", ["waveform"], ["level"]),
-        helper.make_node("ReduceMean", ["level"], ["mean"], axes=[1], keepdims=1),
-        helper.make_node("Gemm", ["mean", "weights", "offsets"], ["logits"]),
-        helper.make_node("Softmax", ["logits"], ["probabilities"], axis=1),
-    ]
-    ends = [helper.make_tensor_value_info("waveform", TensorProto.FLOAT, [1, "time"])]
-    ends += [helper.make_tensor_value_info("probabilities", TensorProto.FLOAT, [1, 4])]
-    constants = [onnx.numpy_helper.from_array(weights, "weights"), onnx.numpy_helper.from_array(offsets, "offsets")]
-    graph = helper.make_graph(nodes, "levels", ends[:1], ends[1:], constants)
-    folder = tmp_path_factory.mktemp("bundles") / "levels"
-    folder.mkdir()
-    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    onnx.save(model, folder / "model.onnx")
-    about = {
-        "name": "levels",
-        "task": "categorical",
-        "outputs": [{"name": name, "range": [0, 1]} for name in CLASSES],
-        "shortest_samples": 1,
-        "variants": [{"name": "fp32", "file": "model.onnx", "difference": {}}],
-    }
-    bundle.write(folder, labeller.bundle.manifest | about, "a card")
-    return folder
 
 
 @pytest.fixture(scope="module")

@@ -48,6 +48,16 @@ def test_a_single_file_prints_a_table_for_the_eye_and_nothing_else(folder):
     assert not rest
 
 
+def test_a_model_of_classes_shows_the_emotion_beside_its_probabilities(folder, emotion_bundle):
+    code, text, _ = on_terminal("label", "--model", emotion_bundle, folder / "c.wav")
+    head, row, *rest = text.splitlines()
+    assert code == 0
+    assert head.split() == ["file", "start", "end", "emotion", "angry", "happy", "neutral", "sad"]
+    assert re.fullmatch(r".*c\.wav +0\.000 +0\.400 +(angry|happy|neutral|sad)( +\d\.\d\d){4}", row)
+    assert head.index("emotion") + len("emotion") == re.search(r"(angry|happy|neutral|sad)(?= )", row).end()  # aligned
+    assert not rest
+
+
 def test_a_folder_shows_progress_rows_and_a_summary(folder):
     code, text, _ = on_terminal("label", folder)
     assert code == 1

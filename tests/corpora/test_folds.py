@@ -17,7 +17,8 @@ def row(number, corpus="c", speaker="", session="", split=""):
 def sessions(count=5, clips=4, corpus="c"):
     """Two speakers a session."""
     return [
-        row(f"{s}-{n}", corpus, f"{s}{'FM'[n % 2]}", str(s)) for s, n in itertools.product(range(1, count + 1), range(clips))
+        row(f"{s}-{n}", corpus, f"{s}{'FM'[n % 2]}", str(s))
+        for s, n in itertools.product(range(1, count + 1), range(clips))
     ]
 
 
@@ -81,7 +82,9 @@ def test_a_speaker_of_two_sessions_or_of_what_always_trains_is_refused():
 
 
 def splits(corpus, speakers=4):
-    return [row(f"{s}-{n}", corpus, f"s{s}", split="val" if s == 0 else "train") for s in range(speakers) for n in range(2)]
+    return [
+        row(f"{s}-{n}", corpus, f"s{s}", split="val" if s == 0 else "train") for s in range(speakers) for n in range(2)
+    ]
 
 
 def test_a_corpus_tests_and_the_others_keep_their_splits():
@@ -100,7 +103,9 @@ def test_a_corpus_tests_and_the_others_keep_their_splits():
 
 def test_without_splits_whole_speakers_of_the_others_are_held_out():
     rows = [row(f"{s}-{n}", corpus, f"s{s}") for corpus in "abc" for s in range(5) for n in range(2)]
-    with pytest.raises(UsageError, match=r"without a no row is in split 'train'; name the splits, or give data\.hold_out"):
+    with pytest.raises(
+        UsageError, match=r"without a no row is in split 'train'; name the splits, or give data\.hold_out"
+    ):
         leave_corpus_out(rows, "train", "val")
     for fold in leave_corpus_out(rows, "train", "val", share=0.2):
         assert len(fold.val) == 4
@@ -109,7 +114,7 @@ def test_without_splits_whole_speakers_of_the_others_are_held_out():
 
 
 def test_one_corpus_cannot_be_left_out():
-    with pytest.raises(UsageError, match="leaving one corpus out takes two or more; there is a$"):
+    with pytest.raises(UsageError, match=r"leaving one corpus out takes two or more; there is a$"):
         leave_corpus_out(splits("a"), "train", "val")
 
 

@@ -224,7 +224,7 @@ def test_each_clip_is_normalised_where_the_folder_and_the_recipe_say_so(folder, 
     quiet = clip(4_000, level=1e-4)
     values = extract(quiet[0].numpy(), sampling_rate=16000, return_tensors="pt").input_values
     assert torch.allclose(normalising(quiet), plain(values), atol=1e-5)
-    assert (normalising(quiet) - plain(quiet)).abs().max() > 1e-2
+    assert (normalising(quiet) - plain(quiet)).abs().max() > 1e-3  # little: the first group norm normalises as well
 
 
 # Training

@@ -14,7 +14,7 @@ from sertool.frontend.filters import Geometry
 from sertool.nn import LogMel
 from sertool.plugins import load_plugins
 
-pytestmark = pytest.mark.usefixtures("one_thread")
+pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings("error::RuntimeWarning")]
 
 KIND = {TensorProto.FLOAT: "float", TensorProto.INT8: "int8", TensorProto.INT4: "int4"}
 

@@ -608,3 +608,86 @@ def test_a_run_that_is_not_whole_is_refused(run, refused):
     (folder / "best.pt").unlink()
     with refused("best.pt is missing"):
         build("teacher", members=members)
+
+
+# Ensembles of classes
+
+
+CLASSES = ("angry", "happy", "neutral", "sad")
+
+
+@pytest.fixture
+def emotion_run(tmp_path):
+    """A folder of `sertool train resnet-emotion`, and its network."""
+    torch.manual_seed(8)
+    options = {"width": 8, "n_fft": 400, "hop": 200, "n_mels": 32}
+    network = build("resnet-emotion", **options).eval()
+    folder = tmp_path / "run"
+    folder.mkdir()
+    about = {"model": {"name": "resnet-emotion", "options": options | {"weights": "gone"}}}
+    (folder / "recipe.json").write_text(json.dumps(about))
+    torch.save({"network": network.state_dict(), "step": 5}, folder / "best.pt")
+    return folder, network
+
+
+def test_resnets_of_four_classes_give_logits():
+    model = load_plugins().get("models", "resnet-emotion")
+    assert (model.outputs, model.task, model.shortest) == (CLASSES, "categorical", 257)
+    assert [path.stem for path in model.recipes] == ["resnet-emotion"]
+    outputs = model.build(width=8, n_fft=400, hop=200, n_mels=32).eval()(torch.from_numpy(clip(8_000))[None])
+    assert outputs.shape == (1, 4)
+    assert (outputs.sum() - 1).abs() > 1e-3
+
+
+@torch.no_grad()
+def test_the_teacher_of_classes_is_the_mean_of_probabilities(emotion_run, emotion_bundle):
+    folder, network = emotion_run
+    torch.manual_seed(9)
+    small = build("wav2small-emotion").eval()
+    torch.manual_seed(9)
+    tables = [{"run": str(folder)}, {"bundle": str(emotion_bundle)}, {"model": "wav2small-emotion"}]
+    teacher = build("teacher-emotion", members=tables)
+    batch = torch.from_numpy(np.stack([clip(8_000, seed) for seed in range(3)]))
+    runtime = Runtime(str(emotion_bundle))
+    said = np.stack([runtime.run(x) for x in batch.numpy()])
+    shares = [torch.softmax(network(batch), dim=1).numpy(), said, torch.softmax(small(batch), dim=1).numpy()]
+    outputs = teacher(batch)
+    assert np.allclose(torch.softmax(outputs, dim=1).numpy(), np.mean(shares, axis=0), atol=1e-6)
+    assert np.allclose(outputs.exp().numpy(), np.mean(shares, axis=0), atol=1e-6)  # they sum to 1 as they are
+    assert teacher.shortest == 257
+    assert not any(value.requires_grad for value in teacher.parameters())
+    for table, share in zip(tables[:2], shares[:2], strict=True):
+        alone = build("teacher-emotion", members=[table])(batch)
+        assert np.allclose(torch.softmax(alone, dim=1).numpy(), share, atol=1e-6)
+    nested = build("teacher-emotion", members=[{"model": "teacher-emotion", "members": tables[:1]}, tables[1]])
+    expected = (shares[0] + shares[1]) / 2
+    assert np.allclose(torch.softmax(nested(batch), dim=1).numpy(), expected, atol=1e-5)
+
+
+def test_a_certain_member_does_not_make_the_teacher_infinite(emotion_bundle):
+    batch = torch.ones(1, 8_000)  # of the loudest, happy is one in a thousand and sad nearly nothing
+    outputs = build("teacher-emotion", members=[{"bundle": str(emotion_bundle)}])(batch)
+    assert outputs.isfinite().all()
+    assert outputs.min() >= np.log(1e-7) - 1e-4
+
+
+def test_numbers_and_classes_do_not_mix(emotion_bundle, emotion_run, refused):
+    with refused("wav2small: gives arousal, dominance, valence, no angry"):
+        build("teacher-emotion", members=[{"bundle": str(emotion_bundle)}, {"bundle": "wav2small"}])
+    with refused("gives angry, happy, neutral, sad, no arousal"):
+        build("teacher", members=[{"run": str(emotion_run[0])}])
+
+
+def test_the_teacher_of_classes_can_be_a_bundle(emotion_run, tmp_path):
+    """What is exported of logarithms and a softmax is the mean of probabilities."""
+    import onnxruntime
+
+    folder, network = emotion_run
+    teacher = build("teacher-emotion", members=[{"run": str(folder)}])
+    whole = torch.nn.Sequential(teacher, torch.nn.Softmax(dim=1))
+    load_plugins().get("exporters", "onnx").export(whole, tmp_path / "t.onnx", {})
+    session = onnxruntime.InferenceSession(tmp_path / "t.onnx", providers=["CPUExecutionProvider"])
+    samples = clip(8_000)[None]
+    with torch.no_grad():
+        expected = torch.softmax(network(torch.from_numpy(samples)), dim=1).numpy()
+    assert np.abs(session.run(None, {"waveform": samples})[0] - expected).max() <= 1e-4

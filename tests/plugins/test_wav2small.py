@@ -14,10 +14,10 @@ from sertool.plugins import load_plugins
 LENGTHS = [33, 34, 63, 64, 65, 100, 16_000, 80_001, 960_000]
 
 
-def random_network(outputs: int = 3, seed: int = 0) -> torch.nn.Module:
+def random_network(outputs: int = 3, seed: int = 0, **options) -> torch.nn.Module:
     """Random weights, and BatchNorm statistics and affine parameters as if trained."""
     torch.manual_seed(seed)
-    network = load_plugins().get("models", "wav2small").build(outputs=outputs)
+    network = load_plugins().get("models", "wav2small").build(outputs=outputs, **options)
     for module in network.modules():
         if isinstance(module, torch.nn.BatchNorm2d):
             torch.nn.init.normal_(module.running_mean, std=0.5)
@@ -50,7 +50,9 @@ def exported(request, tmp_path_factory):
     return network, path, session_of(path)
 
 
-def reimplemented(weights: dict[str, torch.Tensor], waveform: torch.Tensor, transposed: bool = False) -> torch.Tensor:
+def reimplemented(
+    weights: dict[str, torch.Tensor], waveform: torch.Tensor, transposed=False, centre=False
+) -> torch.Tensor:
     """DESIGN.md section 2 once more, in float64, with nothing of sertool's but the trained weights."""
     w = {name: value.double() for name, value in weights.items()}
     x = waveform.double()
@@ -61,6 +63,8 @@ def reimplemented(weights: dict[str, torch.Tensor], waveform: torch.Tensor, tran
     )
     mel = torch.from_numpy(librosa.filters.mel(sr=16_000, n_fft=64, n_mels=26, dtype=np.float64))
     x = 10 * torch.log10((mel @ spectrum.abs().square()).clamp(min=1e-10))  # [batch, 26, frames]
+    if centre:
+        x = torch.stack([torch.stack([band - band.sum() / len(band) for band in one]) for one in x])
     x = x.transpose(1, 2).unsqueeze(1)
 
     def convolve(x, name):
@@ -167,3 +171,46 @@ def test_exporting_leaves_weights_and_constants_frozen_as_they_were(exported):
     assert not any(p.requires_grad for p in network.logmel.parameters())
     fresh = LogMel(64).state_dict()
     assert all(torch.equal(value, fresh[name]) for name, value in network.logmel.state_dict().items())
+
+
+# Four classes
+
+
+def test_of_four_classes_with_the_dimensions_network():
+    model = load_plugins().get("models", "wav2small-emotion")
+    assert (model.outputs, model.task) == (("angry", "happy", "neutral", "sad"), "categorical")
+    assert (model.shortest, [path.stem for path in model.recipes]) == (33, ["wav2small-emotion"])
+    network = model.build()
+    assert sum(p.numel() for p in network.parameters() if p.requires_grad) == 67_577 + 170  # a row of the head more
+    assert network(clip(33)).shape == (1, 4)
+    assert not network.centre
+    assert model.build(centre=True).state_dict().keys() == network.state_dict().keys()
+
+
+@pytest.mark.parametrize("n", [33, 100, 48_017])
+def test_centred_each_mel_filter_has_a_mean_of_nought(n):
+    network = random_network(4, seed=1, centre=True)
+    batch = torch.cat([clip(n), clip(n, seed=1)])
+    with torch.inference_mode():
+        got, expected = network(batch).double(), reimplemented(network.state_dict(), batch, centre=True)
+        plain = reimplemented(network.state_dict(), batch)
+    torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
+    assert (got - plain).abs().max() > 1e-2
+
+
+def test_centred_neither_level_nor_microphone_changes_anything():
+    """A filter of two taps changes the level of each band, the same one at all times."""
+    waveform = torch.nn.functional.conv1d(clip(48_000)[None], torch.tensor([[[0.2, 1.0]]]))[0]
+    with torch.inference_mode():
+        centred, plain = (random_network(4, centre=centre) for centre in (True, False))
+        moved = [(network(0.1 * waveform) - network(clip(48_000))).abs().max() for network in (centred, plain)]
+    assert moved[0] < 0.3 * moved[1]
+
+
+def test_centred_onnx_agrees_with_torch(tmp_path):
+    network = random_network(4, centre=True)
+    session = session_of(export(network, tmp_path / "c.onnx"))
+    with torch.inference_mode():
+        for n in (33, 65, 16_000, 80_001):
+            expected = network(clip(n)).numpy()
+            assert np.abs(session.run(None, {"waveform": clip(n).numpy()})[0] - expected).max() <= 1e-4

@@ -32,7 +32,9 @@ def voices(tmp_path_factory):
                 for number, emotion in enumerate((*CLASSES, "bored")):
                     name = f"{corpus}{speaker}{emotion}.wav"
                     time = np.arange(3_000 + 500 * number) / 16_000
-                    samples = 0.2 * np.sin(2 * np.pi * 200 * (1 + number) * time) + 0.01 * rng.standard_normal(len(time))
+                    samples = 0.2 * np.sin(2 * np.pi * 200 * (1 + number) * time) + 0.01 * rng.standard_normal(
+                        len(time)
+                    )
                     soundfile.write(root / name, samples, 16_000)
                     session = str(speaker + 1) if corpus == "a" else ""
                     table.writerow([name, corpus, speaker, session, emotion, "val" if speaker == 0 else "train"])
@@ -82,14 +84,16 @@ def test_what_always_trains_is_never_tested(recipe, voices):
         folds(recipe(also))
     with pytest.raises(UsageError, match=r"folds\.always: no corpus 'd' .* a, b"):
         folds(recipe("folds.always=['b', 'd']"))
-    with pytest.raises(UsageError, match="no row is angry or happy or neutral or sad .of those that are tested."):
+    with pytest.raises(UsageError, match=r"no row is angry or happy or neutral or sad \(of those that are tested\)"):
         folds(recipe("folds.always=['a', 'b']"))
 
 
 def test_out_of_domain_rows_are_in_no_fold(recipe, voices, tmp_path):
     shutil.copytree(voices, tmp_path / "ood")
     manifest = tmp_path / "ood" / "manifest.csv"
-    manifest.write_text(manifest.read_text().replace("b,3,,sad,train", "b,3,,sad,far").replace("b,3,,happy,train", "b,3,,happy,far"))
+    manifest.write_text(
+        manifest.read_text().replace("b,3,,sad,train", "b,3,,sad,far").replace("b,3,,happy,train", "b,3,,happy,far")
+    )
     found = folds(recipe(f"data.root={tmp_path / 'ood'}", "data.ood=far"))
     assert sum(len(fold.test) for fold in found) == 7 * 4 - 2
 
@@ -162,7 +166,9 @@ def test_a_fold_that_is_cut_off_goes_on_to_the_same_results(recipe, tmp_path, at
     for name in ("report.json", "predictions.csv", "rows.csv", "log.csv"):
         whole, cut = ((tmp_path / run / name).read_text() for run in ("whole", "cut"))
         if name == "log.csv":
-            whole, cut = ([line.split(",")[:1] + line.split(",")[2:] for line in text.splitlines()] for text in (whole, cut))
+            whole, cut = (
+                [line.split(",")[:1] + line.split(",")[2:] for line in text.splitlines()] for text in (whole, cut)
+            )
         assert whole == cut, name
 
 
@@ -179,7 +185,9 @@ def test_a_fold_goes_on_with_its_rows_and_its_recipe_or_not_at_all(recipe, voice
     settings = recipe("data.corpora=['a']")
     first, second, _ = folds(settings)
     finish(settings, first, tmp_path / "run")
-    with pytest.raises(UsageError, match=r"was begun with other rows .compare .*rows\.csv.; choose another folder with -o"):
+    with pytest.raises(
+        UsageError, match=r"was begun with other rows .compare .*rows\.csv.; choose another folder with -o"
+    ):
         finish(settings, second, tmp_path / "run")
     for override in ("train.lr=0.5", "focal.gamma=1", "input.steps=[{step = 'peak'}]"):
         with pytest.raises(UsageError, match="holds a run of another recipe"):  # though it is done
@@ -224,7 +232,9 @@ def test_results_join_the_folds(recipe, voices, tmp_path):
     mean = sum(values) / 3
     assert wa["deviation"] == pytest.approx(math.sqrt(sum((value - mean) ** 2 for value in values) / 2))
     whole = read(tmp_path / "run" / "predictions.csv")
-    parts = [{"fold": name, **row} for name in names for row in read(tmp_path / "run" / f"fold-{name}" / "predictions.csv")]
+    parts = [
+        {"fold": name, **row} for name in names for row in read(tmp_path / "run" / f"fold-{name}" / "predictions.csv")
+    ]
     assert whole == parts
     assert len(whole) == 12
 
@@ -244,7 +254,7 @@ def test_a_confusion_as_csv(tmp_path):
 
 def test_the_name_of_the_fold_is_filled_in_where_weights_come_from(recipe):
     options = 'teacher.options={members = [{run = "runs/$fold/x"}]}'
-    found = crossval._in_fold(recipe(options, "model.start=runs/$fold", 'model.options={centre = true}'), 'a "b"')
+    found = crossval._in_fold(recipe(options, "model.start=runs/$fold", "model.options={centre = true}"), 'a "b"')
     assert found.teacher.options == {"members": [{"run": 'runs/a "b"/x'}]}
     assert found.model.start == 'runs/a "b"'
     assert found.model.options == {"centre": True}

@@ -115,7 +115,10 @@ def of(labels, **train):
 
 
 def test_clips_are_as_long_as_the_step_says_with_silence_that_nothing_changes(labels):
-    clips, (_, length) = clips_of(*[("c", "sad", "s")] * 8), divided(steps.build([{"step": "length", "seconds": 0.034}]))
+    clips, (_, length) = (
+        clips_of(*[("c", "sad", "s")] * 8),
+        divided(steps.build([{"step": "length", "seconds": 0.034}])),
+    )
     heard = []
 
     def louder(samples, rng):
@@ -128,7 +131,23 @@ def test_clips_are_as_long_as_the_step_says_with_silence_that_nothing_changes(la
     for samples in batch.numpy():
         said = np.flatnonzero(samples)[-1] + 1
         assert np.allclose(samples[:said], samples[0])
-        assert said == min(544, 10 * round((400 + 1000 * (samples[0] - 0.01)) / 10))  # its own length: no silence is louder
+        assert said == min(
+            544, 10 * round((400 + 1000 * (samples[0] - 0.01)) / 10)
+        )  # its own length: no silence is louder
+
+
+@pytest.mark.parametrize("fill", ["silence", "repeat"])
+def test_a_clip_shorter_than_its_batch_is_filled_with_silence_or_with_itself(labels, fill):
+    clips = Clips(
+        [Row("x.wav", "c", "s", "sad")], [np.arange(1, 501, dtype=np.float32) / 1000], np.ones((1, 1), np.float32)
+    )
+    batch, _ = Batches(clips, [], of(labels, batch=3, fill=fill))[0]
+    for samples in batch.numpy():
+        assert len(samples) == 1_600
+        if fill == "repeat":
+            assert np.array_equal(samples, np.resize(clips.waveforms[0], 1_600))
+        else:
+            assert np.array_equal(samples[samples > 0], clips.waveforms[0])
 
 
 def test_an_epoch_hears_each_clip_once_in_an_order_of_its_own(labels):
@@ -136,7 +155,7 @@ def test_an_epoch_hears_each_clip_once_in_an_order_of_its_own(labels):
     settings = of(labels, batch=4, epochs=3)
     batches = Batches(clips, [], settings, steps.Length(0.05))
     heard = [[round(float(samples[0]), 2) for samples in batches[step][0]] for step in range(9)]
-    epochs = [sum(heard[3 * n : 3 * n + 3], []) for n in range(3)]
+    epochs = [[*heard[3 * n], *heard[3 * n + 1], *heard[3 * n + 2]] for n in range(3)]
     own = sorted(round(float(samples[0]), 2) for samples in clips.waveforms)
     for epoch in epochs:
         assert sorted(epoch[:10]) == own
@@ -172,12 +191,12 @@ def test_odds_are_even_level_by_level():
         assert len({(label, round(one, 12)) for label, one in zip(labels, found.tolist(), strict=True)}) == 4
         return [pytest.approx(sums[label]) for label in dict.fromkeys(labels)]
 
-    assert [1 / 8, 1 / 8, 1 / 4, 1 / 2] == share(balance_by=["corpus", "class", "speaker"], balance=0.0)
-    assert [1 / 8, 1 / 8, 1 / 4, 1 / 2] == share(balance_by=["corpus", "emotion", "speaker"], balance=0.0)
+    assert share(balance_by=["corpus", "class", "speaker"], balance=0.0) == [1 / 8, 1 / 8, 1 / 4, 1 / 2]
+    assert share(balance_by=["corpus", "emotion", "speaker"], balance=0.0) == [1 / 8, 1 / 8, 1 / 4, 1 / 2]
     # Speaker 1 of corpus a is one group, whatever the class; b's is another.
-    assert [6 / 10 / 3, 1 / 3, 4 / 10 / 3, 1 / 3] == share(balance_by=["corpus+speaker"], balance=0.0)
-    assert [6 / 15, 2 / 15, 4 / 15, 3 / 15] == share(balance_by=["corpus", "class"], balance=1.0)
-    assert [6 / 15, 2 / 15, 4 / 15, 3 / 15] == share(balance_by=[], balance=0.0)
+    assert share(balance_by=["corpus+speaker"], balance=0.0) == [6 / 10 / 3, 1 / 3, 4 / 10 / 3, 1 / 3]
+    assert share(balance_by=["corpus", "class"], balance=1.0) == [6 / 15, 2 / 15, 4 / 15, 3 / 15]
+    assert share(balance_by=[], balance=0.0) == [6 / 15, 2 / 15, 4 / 15, 3 / 15]
     a, b = 12**0.5, 3**0.5  # of clips
     sad, angry = 8**0.5, 4**0.5
     expected = [a / (a + b) * part for part in (sad / (sad + angry) * 6 / 8, sad / (sad + angry) * 2 / 8)]

@@ -17,8 +17,8 @@ import torch
 from sertool.errors import SertoolError, UsageError
 from sertool.plugins import load_plugins
 from sertool.training import loop
-from sertool.training.distil import Excerpts, distil
-from sertool.training.recipe import DistilRecipe, Step, load_recipe, substituted
+from sertool.training.distil import Excerpts, class_loss, distil
+from sertool.training.recipe import DistilRecipe, LossSection, Step, load_recipe, substituted
 from sertool.training.teacher import build_teacher, folded
 
 TEXT = """
@@ -405,3 +405,40 @@ def test_the_teacher_can_be_had_as_a_bundle(recipe, corpus, tmp_path, process):
     answer = process(*command(recipe, corpus, tmp_path / "run")[3:], "--teacher")  # a bundle takes part: no network
     assert answer.code == 2
     assert "cannot be exported" in answer.err
+
+
+# Classes
+
+
+@pytest.mark.parametrize("temperature", [1.0, 3.0])
+def test_the_loss_of_classes_is_kullback_leiblers_but_for_the_teachers_entropy(temperature):
+    generator = torch.Generator().manual_seed(0)
+    logits, answers = (torch.randn(6, 4, dtype=torch.float64, generator=generator) for _ in range(2))
+    loss, terms = class_loss(LossSection(temperature=temperature))
+    found, parts = loss(logits.requires_grad_(), answers)
+    assert (terms, parts) == (("loss",), {})
+    wanted = torch.softmax(answers / temperature, dim=1)
+    divergence = torch.nn.functional.kl_div(
+        torch.log_softmax(logits / temperature, dim=1), wanted, reduction="batchmean"
+    )
+    entropy = -(wanted * wanted.log()).sum(dim=1).mean()
+    assert found.item() == pytest.approx((temperature**2 * (divergence + entropy)).item())
+    (gradient,) = torch.autograd.grad(found, logits)
+    expected = temperature * (torch.softmax(logits / temperature, dim=1) - wanted) / len(logits)
+    torch.testing.assert_close(gradient, expected)
+    assert torch.autograd.grad(loss(logits, logits.detach())[0], logits)[0].abs().max() < 1e-12  # at its least
+
+
+def test_a_student_of_classes_is_distilled_and_resumed(recipe, tmp_path):
+    members = '{ model = "resnet-emotion", width = 8, n_fft = 400, hop = 200, n_mels = 32 }'
+    settings = recipe(
+        "model.name=wav2small-emotion", "teacher.name=teacher-emotion", f"teacher.options={{members = [{members}]}}"
+    )
+    finish(settings, tmp_path / "whole")
+    assert "UA" in last(tmp_path / "whole")["state"]["val"]
+    asked = iter([False, False, True])
+    finish(settings, tmp_path / "cut", stop=lambda: next(asked))
+    assert last(tmp_path / "cut")["state"]["step"] == 3
+    finish(settings, tmp_path / "cut")
+    whole, cut = last(tmp_path / "whole")["network"], last(tmp_path / "cut")["network"]
+    assert all(torch.equal(value, cut[name]) for name, value in whole.items())

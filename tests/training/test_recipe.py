@@ -6,8 +6,9 @@ from pathlib import Path
 import pytest
 
 from sertool.errors import UsageError
+from sertool.frontend.steps import VOICE_NOTE
 from sertool.plugins import load_plugins
-from sertool.training.recipe import DistilRecipe, Recipe, augmentations, load_recipe, substituted
+from sertool.training.recipe import DistilRecipe, Recipe, augmentations, deciding, load_recipe, substituted
 
 
 def shipped(name):
@@ -65,6 +66,20 @@ def test_overrides_win_and_take_toml_or_bare_text(tmp_path):
         (GOOD.replace('"x"', '""'), [], r"data\.root is empty; give it with --set data\.root="),
         (GOOD, ["train.restarts=[9000]"], "must follow one another"),
         ("[model\n", [], "r.toml"),
+        (GOOD, ["train.warmup_ratio=1.5"], r"train\.warmup_ratio must be from 0 to 1, not 1\.5"),
+        (GOOD, ["data.hold_out=-0.1"], r"data\.hold_out must be from 0 to 1, not -0\.1"),
+        (GOOD, ["teacher.share=2"], r"teacher\.share must be from 0 to 1"),
+        (GOOD, ["focal.smoothing=1.1"], r"focal\.smoothing must be from 0 to 1"),
+        (GOOD, ["focal.gamma=-1"], r"focal\.gamma must be at least 0, not -1"),
+        (GOOD, ["focal.weights=even"], r"focal\.weights is 'even'; write balanced or none"),
+        (GOOD, ["folds.number=-1"], r"folds\.number must be at least 0, not -1"),
+        (GOOD, ["folds.by=clip"], r"folds\.by is 'clip'; write one of session, speaker, corpus"),
+        (GOOD, ["train.epochs=-1"], r"train\.epochs must be at least 0"),
+        (GOOD, ["train.patience=-1"], r"train\.patience must be at least 0"),
+        (GOOD, ["data.also=['CREMA-D']"], r"data\.also: write tables \{corpus = NAME, root = FOLDER\}, not 'CREMA-D'"),
+        (GOOD, ["data.also=[{corpus = 'crema-d'}]"], r"data\.also: write tables"),
+        (GOOD, ["input.steps=[{step = 'trimm'}]"], "names no step; .step. is one of trim, pre-emphasis, peak, length"),
+        (GOOD, ["input.steps=[{step = 'peak', level = 2}]"], "peak: level must be a number"),
     ],
 )
 def test_faults_are_named(tmp_path, text, overrides, message):
@@ -164,3 +179,61 @@ def test_all_that_is_heard_is_named_in_the_bundle():
         for value in table.values():
             if isinstance(value, dict):
                 assert all(name in named or name in heard for name in value["corpora"])
+
+
+def test_epochs_are_of_clips_and_excerpts_have_none(tmp_path):
+    with pytest.raises(UsageError, match=r"train\.epochs: excerpts have no end; write train\.steps"):
+        load_recipe(write(tmp_path, "[train]\nepochs = 3\n"), complete=False, kind=DistilRecipe)
+
+
+def test_where_a_run_lies_and_is_called_does_not_decide_its_weights(tmp_path):
+    path = write(tmp_path, GOOD)
+
+    def decides(*overrides):
+        return deciding(load_recipe(path, overrides).as_dict()) != deciding(load_recipe(path).as_dict())
+
+    same = [
+        "data.root=y",
+        "bundle.title=x",
+        "train.device=cpu",
+        "train.workers=3",
+        "train.threads=2",
+        "train.save_every=9",
+    ]
+    assert [override for override in same if decides(override)] == []
+    other = [
+        "focal.gamma=1",
+        "folds.number=3",
+        "data.hold_out=0.1",
+        "input.steps=[{step = 'peak'}]",
+        "train.patience=2",
+    ]
+    other += ["teacher.share=0.5", "train.epochs=2", "data.balance=0.1", "train.seed=1", "train.steps=6000"]
+    assert [override for override in other if not decides(override)] == []
+    constant = [load_recipe(path, ["train.schedule=constant", f"train.steps={n}"]).as_dict() for n in (5000, 9000)]
+    assert deciding(constant[0]) == deciding(constant[1])  # it may be made longer
+    here, there, another = (
+        deciding(load_recipe(path, [f'data.also=[{{corpus = "{corpus}", root = "{root}"}}]']).as_dict())
+        for corpus, root in (("crema-d", "a"), ("crema-d", "b"), ("emodb", "a"))
+    )
+    assert here == there != another
+
+
+def test_the_mobile_system_is_as_published():
+    """arXiv 2512.23435: focal loss, gamma 2, smoothing 0.1; AdamW 5e-5, 25 epochs, batch 16, cosine, patience 6."""
+    (path,) = load_plugins().get("models", "distilhubert").recipes
+    recipe = load_recipe(path, ["data.root=x"])
+    train = recipe.train
+    assert (train.optimiser, train.lr, train.weight_decay) == ("adamw", 5e-5, 0.01)
+    assert (train.epochs, train.batch, train.patience) == (25, 16, 6)
+    assert (train.schedule, train.warmup_ratio, train.ema) == ("cosine", 0.1, 0)
+    assert (recipe.focal.gamma, recipe.focal.smoothing, recipe.focal.weights) == (2.0, 0.1, "balanced")
+    assert (recipe.data.corpus, [source["corpus"] for source in recipe.data.also]) == ("iemocap", ["crema-d"])
+    assert (recipe.folds.by, recipe.data.hold_out, recipe.bundle.exporter) == ("session", 0.05, "onnx-int8")
+    assert recipe.input.steps == list(VOICE_NOTE)
+    assert [table["name"] for table in recipe.augment] == ["gain", "gaussian-noise", "pitch", "polarity"]
+    assert [tuple(table[key] for key in ("low", "high")) for table in recipe.augment[:3]] == [
+        (-18, 6),
+        (0.001, 0.015),
+        (-2, 2),
+    ]
