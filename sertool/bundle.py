@@ -11,6 +11,7 @@ from pathlib import Path
 from .errors import BundleError
 
 SCHEMA = "sertool.bundle/1"
+TASKS = ("dimensional", "categorical")
 MANIFEST, CARD, SUMS, SAMPLES, EXPECTED = "bundle.json", "README.md", "SHA256SUMS", "samples", "expected.csv"
 
 #: Under this key of an ONNX file's metadata_props stands the manifest, so that a lone file still labels.
@@ -133,6 +134,8 @@ def parse(text: str, source: str, embedded: bool = False) -> dict:
         found = manifest.get("schema") if isinstance(manifest, dict) else None
         raise BundleError(f"{source}: schema {found!r} is unknown here (this sertool reads {SCHEMA!r})")
     _require(manifest, _KEYS, source)
+    if manifest["task"] not in TASKS:
+        raise BundleError(f"{source}: task {manifest['task']!r} is unknown here (known: {', '.join(TASKS)})")
     if not manifest["outputs"] or not manifest["variants"]:
         raise BundleError(f"{source}: outputs and variants must not be empty")
     for output in manifest["outputs"]:

@@ -189,6 +189,12 @@ def test_a_bundle_without_expectations_fails_the_self_test(bundle_copy, text):
     assert "expected.csv" in fault(self_test, bundle.read(bundle_copy))
 
 
+def test_an_unknown_task_is_refused(bundle_copy, manifest):
+    put(bundle_copy, {**manifest, "task": "diarisation"})
+    with pytest.raises(BundleError, match="task 'diarisation' is unknown here"):
+        bundle.read(bundle_copy)
+
+
 def test_a_bundle_with_unknown_steps_in_front_is_not_run(bundle_copy, manifest):
     put(bundle_copy, {**manifest, "preprocessing": ["reverse"]})
     with pytest.raises(BundleError, match="'reverse' names no step"):

@@ -43,9 +43,10 @@ def check(directory):
 def show(directory, as_json):
     """Show a bundle: outputs and their range, variants, licence, training, metrics."""
     from .. import bundle as bundles
+    from ..evaluation.run import REPORTS
 
     found = bundles.read(bundles.find(directory))
-    manifest = found.manifest
+    manifest, report = found.manifest, REPORTS[found.manifest["task"]]
     if as_json:
         click.echo(json.dumps(manifest, indent=2, ensure_ascii=False))
         return 0
@@ -55,6 +56,8 @@ def show(directory, as_json):
     click.echo(f"  student   {manifest['student']}, {manifest['task']}")
     click.echo(f"  outputs   {outputs}")
     click.echo(f"  input     {manifest['sample_rate']} Hz mono, at least {manifest['shortest_samples']} samples")
+    if manifest["preprocessing"]:
+        click.echo(f"  prepared  {', '.join(step['step'] for step in manifest['preprocessing'])}")
     click.echo(f"  window    {manifest['window_s']:g} s")
     for variant in manifest["variants"]:
         size = f"{variant['bytes']} bytes"
@@ -72,8 +75,8 @@ def show(directory, as_json):
             click.echo(f"  robust    of {len(measured)} checks passed: {passed}")
             continue
         for name, group in [("all", measured["overall"]), *measured["corpus"].items()]:
-            figures = {m: figure["value"] for m, figure in group["measures"].items() if m.endswith(("CCC", "AUC"))}
-            shown = ", ".join(f"{measure} {value:.3f}" for measure, value in figures.items())
+            measures = (m for m in report.headline(measured) if m in group["measures"])
+            shown = ", ".join(f"{measure} {group['measures'][measure]['value']:.3f}" for measure in measures)
             click.echo(f"  {split:<9} {name}, {group['clips']} clips: {shown}")
     click.echo(f"  limits    see {found.path / bundles.CARD}")
     return 0

@@ -57,7 +57,7 @@ def read(root: Path, layout: str | None, splits=(), corpora=()) -> tuple[str, li
 def labellers(models: list[str]) -> dict[str, Labeller]:
     """Models by a name that tells them apart, in order: their own, or as they were given where two share one.
 
-    UsageError for a model that is given twice, and for models of different tasks, or of a task that is unknown here.
+    UsageError for a model that is given twice, and for models of different tasks.
     """
     loaded, tasks = {}, {}
     for model in models:
@@ -65,8 +65,6 @@ def labellers(models: list[str]) -> dict[str, Labeller]:
             raise UsageError(f"{model} is given twice")
         loaded[model] = Labeller(model)
         task = loaded[model].bundle.manifest["task"]
-        if task not in REPORTS:
-            raise UsageError(f"{model}: its task is {task!r}; what can be evaluated is {' or '.join(REPORTS)}")
         tasks.setdefault(task, model)
         if len(tasks) > 1:
             (one, first), (other, second) = tasks.items()

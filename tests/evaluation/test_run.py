@@ -83,8 +83,6 @@ def test_models_of_one_task_are_evaluated_together(of_task):
         UsageError, match="/categorical is categorical, wav2small is dimensional: no figure is for both"
     ):
         run.labellers(models)
-    with pytest.raises(UsageError, match="its task is 'ranking'; what can be evaluated is dimensional or categorical"):
-        run.labellers([of_task("ranking")])
 
 
 def test_outputs_are_the_labellers_keyed_by_file(tmp_path, clip, labeller):
