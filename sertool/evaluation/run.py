@@ -99,7 +99,7 @@ def course(model: str, file: Path, window: float | None = None, meter: run.Meter
     labeller = Labeller(model, None, window, window * COURSE_HOP, vad=False)  # what is drawn over time has all of it
     try:
         blocks = audio.blocks(file)
-        rows = labeller.rows(meter.count(blocks) if meter else blocks)
+        rows, _ = labeller.rows(meter.count(blocks) if meter else blocks)
     except AudioError as error:
         raise SertoolError(f"{file}: {error}") from None
     columns = {name: [row[name] for row in rows] for name in ("start", "end", *labeller.outputs)}

@@ -4,7 +4,6 @@ Two calls, each streaming or at once: what finds the probabilities can be replac
 """
 
 import functools
-import itertools
 from dataclasses import dataclass
 
 import numpy as np
@@ -128,8 +127,7 @@ def _averages() -> np.ndarray:
 def _describe(rows: np.ndarray) -> np.ndarray:
     """LogMel rows [500, 26] -> [100, 11]: dB of the nine groups, their mean, synchrony of the bands (0 to 1)."""
     rows = rows.reshape(_BLOCK, _ROWS, -1)
-    mean = rows.mean(axis=1)
-    groups = np.stack([mean[:, a:b].mean(axis=1) for a, b in itertools.pairwise(_GROUPS)], axis=1)
+    groups = np.add.reduceat(rows.mean(axis=1), _GROUPS[:-1], axis=1) / np.diff(_GROUPS).astype(np.float32)
     moves = rows[:, :, _SYNCHRONOUS]
     moves = moves - moves.mean(axis=1, keepdims=True)
     together, each = (moves.mean(axis=2) ** 2).mean(axis=1), (moves**2).mean(axis=(1, 2))

@@ -60,39 +60,51 @@ class Labeller:
             raise UsageError("an array needs its rate: label(samples, rate)")
         else:
             blocks = [audio.mono(recording, rate)]
-        rows = self.rows(blocks)
-        return rows if windows else self.average(rows)
+        rows, seconds = self.rows(blocks)
+        return rows if windows else self.average(rows, seconds)
 
-    def rows(self, blocks: Iterable[np.ndarray]) -> list[dict]:
-        """A row a window; a silent one has an ``error`` and no outputs. AudioError from decoding passes through.
+    def rows(self, blocks: Iterable[np.ndarray]) -> tuple[list[dict], float]:
+        """(a row a window, length of the recording in seconds); a silent window has an ``error`` and no outputs.
 
-        ``start`` and ``end`` are places in the recording, even where non-speech between them was left out.
+        ``start`` and ``end`` are places in the recording, even where non-speech between them was left out. AudioError
+        if a long recording has no speech; what decoding raises passes through.
         """
         window, hop = (round(seconds * audio.SAMPLE_RATE) for seconds in (self.window, self.hop))
+        length, rows = 0, []
+
+        def counted():
+            nonlocal length
+            for block in blocks:
+                length += len(block)
+                yield block
+
         if not self.vad:
-            return [self._row(start, start + len(samples), samples) for start, samples in cut(blocks, window, hop)]
-        speech = Speech(blocks, int(window * (1 + SHORTEST_REST)))
-        rows = []
+            rows = [self._row(start, start + len(samples), samples) for start, samples in cut(counted(), window, hop)]
+            return rows, length / audio.SAMPLE_RATE
+        speech = Speech(counted(), int(window * (1 + SHORTEST_REST)))
         for start, samples in cut(speech, window, hop):
             row = self._row(speech.time(start), speech.time(start + len(samples) - 1) + 1, samples)
             rows.append(row | {"speech": len(samples) / audio.SAMPLE_RATE if speech.cut else speech.seconds})
         if speech.cut and not rows:
             raise AudioError(SILENT if speech.peak < SILENCE else "no speech found; --no-vad labels it all the same")
-        return rows
+        return rows, length / audio.SAMPLE_RATE
 
-    def average(self, rows: list[dict]) -> dict:
-        """One row from the rows of a recording's windows, weighted by duration; AudioError if none has outputs."""
+    def average(self, rows: list[dict], seconds: float) -> dict:
+        """One row for a recording of so many seconds from the rows of its windows, weighted by duration.
+
+        AudioError if no window has outputs.
+        """
         labelled = [row for row in rows if row["error"] is None]
         if not labelled:
             raise AudioError(rows[0]["error"] if rows else "empty: the file holds no audio")
         if len(rows) == 1:
-            return rows[0]
+            return rows[0] | {"start": 0.0, "end": seconds}
         weights = np.array([row["speech"] or row["end"] - row["start"] for row in labelled])
         values = np.array([[row[name] for name in self.outputs] for row in labelled])
         means = weights @ values / weights.sum()
         return {
-            "start": rows[0]["start"],
-            "end": rows[-1]["end"],
+            "start": 0.0,
+            "end": seconds,
             **self._named(means),
             "speech": self.hop * (len(rows) - 1) + rows[-1]["speech"] if self.vad else None,
             "error": None,

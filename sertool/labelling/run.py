@@ -77,10 +77,10 @@ def label_one(labeller: Labeller, recording: Recording, windows: bool, meter: Me
         if recording.error:
             raise AudioError(recording.error)
         blocks = audio.blocks(recording.path)
-        rows = labeller.rows(meter.count(blocks) if meter else blocks)
-        whole = labeller.average(rows)
+        rows, seconds = labeller.rows(meter.count(blocks) if meter else blocks)
+        whole = labeller.average(rows, seconds)
         kept = rows if windows else [whole]
-        return Result(recording, [table.row(recording.name, r, columns) for r in kept], whole["end"], failed=False)
+        return Result(recording, [table.row(recording.name, r, columns) for r in kept], seconds, failed=False)
     except AudioError as error:
         reason = str(error)
     except (MemoryError, OSError, ValueError, RuntimeError) as error:

@@ -152,6 +152,15 @@ def test_pauses_are_not_speech_and_speech_is():
     assert covered[~spoken].mean() < 0.1
 
 
+def test_faint_noise_after_digital_silence_is_not_speech():
+    clip = speech()
+    faint = noise(2.5, 20 * np.log10(clip.std()) - 60, slope=0.5)
+    covered = found(np.concatenate([clip, np.zeros(RATE // 2), faint, clip]).astype(np.float32))
+    begins = len(clip) + RATE // 2
+    assert covered[begins : begins + len(faint)].mean() < 0.1
+    assert covered[: len(clip)].mean() > 0.7
+
+
 @pytest.mark.parametrize("gain", [-50, -25, 20])
 def test_the_level_does_not_matter(gain):
     samples = voice_note()

@@ -87,6 +87,7 @@ def test_windows_are_cut_from_speech_and_averaged_by_it(talk):
     for name in labeller.outputs:
         assert mean[name] == pytest.approx(np.average([row[name] for row in rows], weights=weights))
     assert mean["speech"] == pytest.approx(sum(weights))
+    assert (mean["start"], mean["end"]) == (0.0, len(talk) / RATE)
     overlapping = Labeller(window=4.0, hop=1.0)
     assert overlapping.label(talk, RATE)["speech"] == pytest.approx(mean["speech"])
     everything = Labeller(window=4.0, vad=False).label(talk, RATE)

@@ -187,28 +187,30 @@ def test_of_four_classes_with_the_dimensions_network():
     assert model.build(centre=True).state_dict().keys() == network.state_dict().keys()
 
 
+def trained(**options) -> torch.nn.Module:
+    """A random network whose BatchNorm statistics are those of a clip, so that what comes in shows in what goes out."""
+    network = random_network(4, seed=1, **options)
+    for module in network.modules():
+        if isinstance(module, torch.nn.BatchNorm2d):
+            module.momentum = 1.0
+    with torch.no_grad():
+        network.train()(clip(48_000))
+    return network.eval()
+
+
 @pytest.mark.parametrize("n", [33, 100, 48_017])
 def test_centred_each_mel_filter_has_a_mean_of_nought(n):
-    network = random_network(4, seed=1, centre=True)
+    network = trained(centre=True)
     batch = torch.cat([clip(n), clip(n, seed=1)])
     with torch.inference_mode():
         got, expected = network(batch).double(), reimplemented(network.state_dict(), batch, centre=True)
         plain = reimplemented(network.state_dict(), batch)
     torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-4)
-    assert (got - plain).abs().max() > 1e-2
-
-
-def test_centred_neither_level_nor_microphone_changes_anything():
-    """A filter of two taps changes the level of each band, the same one at all times."""
-    waveform = torch.nn.functional.conv1d(clip(48_000)[None], torch.tensor([[[0.2, 1.0]]]))[0]
-    with torch.inference_mode():
-        centred, plain = (random_network(4, centre=centre) for centre in (True, False))
-        moved = [(network(0.1 * waveform) - network(clip(48_000))).abs().max() for network in (centred, plain)]
-    assert moved[0] < 0.3 * moved[1]
+    assert (got - plain).abs().max() > 0.05
 
 
 def test_centred_onnx_agrees_with_torch(tmp_path):
-    network = random_network(4, centre=True)
+    network = trained(centre=True)
     session = session_of(export(network, tmp_path / "c.onnx"))
     with torch.inference_mode():
         for n in (33, 65, 16_000, 80_001):
