@@ -15,6 +15,7 @@ from ..evaluation import robustness
 from ..evaluation.run import REPORTS
 from ..frontend import steps
 from ..frontend.filters import SAMPLE_RATE
+from ..nn import LogMel
 from ..plugins import load_plugins
 from ..registry import Exporter, Model
 from ..runtime import Runtime
@@ -81,7 +82,7 @@ def write(
 
     # A first export to measure with; the second carries what was measured.
     exporter = load_plugins().get("exporters", recipe.bundle.exporter)
-    manifest = _manifest(recipe, model, step, exporter.variant)
+    manifest = _manifest(recipe, model, network, step, exporter.variant)
     exporter.export(network, file, {bundle.METADATA_KEY: bundle.embedded(manifest)})
     runtime = Runtime(str(file))
     manifest["variants"][0]["difference"] = _difference(network, runtime, val_rows, exporter)
@@ -111,6 +112,8 @@ def _training(recipe: Recipe, model: Model, step: int) -> dict:
         heard = {(row.corpus, row.licence) for row in rows}
         rated = any(row.arousal is not None for row in rows)
         targets = "class labels" if model.task == "categorical" else "ratings of the clips" if rated else PLACES
+        if recipe.teacher.name:
+            targets += f"; {recipe.teacher.share:.0%} of each is what {recipe.teacher.name} answers instead"
     return {
         "data": [{"corpus": corpus, "licence": licence} for corpus, licence in sorted(heard)] + recipe.bundle.data,
         "targets": targets,
@@ -119,7 +122,8 @@ def _training(recipe: Recipe, model: Model, step: int) -> dict:
     }
 
 
-def _manifest(recipe: Recipe, model, step: int, variant: str) -> dict:
+def _manifest(recipe: Recipe, model, network, step: int, variant: str) -> dict:
+    frontend = "logmel" if any(isinstance(part, LogMel) for part in network.modules()) else "waveform"
     return {
         "schema": bundle.SCHEMA,
         "name": recipe.bundle.name,
@@ -130,7 +134,7 @@ def _manifest(recipe: Recipe, model, step: int, variant: str) -> dict:
         "outputs": [{"name": name, "range": [0, 1]} for name in model.outputs],
         "sample_rate": SAMPLE_RATE,
         "input": {"name": "waveform", "shape": [1, "time"], "dtype": "float32", "channels": 1},
-        "frontend": {"name": "logmel", "inside": True},
+        "frontend": {"name": frontend, "inside": True},
         "preprocessing": recipe.input.steps,
         "window_s": 8.0,
         "shortest_samples": model.shortest,
