@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from .. import audio
 from ..corpora import Row, check_speakers_disjoint, select
 from ..corpora.folds import hold_out
 from ..errors import UsageError
@@ -61,6 +62,13 @@ def train(recipe: Recipe, run: Path, stop: Callable[[], bool] = lambda: False, p
     model, network = loop.build(recipe)
     train_rows, val_rows = parts or splits(recipe)[:2]
     before, length = divided(steps.build(recipe.input.steps))
+    if not length and recipe.train.shortest_s * audio.SAMPLE_RATE < model.shortest:
+        raise UsageError(
+            f"train.shortest_s: {recipe.train.shortest_s:g} s is too short, {model.name} needs "
+            f"{model.shortest / audio.SAMPLE_RATE:g} s ({model.shortest} samples)"
+        )
+    if model.task != "categorical" and any("class" in level.split("+") for level in recipe.data.balance_by):
+        raise UsageError(f"data.balance_by: {model.name} has no classes; write emotion")
     targets = targets_of(model, recipe)
     training = yield from decoded("decoding training clips", train_rows, targets, before)
     validate = yield from validation(val_rows, recipe, model)

@@ -411,3 +411,12 @@ def test_an_export_is_measured_against_its_exporters_tolerance(classes, tmp_path
     Known.tolerance = 0.01
     with pytest.raises(BundleError, match=r"differs from torch by 2\.0e-02, more than 0\.01"):
         release.release(recipe, tmp_path / "run")
+
+
+def test_clips_shorter_than_the_model_takes_and_classes_that_it_has_not_are_refused(overrides, labels, tmp_path):
+    short = load_recipe(labels, [*overrides, "train.shortest_s=0.001"])
+    with pytest.raises(UsageError, match=r"shortest_s: 0\.001 s is too short, wav2small needs .* \(33 samples\)"):
+        next(train(short, tmp_path / "a"))
+    classes = load_recipe(labels, [*overrides, 'data.balance_by=["class"]'])
+    with pytest.raises(UsageError, match="balance_by: wav2small has no classes"):
+        next(train(classes, tmp_path / "b"))
