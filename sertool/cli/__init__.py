@@ -69,7 +69,7 @@ class LazyGroup(click.Group):
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="sertool")
 def cli():
-    """Emotion labels on audio: arousal, dominance and valence for every recording in a folder.
+    """Emotion labels on audio: arousal, dominance and valence, or emotion classes, for every recording in a folder.
 
     sertool label FOLDER -o labels.csv
     """
