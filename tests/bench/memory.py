@@ -1,4 +1,4 @@
-"""Peak resident memory of `sertool label --no-vad` in a fresh process, on 1 minute and on 3 hours of 44.1 kHz stereo noise.
+"""Peak resident memory of `sertool label --no-vad` in a fresh process: 1 minute and 3 hours of 44.1 kHz stereo noise.
 
 python tests/bench/memory.py [--hours 3]
 """
