@@ -1,10 +1,10 @@
 """Emotion labels for audio: ``sertool.load("wav2small").label("call.mp3")``."""
 
 from .hookspecs import hookimpl
-from .registry import Augmentation, Corpus, Exporter, Model
+from .registry import Augmentation, Corpus, Exporter, Model, Source
 
 __version__ = "0.1.0"
-__all__ = ["Augmentation", "Corpus", "Exporter", "Model", "hookimpl", "load"]
+__all__ = ["Augmentation", "Corpus", "Exporter", "Model", "Source", "hookimpl", "load"]
 
 
 def load(model: str = "wav2small", *, variant: str | None = None):

@@ -12,7 +12,11 @@ from .errors import BundleError
 
 SCHEMA = "sertool.bundle/1"
 TASKS = ("dimensional", "categorical")
+#: What a variant's file takes: 16 kHz samples, or LogMel frames that the C front-end computes of them.
+INPUTS = ("waveform", "logmel")
 MANIFEST, CARD, SUMS, SAMPLES, EXPECTED = "bundle.json", "README.md", "SHA256SUMS", "samples", "expected.csv"
+#: The torch weights, under their names in the network, where a bundle brings them along to be exported again.
+WEIGHTS = "weights.safetensors"
 
 #: Under this key of an ONNX file's metadata_props stands the manifest, so that a lone file still labels.
 METADATA_KEY = "sertool.bundle"
@@ -31,13 +35,15 @@ _KEYS = {
     "preprocessing": list,
     "window_s": float,
     "shortest_samples": int,
-    "variants": list,  # of {"name", "file", "bytes", "sha256", "difference"}
+    "variants": list,  # of {"name", "file", "input", "bytes", "sha256", "difference"}, and what else was measured
+    "default": str,  # name of the variant that `label` runs
     "licence": str,
     "training": dict,
     "metrics": dict,
 }
-_VARIANT_KEYS = {"name": str, "file": str, "bytes": int, "sha256": str, "difference": dict}
-_MEASURED_ON_FILE = ("bytes", "sha256")  # cannot stand inside the file that they measure
+_VARIANT_KEYS = {"name": str, "file": str, "input": str}
+_MEASURED_ON_FILE = {"bytes": int, "sha256": str, "difference": dict}  # cannot stand inside the file
+_LOGMEL_KEYS = {"n_fft": int, "hop": int, "n_mels": int, "normalise": bool}
 
 
 @dataclass(frozen=True)
@@ -58,10 +64,10 @@ class Bundle:
         return [output["name"] for output in self.manifest["outputs"]]
 
     def variant(self, name: str | None = None) -> dict:
-        """The named variant's entry, the first one by default; BundleError if there is none of that name."""
-        variants = self.manifest["variants"]
+        """The named variant's entry, or the default's; BundleError if there is none of that name."""
+        name, variants = name or self.manifest["default"], self.manifest["variants"]
         for entry in variants:
-            if name in (None, entry["name"]):
+            if name == entry["name"]:
                 return entry
         raise BundleError(f"{self.path}: no variant {name!r} (there are: {', '.join(v['name'] for v in variants)})")
 
@@ -125,7 +131,7 @@ def read(path: Path) -> Bundle:
 
 
 def parse(text: str, source: str, embedded: bool = False) -> dict:
-    """A manifest from JSON; ``embedded`` is the form inside an ONNX file, without the file's own size and sum."""
+    """A manifest from JSON; ``embedded`` is the form inside an ONNX file, without what is measured on that file."""
     try:
         manifest = json.loads(text)
     except ValueError as error:
@@ -140,23 +146,34 @@ def parse(text: str, source: str, embedded: bool = False) -> dict:
         raise BundleError(f"{source}: outputs and variants must not be empty")
     for output in manifest["outputs"]:
         _require(output, {"name": str, "range": list}, f"{source}: outputs")
-    required = {k: t for k, t in _VARIANT_KEYS.items() if not (embedded and k in _MEASURED_ON_FILE)}
+    required = _VARIANT_KEYS | ({} if embedded else _MEASURED_ON_FILE)
     for variant in manifest["variants"]:
         _require(variant, required, f"{source}: variants")
+        if variant["input"] not in INPUTS:
+            raise BundleError(f"{source}: input {variant['input']!r} is unknown here (known: {', '.join(INPUTS)})")
+        if variant["input"] == "logmel":
+            _require(manifest["frontend"], _LOGMEL_KEYS, f"{source}: frontend")
+    names = [variant["name"] for variant in manifest["variants"]]
+    if manifest["default"] not in names or len(set(names)) < len(names):
+        raise BundleError(f"{source}: default {manifest['default']!r} must be one of {', '.join(names)}, each once")
         if Path(variant["file"]).name != variant["file"]:
             raise BundleError(f"{source}: variant file {variant['file']!r} must be a plain file name")
     return manifest
 
 
-def embedded(manifest: dict) -> str:
-    """The manifest as it stands inside an ONNX file: all that it takes to label, and to know what it is.
+def embedded(manifest: dict, variant: dict) -> str:
+    """The manifest as it stands inside a variant's ONNX file: all that it takes to label, and to know what it is.
 
-    Without that file's own size and sum, which it cannot hold, and without metrics and recipe, which would be a
+    Without the other variants, without what is measured on the file, and without metrics and recipe, which would be a
     tenth of a small model's file; they are in bundle.json.
     """
-    variants = [{k: v for k, v in entry.items() if k not in _MEASURED_ON_FILE} for entry in manifest["variants"]]
-    training = {key: value for key, value in manifest["training"].items() if key != "recipe"}
-    return json.dumps({**manifest, "variants": variants, "training": training, "metrics": {}}, sort_keys=True)
+    own = {
+        "variants": [{key: variant[key] for key in _VARIANT_KEYS}],
+        "default": variant["name"],
+        "training": {key: value for key, value in manifest["training"].items() if key != "recipe"},
+        "metrics": {},
+    }
+    return json.dumps(manifest | own, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
 def write(folder: Path, manifest: dict, card: str) -> Bundle:
@@ -234,5 +251,5 @@ def _require(table, keys: dict, source: str) -> None:
             raise BundleError(f"{source}: key {key!r} is missing")
         value = table[key]
         right = isinstance(value, (int, float)) if kind is float else isinstance(value, kind)
-        if not right or isinstance(value, bool):
+        if not right or isinstance(value, bool) != (kind is bool):
             raise BundleError(f"{source}: {key!r} must be {kind.__name__}, not {type(value).__name__}")

@@ -38,12 +38,27 @@ class Augmentation:
 
 
 @dataclass(frozen=True)
+class Source:
+    """What an exporter is given to write.
+
+    ``module`` is a torch module in eval mode, from its ``input`` to [1, k]: from "waveform" [1, samples], 16 kHz, or
+    from "logmel" [1, frames, n_mels] in dB, where what runs the file computes that. ``example`` is a tensor of that
+    shape, 5 s; axis 1 has any length. ``clips`` are real recordings of that shape to calibrate with, maybe none.
+    """
+
+    module: Any
+    example: Any
+    input: str = "waveform"
+    clips: tuple = ()
+
+
+@dataclass(frozen=True)
 class Exporter:
     """A file format.
 
-    ``export(module, path, metadata)`` writes a torch module, [1, samples] -> [1, k], with a dict of strings inside
-    the file. ``variant`` is what a bundle calls such a file, ``tolerance`` the largest difference of an output from
-    torch that still counts as an export.
+    ``export(source, path, metadata, **options)`` writes a Source to a file, with a dict of strings inside, the same
+    bytes for the same Source. ``variant`` is what a bundle calls such a file, ``tolerance`` the largest difference of
+    an output from torch that still counts as an export, unless the user says another.
     """
 
     name: str

@@ -171,7 +171,8 @@ def emotion_bundle(tmp_path_factory, labeller):
         "task": "categorical",
         "outputs": [{"name": name, "range": [0, 1]} for name in ("angry", "happy", "neutral", "sad")],
         "shortest_samples": 1,
-        "variants": [{"name": "fp32", "file": "model.onnx", "difference": {}}],
+        "variants": [{"name": "fp32", "file": "model.onnx", "input": "waveform", "difference": {}}],
+        "default": "fp32",
     }
     bundle.write(folder, labeller.bundle.manifest | about, "a card")
     return folder

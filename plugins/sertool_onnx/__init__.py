@@ -3,16 +3,16 @@
 from sertool import Exporter, hookimpl
 
 
-def write(module, path, metadata):
+def write(source, path, metadata, **options):
     from .export import export
 
-    export(module, path, metadata)
+    export(source, path, metadata, **options)
 
 
-def write_int8(module, path, metadata):
+def write_int8(source, path, metadata, **options):
     from .int8 import export
 
-    export(module, path, metadata)
+    export(source, path, metadata, **options)
 
 
 @hookimpl

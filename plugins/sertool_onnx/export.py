@@ -10,30 +10,31 @@ import onnx
 import torch
 from torch.nn.utils import parametrize
 
+from sertool import Source
 from sertool.errors import SertoolError
 
 OPSET = 18
-TRACED_SAMPLES = 80_000  # 5 s
 
 
-def export(module: torch.nn.Module, path, metadata: dict[str, str]) -> None:
-    """Write ``module`` ([1, time] -> [1, k], 16 kHz) to ``path`` with ``metadata`` as the file's metadata_props.
+def export(source: Source, path, metadata: dict[str, str]) -> None:
+    """Write ``source`` to ``path`` with ``metadata`` as the file's metadata_props.
 
     The time axis is dynamic. The batch is fixed at one, so that audonnx can call the file as it is. Without the
     tracer's notes, so that the same weights give the same bytes wherever the code lies. Raises SertoolError for a
     module that cannot be traced, as one that holds another runtime.
     """
-    save(trace(module, OPSET), path, metadata)
+    save(trace(source, OPSET), path, metadata)
 
 
-def trace(module: torch.nn.Module, opset: int) -> onnx.ModelProto:
+def trace(source: Source, opset: int) -> onnx.ModelProto:
     """The module as a graph, parameters under their names in the module where no transposition was folded in."""
+    module = source.module
     try:
         with quiet():
             program = torch.onnx.export(
                 _plain(module.eval()),
-                (torch.zeros(1, TRACED_SAMPLES),),
-                input_names=["waveform"],
+                (source.example,),
+                input_names=[source.input],
                 output_names=["outputs"],
                 dynamic_shapes=({1: torch.export.Dim("time", min=2)},),
                 opset_version=opset,

@@ -5,6 +5,7 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from sertool import Source
 from sertool.nn import LogMel
 
 from .export import save, trace
@@ -19,7 +20,7 @@ HUGE = 1 << 20
 BLOCK = 16
 
 
-def export(module: torch.nn.Module, path, metadata: dict[str, str]) -> None:
+def export(source: Source, path, metadata: dict[str, str]) -> None:
     """As exporter `onnx`, with large weights in 8 bits, one scale an output channel, and all else in float32.
 
     A matrix product computes in 8 bits, its input quantised as it comes (onnxruntime's dynamic quantisation); its
@@ -28,8 +29,8 @@ def export(module: torch.nn.Module, path, metadata: dict[str, str]) -> None:
     Convolutions of a million values or more are stored in 4 bits, with a scale for each 16. Buffers and LogMel's basis
     are never quantised. The same weights give the same bytes. Raises SertoolError as `onnx`.
     """
-    model = trace(module, OPSET)
-    _quantise(model.graph, _constants(module))
+    model = trace(source, OPSET)
+    _quantise(model.graph, _constants(source.module))
     save(model, path, metadata)
 
 

@@ -21,6 +21,8 @@ COMMANDS = {
     "crossval": "Train and test a recipe on speakers, sessions or corpora left out.",
     "evaluate": "Measure a model on labelled recordings.",
     "distil": "Distil a teacher into a small student, on audio without labels.",
+    "export": "Write a trained model as a bundle of measured, quantised files.",
+    "bench": "Measure what models cost: parameters, operations, memory, time.",
 }
 
 

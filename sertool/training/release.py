@@ -15,9 +15,9 @@ from ..evaluation import robustness
 from ..evaluation.run import REPORTS
 from ..frontend import steps
 from ..frontend.filters import SAMPLE_RATE
-from ..nn import LogMel
+from ..nn import frontend
 from ..plugins import load_plugins
-from ..registry import Exporter, Model
+from ..registry import Exporter, Model, Source
 from ..runtime import Runtime
 from . import supervised
 from .buckets import origins
@@ -80,14 +80,14 @@ def write(
     folder.mkdir(parents=True)
     file = folder / "model.onnx"
 
-    # A first export to measure with; the second carries what was measured.
     exporter = load_plugins().get("exporters", recipe.bundle.exporter)
     manifest = _manifest(recipe, model, network, step, exporter.variant)
-    exporter.export(network, file, {bundle.METADATA_KEY: bundle.embedded(manifest)})
+    variant = manifest["variants"][0]
+    source = Source(network, frontend.example(manifest["frontend"], "waveform"))
+    exporter.export(source, file, {bundle.METADATA_KEY: bundle.embedded(manifest, variant)})
     runtime = Runtime(str(file))
-    manifest["variants"][0]["difference"] = _difference(network, runtime, val_rows, exporter)
+    variant["difference"] = _difference(network, runtime, val_rows, exporter)
     manifest["metrics"] = _rounded(_metrics(recipe, model, runtime, val_rows, ood_rows, progress))
-    exporter.export(network, file, {bundle.METADATA_KEY: bundle.embedded(manifest)})
     _samples(recipe, Runtime(str(file)), folder / bundle.SAMPLES)
     return bundle.write(
         folder, manifest, card(recipe, manifest, rated=any(row.arousal is not None for row in val_rows))
@@ -123,7 +123,6 @@ def _training(recipe: Recipe, model: Model, step: int) -> dict:
 
 
 def _manifest(recipe: Recipe, model, network, step: int, variant: str) -> dict:
-    frontend = "logmel" if any(isinstance(part, LogMel) for part in network.modules()) else "waveform"
     return {
         "schema": bundle.SCHEMA,
         "name": recipe.bundle.name,
@@ -134,11 +133,12 @@ def _manifest(recipe: Recipe, model, network, step: int, variant: str) -> dict:
         "outputs": [{"name": name, "range": [0, 1]} for name in model.outputs],
         "sample_rate": SAMPLE_RATE,
         "input": {"name": "waveform", "shape": [1, "time"], "dtype": "float32", "channels": 1},
-        "frontend": {"name": frontend, "inside": True},
+        "frontend": frontend.describe(network),
         "preprocessing": recipe.input.steps,
         "window_s": 8.0,
         "shortest_samples": model.shortest,
-        "variants": [{"name": variant, "file": "model.onnx", "difference": {}}],
+        "variants": [{"name": variant, "file": "model.onnx", "input": "waveform"}],
+        "default": variant,
         "licence": recipe.bundle.licence,
         "training": _training(recipe, model, step),
         "metrics": {},
