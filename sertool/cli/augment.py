@@ -99,14 +99,17 @@ def _chain(wanted) -> list:
     """--with to [(as typed, probability, change)], each tried on a moment of noise."""
     import numpy as np
 
+    from .. import spec
     from ..errors import UsageError
     from ..plugins import load_plugins
 
     chain = []
     for text in wanted:
-        name, _, options = text.partition(":")
+        try:
+            name, options = spec.parse(text)
+        except UsageError as error:
+            raise UsageError(f"--with {error}") from None
         augmentation = load_plugins().get("augmentations", name)
-        options = _options(text, options)
         p = options.pop("p", 1.0)
         if type(p) not in (int, float) or not 0 <= p <= 1:
             raise UsageError(f"--with {text}: p is a probability from 0 to 1, as p=0.04")
@@ -121,31 +124,6 @@ def _chain(wanted) -> list:
             raise UsageError(f"--with {text}: {reason}; {name} is {augmentation.summary}") from None
         chain.append((text, p, change))
     return chain
-
-
-def _options(text: str, options: str) -> dict:
-    """ "low=3,folder=a b/" to a dict: TOML as a whole if it is that, else value by value in TOML or bare text."""
-    import tomllib
-
-    from ..errors import UsageError
-
-    def toml(value):
-        return tomllib.loads(f"value = {value}")["value"]
-
-    try:
-        return toml(f"{{{options}}}")
-    except tomllib.TOMLDecodeError:
-        pass
-    table = {}
-    for pair in re.split(r",(?=\s*[\w-]+\s*=)", options):  # a comma within a value splits nothing
-        key, equals, value = pair.partition("=")
-        if not (equals and key.strip()):
-            raise UsageError(f"--with {text}: write NAME:key=value,key=value")
-        try:
-            table[key.strip()] = toml(value)
-        except tomllib.TOMLDecodeError:
-            table[key.strip()] = value
-    return table
 
 
 def _targets(source: Path, target: Path, recordings, copies: int) -> list[list[Path]]:
