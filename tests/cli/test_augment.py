@@ -104,23 +104,6 @@ def test_the_chain_keeps_its_order_and_p_its_share(tmp_path, clip, command, augm
 
 
 @pytest.mark.parametrize(
-    ("options", "expected"),
-    [
-        ("low=1,high=2", {"low": 1, "high": 2}),
-        ("folder=a, b/c d,low=0.5", {"folder": "a, b/c d", "low": 0.5}),
-        ("pitch=[1.5,1.8],tilt=[1,2]", {"pitch": [1.5, 1.8], "tilt": [1, 2]}),
-        ('sounds={root="x", corpus="y"},first=1', {"sounds": {"root": "x", "corpus": "y"}, "first": 1}),
-        ("pitch=[1,2],folder=a", {"pitch": [1, 2], "folder": "a"}),
-        ("", {}),
-    ],
-)
-def test_options_are_toml_or_bare_text(options, expected):
-    from sertool.cli.augment import _options
-
-    assert _options("x", options) == expected
-
-
-@pytest.mark.parametrize(
     ("wanted", "words"),
     [
         ("whisper", "there is no 'whisper' (there are: band, "),
