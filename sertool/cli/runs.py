@@ -82,9 +82,11 @@ def require_torch() -> None:
 
 def _release(write, recipe, run: Path) -> int:
     with bar(0, "clips", "measuring", shown=on_terminal()) as shown:
-        bundle = write(recipe, run, lambda stage, done, total: shown.update(done, stage, total))
+        bundle, missed = write(recipe, run, lambda stage, done, total: shown.update(done, stage, total))
     click.echo(f"wrote {bundle.path}; look at it with: sertool bundle show {bundle.path}")
-    return 0
+    for line in missed:
+        click.echo(f"sertool: not written: {line}", err=True)
+    return 1 if missed else 0
 
 
 @contextlib.contextmanager

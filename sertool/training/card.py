@@ -3,6 +3,7 @@
 import string
 from importlib import resources
 
+from ..errors import BundleError
 from ..evaluation.categorical import confusion_markdown
 from ..evaluation.run import REPORTS
 from .recipe import DistilRecipe, Recipe
@@ -43,6 +44,25 @@ In training it was told the outputs of a teacher for audio without labels: $teac
 does not know, it does not know either."""
 
 
+FROM_SOMEWHERE = """\
+Nothing is known here of what the network has learned, or from whom: it was exported as `$origin`. Without weights of
+its own it is random, of use to measure size and speed only."""
+
+TRAINED, UNTRAINED = "`sertool {command}`; the resolved recipe is in bundle.json.", "None by sertool."
+
+#: What a variant's file takes.
+TAKES = {"waveform": "waveform", "logmel": "LogMel frames, computed by sertool's C front-end"}
+
+FILES_BEGIN, FILES_END = "<!-- files -->", "<!-- end of files -->"
+
+FILES_ABOUT = """\
+Difference of an output from the torch model over {clips} recordings and pieces of recordings, from the shortest to a
+minute."""
+
+COST_ABOUT = """\
+Time for {seconds:g} s of audio on {threads} thread, median, turn by turn with fp32; memory of a process of its own.
+They are of the machine that exported."""
+
 #: Task -> what a user may expect of the outputs.
 ANSWERS = {
     "dimensional": "each meant to lie between 0 and 1 with 0.5 neutral. Outputs are not cut off there.",
@@ -50,30 +70,71 @@ ANSWERS = {
 }
 
 
-def card(recipe: Recipe, manifest: dict, rated: bool) -> str:
-    """The model card of a manifest; ``rated``: whether the clips that it is measured on carry ratings."""
+def card(recipe: Recipe, manifest: dict, rated: bool = False, origin: str = "") -> str:
+    """The model card of a manifest; ``rated``: whether the clips that it is measured on carry ratings.
+
+    ``origin``: the registered network, with its options, that was exported as it is, without training.
+    """
     strengths = recipe.targets.intensity
     steps = manifest["preprocessing"]
-    variant, notes = manifest["variants"][0], recipe.folder / recipe.bundle.notes
+    variants, data = manifest["variants"], manifest["training"]["data"]
+    notes = recipe.folder / recipe.bundle.notes
     values = manifest | {
         "output_names": ", ".join(output["name"] for output in manifest["outputs"]),
-        "numbers": string.Template(_numbers(recipe, manifest, rated)).substitute(
+        "numbers": string.Template(FROM_SOMEWHERE if origin else _numbers(recipe, manifest, rated)).substitute(
+            origin=origin,
             classes=", ".join(output["name"] for output in manifest["outputs"]),
             strengths=", ".join(f"{label} {value:g}" for label, value in strengths.items()) or "none is given",
             **_teacher(recipe),
         ),
         "answers": ANSWERS[manifest["task"]],
         "prepared": f" Before the model comes: {', '.join(map(_step, steps))}." if steps else "",
-        "command": recipe.command,
-        "data": "\n".join(f"- {d['corpus']} ({d['licence'] or 'none stated'})" for d in manifest["training"]["data"]),
+        "file": next((v for v in variants if v["input"] == "waveform"), variants[0])["file"],
+        "trained": UNTRAINED if origin else TRAINED.format(command=recipe.command),
+        "data": "\n".join(f"- {d['corpus']} ({d['licence'] or 'none stated'})" for d in data) or "not named.",
         "metrics": "\n".join(_tables(recipe, manifest)),
-        "clips": variant["difference"]["clips"],
-        "difference": f"{variant['difference']['max']:.1e}",
+        "files": files(manifest),
         "limits": recipe.bundle.limits.strip() or "Not stated.",
         "notes": "\n" + notes.read_text(encoding="utf-8") if recipe.bundle.notes else "",
     }
     template = resources.files(__package__).joinpath("card.md").read_text(encoding="utf-8")
     return string.Template(template).substitute(values)
+
+
+def files(manifest: dict) -> str:
+    """Markdown of a manifest's variants and what was measured of each, between marks that ``with_files`` goes by."""
+    rows = manifest["variants"]
+    columns = {
+        "variant": [f"{row['name']}{' (what `label` runs)' * (row['name'] == manifest['default'])}" for row in rows],
+        "file": [f"`{row['file']}`" for row in rows],
+        "takes": [TAKES[row["input"]] for row in rows],
+        "bytes": [f"{row['bytes']:,}" for row in rows],
+        "from torch, largest (mean)": [f"{r['difference']['max']:.1e} ({r['difference']['mean']:.1e})" for r in rows],
+    }
+    for check in rows[0].get("checks", []):
+        found = [next((c for c in row["checks"] if c["on"] == check["on"]), check) for row in rows]
+        columns[f"{check['metric']} on {check['on']} (drop)"] = [f"{c['value']:.4f} ({c['drop']:+.4f})" for c in found]
+    if all("cost" in row for row in rows):
+        costs = [row["cost"] for row in rows]
+        columns["speed beside fp32"] = [f"{cost['speed']:.2f} ({cost['median_s'] * 1e3:.1f} ms)" for cost in costs]
+        columns["peak memory (over the runtime)"] = [
+            f"{cost['peak_bytes'] / 1e6:.0f} MB ({cost['added_bytes'] / 1e6:.1f} MB)" for cost in costs
+        ]
+    lines = [FILES_BEGIN, f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    lines += [f"| {' | '.join(cells)} |" for cells in zip(*columns.values(), strict=True)]
+    lines += ["", FILES_ABOUT.format(clips=rows[0]["difference"]["clips"])]
+    if "cost" in rows[0]:
+        lines.append(COST_ABOUT.format(**rows[0]["cost"]))
+    return "\n".join([*lines, FILES_END])
+
+
+def with_files(card: str, manifest: dict) -> str:
+    """A card that ``card`` made, with the files that the manifest has now; BundleError if it has no such table."""
+    before, begun, rest = card.partition(FILES_BEGIN)
+    _, ended, after = rest.partition(FILES_END)
+    if not (begun and ended):
+        raise BundleError(f"the model card has no place for its files ({FILES_BEGIN} ... {FILES_END})")
+    return before + files(manifest) + after
 
 
 def _numbers(recipe: Recipe, manifest: dict, rated: bool) -> str:
@@ -112,7 +173,7 @@ def _tables(recipe: Recipe, manifest: dict):
     metrics, names = manifest["metrics"], [output["name"] for output in manifest["outputs"]]
     markdown = REPORTS[manifest["task"]].markdown
     if not metrics:
-        yield "Nothing: the recipe names no labelled data."
+        yield "Nothing: no labelled data was named."
     for split, found in metrics.items():
         if split == "robustness":
             head = ROBUSTNESS.format(split=recipe.data.val, unchanged=KEPT[manifest["task"]])

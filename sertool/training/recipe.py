@@ -11,6 +11,9 @@ from ..corpora.folds import BY
 from ..errors import UsageError
 from ..frontend import steps
 
+#: What a run keeps of its recipe, in its folder.
+SAVED = "recipe.json"
+
 
 @dataclass(frozen=True)
 class ModelSection:
@@ -101,7 +104,11 @@ class BundleSection:
     title: str = ""
     licence: str = ""
     data: list = field(default_factory=list)  # of {corpus, licence}: what was heard beside the rows (noise, rooms)
-    exporter: str = "onnx"
+    formats: list = field(default_factory=lambda: ["onnx"])  # files to write, each NAME[:key=value,...]
+    calibrate: int = 64  # training clips that a format may calibrate with
+    gates: dict = field(default_factory=dict)  # max_diff, max_metric_drop, max_bytes, min_speed: else not written
+    runs: int = 21  # of 5 s, to time each file; 0: do not
+    weights: bool = False  # put the torch weights beside them, to export again from the bundle
     limits: str = ""  # what the model card says of them
     notes: str = ""  # Markdown file beside the recipe that the card ends with
     robustness: dict = field(default_factory=dict)  # clips, noise, rooms: measure it too; empty: do not
@@ -231,6 +238,20 @@ def load_recipe(path: Path, overrides=(), complete: bool = True, kind: type[Reci
         if not getattr(getattr(recipe, section), name):
             raise UsageError(f"{path}: {key} is empty; give it with --set {key}=...")
     return recipe
+
+
+def saved(run: Path) -> Recipe:
+    """The recipe that a run of training keeps in its folder; UsageError if there is none that can be read."""
+    path = run / SAVED
+    try:
+        table = json.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from None
+    except ValueError as error:
+        raise UsageError(f"{path}: not JSON ({error})") from None
+    if not isinstance(table, dict):
+        raise UsageError(f"{path}: not a recipe")
+    return _resolve(table, path, DistilRecipe if "excerpts" in table else Recipe)
 
 
 def substituted(recipe: Recipe, value):
@@ -366,5 +387,11 @@ def _check(recipe: Recipe, path: Path) -> None:
         p = entry.get("p", 1.0)
         if type(p) not in (int, float) or not 0 <= p <= 1:
             raise UsageError(f"{path}: augment {entry.get('name')!r}: p is a probability from 0 to 1, not {p!r}")
+    if not recipe.bundle.formats or not all(isinstance(form, str) for form in recipe.bundle.formats):
+        raise UsageError(f'{path}: bundle.formats must be a list of formats, as ["onnx", "onnx-int8"]')
+    gates = ("max_diff", "max_metric_drop", "max_bytes", "min_speed")
+    for key, value in recipe.bundle.gates.items():
+        if key not in gates or type(value) not in (int, float):
+            raise UsageError(f"{path}: bundle.gates: {key} = {value!r} is no number of {', '.join(gates)}")
     if recipe.bundle.name != Path(recipe.bundle.name).name or recipe.bundle.name == "..":
         raise UsageError(f"{path}: bundle.name {recipe.bundle.name!r} must be a plain name")

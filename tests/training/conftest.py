@@ -58,4 +58,9 @@ def overrides(corpus):
         "warmup": 2,
         "restarts": [4],
     }
-    return [f"data.root={corpus}", "data.corpora=[]", *(f"train.{key}={value}" for key, value in settings.items())]
+    return [
+        f"data.root={corpus}",
+        "data.corpora=[]",
+        "bundle.runs=0",
+        *(f"train.{key}={value}" for key, value in settings.items()),
+    ]

@@ -17,7 +17,16 @@ MANIFEST = {
     "sample_rate": 16_000,
     "window_s": 8.0,
     "shortest_samples": 33,
-    "variants": [{"name": "fp32", "file": "model.onnx", "difference": {"max": 2e-6, "clips": 9}}],
+    "variants": [
+        {
+            "name": "fp32",
+            "file": "model.onnx",
+            "input": "waveform",
+            "bytes": 1234,
+            "difference": {"max": 2e-6, "mean": 1e-7, "clips": 9},
+        }
+    ],
+    "default": "fp32",
     "training": {"data": [{"corpus": "acted", "licence": ""}]},
 }
 FIGURES = {"clips": 20, "measures": {"arousal CCC": {"value": 0.5, "low": 0.4, "high": 0.6, "n": 20}}}
@@ -63,7 +72,7 @@ def test_a_distilled_models_card_names_its_teacher_and_where_it_began(recipe):
     assert "the mean of wavlm, other, runs/a. It began with the weights of runs/first." in text
     assert "measured against, and where the members trained here had their targets from" in text
     silent = made(distilled, {}, rated=False)
-    assert "Nothing: the recipe names no labelled data." in silent
+    assert "Nothing: no labelled data was named." in silent
     assert "Russell" not in silent
 
 

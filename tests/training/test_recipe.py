@@ -229,7 +229,7 @@ def test_the_mobile_system_is_as_published():
     assert (train.schedule, train.warmup_ratio, train.ema) == ("cosine", 0.1, 0)
     assert (recipe.focal.gamma, recipe.focal.smoothing, recipe.focal.weights) == (2.0, 0.1, "balanced")
     assert (recipe.data.corpus, [source["corpus"] for source in recipe.data.also]) == ("iemocap", ["crema-d"])
-    assert (recipe.folds.by, recipe.data.hold_out, recipe.bundle.exporter) == ("session", 0.05, "onnx-int8")
+    assert (recipe.folds.by, recipe.data.hold_out, recipe.bundle.formats) == ("session", 0.05, ["onnx-int8"])
     assert recipe.input.steps == list(VOICE_NOTE)
     assert [table["name"] for table in recipe.augment] == ["gain", "gaussian-noise", "pitch", "polarity"]
     assert [tuple(table[key] for key in ("low", "high")) for table in recipe.augment[:3]] == [

@@ -1,0 +1,160 @@
+"""`sertool export`: a trained network to a bundle of measured files."""
+
+import json
+from pathlib import Path
+
+import click
+
+from .terminal import bar, libraries_silenced, on_terminal
+
+_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+
+
+@click.command(
+    epilog="""\b
+Formats: NAME[:KEY=VALUE,...]; `sertool plugins` lists the exporters. First-party:
+  onnx                          float32, the reference
+  onnx-int8:recipe=matmul       matrix products in 8 bits, the rest as it is
+  onnx-int8:recipe=static       8 bits throughout, calibrated: needs --calibrate
+  onnx-int8:recipe=weights      weights stored in 8 bits (bits=4: the large ones
+                                in 4), computed in float32: the smallest
+  onnx-fp16                     weights in 16 bits
+  audonnx                       float32 with the model.yaml of audonnx.load
+input=logmel, in a format or as --input, leaves the LogMel to sertool's C
+front-end: faster, but only sertool runs such a file.
+\b
+Exit codes: 0 all written, 1 a variant missed a gate (the figure is named, the
+others are written), 2 wrong usage, 130 interrupted (nothing is written).
+\b
+Examples:
+  sertool export wav2small -o out --format onnx --format onnx-int8:recipe=weights
+  sertool export runs/mine -o out --format onnx-int8 --check corpora/ --split val \\
+      --max-metric-drop 0.005 --min-speed 1 --max-bytes 80000
+  sertool export dawn:weights=checkpoint/ -o dawn --format onnx-int8
+  sertool label -m out FOLDER"""
+)
+@click.argument("source", metavar="MODEL|CHECKPOINT")
+@click.option("-o", "--output", required=True, type=click.Path(file_okay=False, path_type=Path), help="The bundle.")
+@click.option(
+    "--format",
+    "formats",
+    metavar="NAME[:KEY=VALUE,...]",
+    multiple=True,
+    default=("onnx",),
+    show_default=True,
+    help="A file to write; may be repeated.",
+)
+@click.option(
+    "--input",
+    "form",
+    type=click.Choice(["waveform", "logmel"]),
+    default="waveform",
+    show_default=True,
+    help="What files take, where their format does not say.",
+)
+@click.option("--check", metavar="CORPUS", type=_FOLDER, help="Labelled recordings: measure CCC or UA of every file.")
+@click.option("--layout", metavar="NAME", help="How CORPUS is laid out.  [default: manifest, if it has a manifest.csv]")
+@click.option("--split", "splits", metavar="NAME", multiple=True, help="Of CORPUS; may be repeated.  [default: all]")
+@click.option("--corpora", metavar="A,B", default="", help="Of CORPUS.  [default: all]")
+@click.option("--calibrate", metavar="DIR", type=_FOLDER, help="Recordings to calibrate with; not those of --check.")
+@click.option("--max-diff", type=click.FloatRange(min=0), help="Gate: largest difference of an output from torch.")
+@click.option("--max-metric-drop", type=float, help="Gate: largest drop of CCC or UA below fp32, on CORPUS.")
+@click.option("--max-bytes", type=click.IntRange(min=1), help="Gate: size of a file.")
+@click.option("--min-speed", type=click.FloatRange(min=0), help="Gate: speed beside fp32 on one thread, as 1.0.")
+@click.option(
+    "--runs",
+    type=click.IntRange(min=0),
+    default=21,
+    show_default=True,
+    help="Runs of 5 s to time each file with; 0: do not.",
+)
+@click.option("--name", help="Of the bundle.  [default: the model's]")
+@click.option("--weights", is_flag=True, help="Put the torch weights in too, to export again from the bundle.")
+@click.option("--overwrite", is_flag=True, help="Replace a bundle that is there.")
+@click.option("--json", "as_json", is_flag=True, help="What was measured as JSON on standard output.")
+def export(
+    source,
+    output,
+    formats,
+    form,
+    check,
+    layout,
+    splits,
+    corpora,
+    calibrate,
+    max_diff,
+    max_metric_drop,
+    max_bytes,
+    min_speed,
+    runs,
+    name,
+    weights,
+    overwrite,
+    as_json,
+):
+    """Write a trained network as a bundle, in as many formats as you name, each measured before it is written.
+
+    MODEL is a bundle that has its torch weights (those that ship do), or a network that a plugin registers, with its
+    options (NAME:weights=DIR, for one; without weights it is random, good for sizes and times). CHECKPOINT is the
+    folder of a run of `sertool train` or `distil`, or its best.pt. Measured are the largest and mean difference from
+    torch over recordings of many lengths, CCC or UA on labelled recordings (--check), bytes, speed beside float32 on
+    one thread, peak memory; bundle.json and the model card keep the figures, gates turn them into conditions. The same
+    network gives the same bytes of every model file.
+    """
+    from ..errors import UsageError
+    from . import runs as running
+
+    if (layout or splits or corpora or max_metric_drop is not None) and not check:
+        raise UsageError("--layout, --split, --corpora and --max-metric-drop need --check CORPUS")
+    if min_speed is not None and not runs:
+        raise UsageError("--min-speed needs --runs above 0")
+    if output.exists() and not ((output / "bundle.json").is_file() or not any(output.iterdir())):
+        raise UsageError(f"{output} holds something else than a bundle: choose another -o")
+    if (output / "bundle.json").is_file() and not overwrite:
+        raise UsageError(f"{output} is there already: choose another -o, or add --overwrite")
+    running.require_torch()
+    from ..training import exports
+    from ..training.variants import Limits
+
+    with bar(0, "", "loading", shown=on_terminal()) as shown, libraries_silenced():
+        written = exports.export(
+            source,
+            output,
+            formats,
+            form,
+            exports.Checked(check, layout, splits, tuple(part for part in corpora.split(",") if part)),
+            calibrate,
+            Limits(max_diff, max_metric_drop, max_bytes, min_speed),
+            runs,
+            name,
+            weights,
+            lambda stage, done, total: shown.update(done, stage, total),
+        )
+    if as_json:
+        click.echo(json.dumps({"variants": written.variants, "default": written.default, "missed": written.missed}))
+    else:
+        _table(written.variants)
+    for line in written.missed:
+        click.echo(f"sertool: not written: {line}", err=True)
+    if not any(entry["written"] for entry in written.variants):
+        return 1
+    click.echo(f"wrote {output}; `sertool label -m {output}` runs its {written.default}", err=True)
+    return 1 if written.missed else 0
+
+
+def _table(entries: list[dict]) -> None:
+    """One line a variant, what missed a gate too."""
+    heads = ["variant", "bytes", "from torch", "mean"]
+    heads += [f"{check['metric']} {check['on']}" for check in entries[0].get("checks", [])]
+    heads += ["speed", "peak MB", "added MB"] if "cost" in entries[0] else []
+    rows = [heads]
+    for entry in entries:
+        row = [entry["name"], str(entry["bytes"]), *(f"{entry['difference'][key]:.1e}" for key in ("max", "mean"))]
+        row += [f"{check['value']:.4f} ({0.0 - check['drop']:+.4f})" for check in entry.get("checks", [])]
+        if cost := entry.get("cost"):
+            row += [f"{cost['speed']:.2f}", f"{cost['peak_bytes'] / 1e6:.0f}", f"{cost['added_bytes'] / 1e6:.1f}"]
+        rows.append(row + ([] if entry["written"] else ["not written"]))
+    widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(max(map(len, rows)))]
+    for row in rows:
+        cells = [f"{row[0]:<{widths[0]}}", *(f"{c:>{w}}" for c, w in zip(row[1:], widths[1:], strict=False))]
+        click.echo("  ".join(cells).rstrip())
