@@ -16,13 +16,15 @@ import torch
 from torch import distributed
 from torch.optim.swa_utils import AveragedModel
 
+from .. import bundle
 from ..errors import SertoolError, UsageError
 from ..machine import cores
-from ..nn.weights import fill, read_saved
+from ..nn.weights import fill, read_saved, read_weights
 from ..plugins import load_plugins
 from ..registry import Model
 from .prefetch import prefetch
 from .recipe import Recipe, TrainSection, deciding, substituted
+from .targets import answering
 
 #: Steps over which the loss that is shown and logged is averaged.
 SMOOTHING = 50
@@ -66,12 +68,22 @@ def build(recipe: Recipe) -> tuple[Model, torch.nn.Module]:
     torch.manual_seed(recipe.train.seed)
     model, network = _network(recipe, substituted(recipe, recipe.model.options))
     if recipe.model.start:
-        best = Path(substituted(recipe, recipe.model.start)) / "best.pt"
-        saved = read_saved(best)
-        if not isinstance(saved, dict) or "network" not in saved:
-            raise UsageError(f"model.start: {best}: not written by sertool")
-        fill(network, saved["network"], f"model.start: {best}", f"it is not of this {model.name}")
+        start = substituted(recipe, recipe.model.start)
+        _begin_with(Path(bundle.installed().get(start, start)), model, network)
     return model, network
+
+
+def _begin_with(start: Path, model: Model, network: torch.nn.Module) -> None:
+    """Fill a network with the best weights of a run's folder, or those of a bundle that has them."""
+    remedy = f"it is not of this {model.name}"
+    if (start / bundle.WEIGHTS).is_file():
+        weights = read_weights(start / bundle.WEIGHTS)
+        fill(answering(model, network), weights, f"model.start: {start / bundle.WEIGHTS}", remedy)
+        return
+    saved = read_saved(start / "best.pt")
+    if not isinstance(saved, dict) or "network" not in saved:
+        raise UsageError(f"model.start: {start / 'best.pt'}: not written by sertool")
+    fill(network, saved["network"], f"model.start: {start / 'best.pt'}", remedy)
 
 
 def fresh(recipe: Recipe) -> tuple[Model, torch.nn.Module]:

@@ -26,7 +26,7 @@ from .buckets import origins
 from .card import PLACES, card
 from .loop import best_network
 from .recipe import DistilRecipe, ModelSection, Recipe, substituted
-from .targets import targets_of
+from .targets import answering, targets_of
 from .teacher import build_teacher
 from .variants import Check, Limits, Material
 
@@ -122,11 +122,6 @@ def replacing(folder: Path) -> Iterator[Path]:
             fresh.rename(folder)
     finally:
         shutil.rmtree(fresh, ignore_errors=True)
-
-
-def answering(model: Model, network: torch.nn.Module) -> torch.nn.Module:
-    """The network as bundles have it: of a categorical model it gives probabilities."""
-    return torch.nn.Sequential(network, torch.nn.Softmax(dim=1)) if model.task == "categorical" else network
 
 
 def describe(recipe: Recipe, model: Model, network) -> dict:

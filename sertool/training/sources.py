@@ -16,6 +16,7 @@ from . import release
 from .card import card, with_files
 from .loop import best_network
 from .recipe import SAVED, BundleSection, ModelSection, Recipe, TargetsSection, saved
+from .targets import answering
 
 #: A run's checkpoint, which may stand for its folder.
 BEST = "best.pt"
@@ -72,7 +73,7 @@ def _bundle(path: Path) -> Origin:
     trained = found.manifest["training"].get("recipe", {})
     model = load_plugins().get("models", found.manifest["student"])
     options = {key: value for key, value in trained.get("model", {}).get("options", {}).items() if key != "weights"}
-    network = release.answering(model, model.build(**options))
+    network = answering(model, model.build(**options))
     fill(network, read_weights(file), file, f"made by another {model.name}?")
     recipe = Recipe(ModelSection(model.name, options), targets=TargetsSection(**trained.get("targets", {})))
     text = (path / bundle.CARD).read_text(encoding="utf-8")
@@ -86,7 +87,7 @@ def _run(run: Path) -> Origin:
     if not any((run / name).is_file() for name in (BEST, "last.pt")):
         raise UsageError(f"{run}: no {BEST}: the run has not come to its first validation")
     model, network, step = best_network(recipe, run)
-    network = release.answering(model, network)
+    network = answering(model, network)
     made = run / recipe.bundle.name
     if (made / bundle.MANIFEST).is_file():
         found = bundle.read(made)
@@ -112,7 +113,7 @@ def _registered(source: str, model: Model, options: dict) -> Origin:
     described = model.name + (f" with {json.dumps(options)}" if options else "")
     section = BundleSection(name=model.name, title=f"{described}, as it is built", licence="none stated")
     recipe = Recipe(ModelSection(model.name, options), bundle=section)
-    network = release.answering(model, network)
+    network = answering(model, network)
     manifest = release.describe(recipe, model, network)
     manifest["training"] = {"data": [], "targets": "", "recipe": {"model": {"name": model.name, "options": options}}}
     return Origin(

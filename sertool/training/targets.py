@@ -87,3 +87,8 @@ class Categorical:
 def targets_of(model: Model, recipe: Recipe) -> Dimensional | Categorical:
     """What this model is trained towards."""
     return {"dimensional": Dimensional, "categorical": Categorical}[model.task](model, recipe)
+
+
+def answering(model: Model, network: torch.nn.Module) -> torch.nn.Module:
+    """The network as bundles have it: of a categorical model it gives probabilities."""
+    return torch.nn.Sequential(network, torch.nn.Softmax(dim=1)) if model.task == "categorical" else network

@@ -14,6 +14,7 @@ import soundfile
 import torch
 
 from sertool import bundle
+from sertool.errors import UsageError
 from sertool.plugins import load_plugins
 from sertool.runtime import Runtime
 
@@ -253,3 +254,17 @@ def test_ctrl_c_leaves_nothing(tmp_path):
     assert process.returncode == 130
     assert "Traceback" not in err
     assert sorted(tmp_path.iterdir()) == before
+
+
+def test_training_begins_with_the_weights_of_a_bundle_that_has_them(exported, tmp_path):
+    from sertool.training import loop
+    from sertool.training.recipe import load_recipe
+
+    text = '[model]\nname = "wav2small-emotion"\noptions = { centre = true }\n[data]\nroot = "nowhere"\n[train]\nseed = 5\n'
+    (tmp_path / "r.toml").write_text(text)
+    _, network = loop.build(load_recipe(tmp_path / "r.toml", [f"model.start={exported[0]}"]))
+    torch.manual_seed(0)
+    wanted = load_plugins().get("models", "wav2small-emotion").build(centre=True).state_dict()
+    assert all(torch.equal(value, wanted[name]) for name, value in network.state_dict().items())
+    with pytest.raises(UsageError, match=r"model\.start: .*weights\.safetensors: .* it is not of this wav2small"):
+        loop.build(load_recipe(tmp_path / "r.toml", [f"model.start={exported[0]}", "model.name=wav2small"]))
