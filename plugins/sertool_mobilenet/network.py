@@ -54,9 +54,9 @@ class MobileNet(nn.Module):
         drop_path: float = 0.0,
     ):
         super().__init__()
-        self.shortest = shortest
         self.normalise = UtteranceNorm()
         self.logmel = LogMel(n_fft)
+        self.shortest, self.frames = shortest, self.logmel.geometry.frames(shortest)
         self.lift = nn.Conv2d(1, 3, kernel_size=3, padding=1)
         self.trunk = _timm().create_model(trunk, pretrained=False, num_classes=0, drop_path_rate=drop_path)
         before_head = trunk.startswith("mobilenetv4")
@@ -72,11 +72,11 @@ class MobileNet(nn.Module):
         self.head = nn.Linear(self.width, outputs)
 
     def forward(self, waveform: Tensor) -> Tensor:
+        frames = self.logmel(self.normalise(waveform))
         # Skipped while tracing, as in LogMel: there the shape is symbolic.
-        if not torch.compiler.is_compiling() and waveform.shape[-1] < self.shortest:
-            raise ValueError(f"MobileNet needs at least {self.shortest} samples, got {waveform.shape[-1]}")
-        x = self.lift(self.logmel(self.normalise(waveform))[:, None])  # [batch, 3, frames, mels]
-        x = self.trunk.forward_features(x)
+        if not torch.compiler.is_compiling() and frames.shape[1] < self.frames:
+            raise ValueError(f"MobileNet needs at least {self.shortest} samples: {self.frames} frames of LogMel")
+        x = self.trunk.forward_features(self.lift(frames[:, None]))  # from [batch, 3, frames, mels]
         x = self.trunk.act2(self.trunk.norm_head(self.trunk.conv_head(x)))  # [batch, width, tokens, mels / 32]
         tokens = x.mean(dim=3).transpose(1, 2)
         return self.head(self.dropout(self.pool(self.dropout(tokens))))

@@ -183,7 +183,7 @@ def test_folded_parameter_counts_and_their_distance_from_table_1(name, exported)
 
 def test_one_sample_fewer_than_the_shortest_is_an_error(name, network):
     shortest = STUDENTS[name][4]
-    with pytest.raises(ValueError, match=f"at least {shortest} samples, got {shortest - 1}"):
+    with pytest.raises(ValueError, match=f"at least {shortest} samples"):
         network(clip(shortest - 1))
 
 
