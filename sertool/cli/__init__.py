@@ -14,7 +14,7 @@ COMMANDS = {
     "label": "Label recordings with emotion.",
     "logmel": "Show or save the LogMel of a recording.",
     "models": "List the models that are there and those that can be built.",
-    "bundle": "Check a bundle, or show what is in it.",
+    "bundle": "Check, compare, pack and install bundles.",
     "plugins": "List plugins, what they register, and which failed.",
     "augment": "Change recordings as training does, to hear or use them.",
     "train": "Train a model from a recipe and write it as a bundle.",

@@ -36,7 +36,7 @@ Examples:
 @click.option(
     "-m", "--model", default="wav2small", show_default=True, help="A model's name, bundle folder or .onnx file."
 )
-@click.option("--variant", help="Which of the bundle's files to run.  [default: its first]")
+@click.option("--variant", help="Which of the bundle's files to run.  [default: the bundle's own choice]")
 @click.option(
     "-o",
     "--output",

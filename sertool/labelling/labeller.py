@@ -20,7 +20,7 @@ SILENT = "silent: nothing above -80 dB full scale"
 class Labeller:
     """Emotion labels from one model.
 
-    ``model``: a name, a bundle folder or an .onnx file; ``variant``: one of the bundle's, by default its first.
+    ``model``: a name, a bundle folder or an .onnx file; ``variant``: one of the bundle's, by default its own choice.
     ``window`` and ``hop`` in seconds; the bundle's own window, end to end, by default. With ``vad`` the windows of a
     recording longer than one are cut from its speech.
     """

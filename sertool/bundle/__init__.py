@@ -1,0 +1,56 @@
+"""What a trained model is on disk: a folder that anyone can check, run and pass on (DESIGN.md section 3).
+
+Here are its form, its sums and where it is found; ``archive`` packs and installs it, ``compare`` tells two apart.
+"""
+
+from .folder import (
+    CARD,
+    EXPECTED,
+    MANIFEST,
+    SAMPLES,
+    SUMS,
+    WEIGHTS,
+    Bundle,
+    check_lone,
+    check_sums,
+    check_variant,
+    digest,
+    expected_outputs,
+    read,
+    require_digest,
+    sha256,
+    sums,
+    write,
+)
+from .manifest import INPUTS, METADATA_KEY, SCHEMA, TASKS, embedded, parse
+from .store import bundled_folder, find, installed, user_folder
+
+__all__ = [
+    "CARD",
+    "EXPECTED",
+    "INPUTS",
+    "MANIFEST",
+    "METADATA_KEY",
+    "SAMPLES",
+    "SCHEMA",
+    "SUMS",
+    "TASKS",
+    "WEIGHTS",
+    "Bundle",
+    "bundled_folder",
+    "check_lone",
+    "check_sums",
+    "check_variant",
+    "digest",
+    "embedded",
+    "expected_outputs",
+    "find",
+    "installed",
+    "parse",
+    "read",
+    "require_digest",
+    "sha256",
+    "sums",
+    "user_folder",
+    "write",
+]
