@@ -98,6 +98,8 @@ def test_wheel_holds_every_plugin_and_its_entry_point(wheel, plugin):
         "sertool/bundles/wav2small/bundle.json",
         "sertool/bundles/wav2small/SHA256SUMS",
         "sertool/bundles/wav2small/samples/expected.csv",
+        "sertool/bundles/wav2small/weights.safetensors",
+        "sertool/templates/model/PACKAGE/NAME.toml.tmpl",
     ],
 )
 def test_wheel_holds_recipe_and_bundle_unchanged(wheel, name):
@@ -116,7 +118,7 @@ def test_sdist_holds_what_a_build_needs_and_nothing_built(sdist):
     with tarfile.open(sdist) as archive:
         names = {name.split("/", 1)[1] for name in archive.getnames()}
     wanted = {path.relative_to(ROOT).as_posix() for path in (ROOT / "csrc").iterdir() if path.suffix in (".c", ".h")}
-    assert wanted | {"build.py", "pyproject.toml", "README.md", "LICENSE"} <= names
+    assert wanted | {"build.py", "pyproject.toml", "README.md", "LICENSE", "docs/light-sernet.md"} <= names
     assert not [name for name in names if name.endswith((".so", ".pyd", ".pyc", ".o"))]
 
 

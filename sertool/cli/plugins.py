@@ -1,18 +1,24 @@
-"""`sertool plugins`: what is installed, what it registers, what failed."""
+"""`sertool plugins`: what is installed, what it registers, what failed; and a new one to begin with."""
 
 import json
+import shlex
+from pathlib import Path
 
 import click
 
 
-@click.command()
+@click.group(invoke_without_command=True)
 @click.option("--json", "as_json", is_flag=True, help="A JSON list instead of a table.")
-def plugins(as_json):
+@click.pass_context
+def plugins(context, as_json):
     """List plugins, what they register, and which failed.
 
     A plugin comes from an installed package with an entry point in group "sertool", or is a .py file in the folder
-    SERTOOL_PLUGINS_DIR. SERTOOL_DISABLE_PLUGINS=a,b passes over plugins by name.
+    SERTOOL_PLUGINS_DIR. SERTOOL_DISABLE_PLUGINS=a,b passes over plugins by name. `sertool plugins new` writes one to
+    begin with.
     """
+    if context.invoked_subcommand:
+        return None
     from ..plugins import load_plugins
     from . import cli
 
@@ -36,4 +42,45 @@ def plugins(as_json):
         registered = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in row["registers"].items())
         state = f"skipped: {row['error']}" if row["error"] else registered or "registers nothing"
         click.echo(f"{row['name']:<{width}}  {row['version'] or '-':<8}  {state}")
+    return 0
+
+
+@plugins.command()
+@click.argument("name")
+@click.option(
+    "--kind",
+    type=click.Choice(["model", "augmentation", "exporter", "corpus"]),
+    required=True,
+    help="What the plugin registers.",
+)
+@click.option(
+    "-o",
+    "--output",
+    "folder",
+    type=click.Path(path_type=Path),
+    help="The folder to write, new or empty.  [default: sertool-NAME]",
+)
+def new(name, kind, folder):
+    """Write a plugin to begin with: a package that installs, passes its tests and does something small.
+
+    NAME is what it registers; the package is sertool-NAME, imported as sertool_NAME. A model comes with a recipe for
+    `sertool train`. Its tests hold it to what sertool relies on (sertool.testing); put your own work in place of the
+    example, and they go on telling what is missing.
+
+    \b
+    Examples:
+      sertool plugins new light-sernet --kind model
+      sertool plugins new codec --kind augmentation -o ~/work/codec
+    """
+    from ..templates import skeleton
+
+    wanted = skeleton(name, kind)
+    folder = folder or Path(wanted.project)
+    written = wanted.write(folder)
+    click.echo(f"wrote {folder}:")
+    for path in written:
+        click.echo(f"  {path.as_posix()}")
+    click.echo("next:")
+    for line in (f"cd {shlex.quote(str(folder))}", "pip install -e '.[test]'", "pytest", wanted.use):
+        click.echo(f"  {line}")
     return 0

@@ -112,7 +112,7 @@ class BundleSection:
     limits: str = ""  # what the model card says of them
     notes: str = ""  # Markdown file beside the recipe that the card ends with
     robustness: dict = field(default_factory=dict)  # clips, noise, rooms: measure it too; empty: do not
-    samples: str = "samples"  # folder beside the recipe with the clips of the self-test
+    samples: str = ""  # folder beside the recipe with the clips of the self-test; empty: sertool's own
 
 
 @dataclass(frozen=True)
@@ -232,6 +232,8 @@ def load_recipe(path: Path, overrides=(), complete: bool = True, kind: type[Reci
     for override in overrides:
         _override(table, override, kind)
     recipe = _resolve(table, path, kind)
+    if recipe.train.epochs and any(text.startswith("train.steps=") for text in overrides):
+        raise UsageError(f"{path} counts in train.epochs; set that, or train.epochs=0 beside train.steps")
     required = [*kind.required, *(["data.root"] if "$root" in json.dumps(recipe.as_dict()) else [])]
     for key in required if complete else ():
         section, name = key.split(".")
@@ -346,7 +348,7 @@ def _resolve(table: dict, path: Path, kind: type[Recipe]) -> Recipe:
 
 def _check(recipe: Recipe, path: Path) -> None:
     train = recipe.train
-    turns = [train.warmup, *train.restarts, train.steps]
+    turns = [0 if train.warmup_ratio else train.warmup, *train.restarts, train.steps]
     if not all(type(turn) is int for turn in turns) or turns != sorted(turns):
         raise UsageError(f"{path}: train.warmup, restarts and steps must follow one another, not {turns}")
     choices = {"optimiser": ("adamw", "sgd"), "schedule": ("cosine", "constant"), "precision": ("fp32", "bf16", "fp16")}

@@ -37,7 +37,7 @@ COMPARED = 50
 def check(recipe: Recipe) -> None:
     """UsageError, before a long run rather than after it, for whatever would keep its end from being a bundle."""
     variants.entries(_formats(recipe))
-    sample_clips(recipe.folder / recipe.bundle.samples)
+    _samples(recipe)
     _rows_to_measure_on(recipe)
     if recipe.bundle.notes and not (recipe.folder / recipe.bundle.notes).is_file():
         raise UsageError(f"bundle.notes: {recipe.folder / recipe.bundle.notes}: no such file")
@@ -82,7 +82,7 @@ def write(
     network, manifest = answering(model, network), describe(recipe, model, network)
     manifest["training"] = training(recipe, model, step)
     with replacing(folder) as fresh:
-        samples = sample_clips(recipe.folder / recipe.bundle.samples)
+        samples = _samples(recipe)
         targets = targets_of(model, recipe)
         labelled = [targets.labelled(row) for row in val_rows]
         splits = {recipe.data.val: [row for row in labelled if row], recipe.data.ood: ood_rows}
@@ -177,6 +177,15 @@ def sample_clips(folder: Path) -> list[Path]:
     if not clips:
         raise UsageError(f"bundle.samples: {folder}: no .wav for the bundle's self-test")
     return clips
+
+
+def shipped_samples() -> list[Path]:
+    """Synthesised clips that come with sertool."""
+    return sample_clips(min(bundle.bundled_folder().glob(f"*/{bundle.SAMPLES}")))
+
+
+def _samples(recipe: Recipe) -> list[Path]:
+    return sample_clips(recipe.folder / recipe.bundle.samples) if recipe.bundle.samples else shipped_samples()
 
 
 def _formats(recipe: Recipe) -> list[variants.Format]:

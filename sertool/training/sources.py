@@ -99,7 +99,7 @@ def _run(run: Path) -> Origin:
     recipe = replace(recipe, bundle=replace(recipe.bundle, notes=""))  # it lies beside a recipe that is not here
     manifest = release.describe(recipe, model, network)
     manifest["training"] = release.training(recipe, model, step)
-    return Origin(model, network, manifest, recipe, _shipped_samples(), lambda full: card(recipe, full))
+    return Origin(model, network, manifest, recipe, release.shipped_samples(), lambda full: card(recipe, full))
 
 
 def _registered(source: str, model: Model, options: dict) -> Origin:
@@ -117,7 +117,7 @@ def _registered(source: str, model: Model, options: dict) -> Origin:
     manifest = release.describe(recipe, model, network)
     manifest["training"] = {"data": [], "targets": "", "recipe": {"model": {"name": model.name, "options": options}}}
     return Origin(
-        model, network, manifest, recipe, _shipped_samples(), lambda full: card(recipe, full, origin=described)
+        model, network, manifest, recipe, release.shipped_samples(), lambda full: card(recipe, full, origin=described)
     )
 
 
@@ -131,8 +131,3 @@ def _public(options):
 def _bare(manifest: dict) -> dict:
     """A manifest whose files are still to be written."""
     return manifest | {"variants": [], "default": ""}
-
-
-def _shipped_samples() -> list[Path]:
-    """Synthesised clips that come with sertool."""
-    return release.sample_clips(next(iter(sorted(bundle.bundled_folder().glob(f"*/{bundle.SAMPLES}")))))

@@ -6,6 +6,7 @@ import pytest
 
 from sertool.errors import SertoolError
 from sertool.plugins import load_plugins
+from sertool.testing import check_corpus, write_clips
 
 HEADER = "file,corpus,speaker,emotion,intensity,sex,language,duration_s,split,licence,arousal\n"
 
@@ -27,6 +28,10 @@ def test_rows_carry_every_column(tmp_path):
 def test_corpus_defaults_to_the_folders_name(tmp_path):
     (tmp_path / "manifest.csv").write_text("file,speaker\nx.wav,1\n")
     assert read(tmp_path)[0].corpus == tmp_path.name
+
+
+def test_conformance(tmp_path):
+    check_corpus("manifest", write_clips(tmp_path))
 
 
 @pytest.mark.parametrize(

@@ -9,6 +9,7 @@ import pytest
 from sertool.corpora import Row, check_speakers_disjoint
 from sertool.errors import SertoolError
 from sertool.plugins import load_plugins
+from sertool.testing import check_corpus
 
 
 def read(name, root):
@@ -32,6 +33,18 @@ def put(path, text, encoding="utf-8"):
 def test_a_folder_of_something_else_is_refused_with_the_folder_that_is_meant(name, tmp_path):
     assert "the folder to name is" in refused(name, tmp_path)
     assert str(tmp_path) in refused(name, tmp_path)
+
+
+@pytest.mark.parametrize("name", ["iemocap", "msp-podcast", "crema-d", "ravdess", "emodb"])
+def test_conformance(name, tmp_path, clip, request):
+    fixtures = {"iemocap": "iemocap", "msp-podcast": "msp", "crema-d": "crema_d"}
+    if name in fixtures:
+        root = request.getfixturevalue(fixtures[name])
+    else:
+        root = tmp_path / name
+        for file in ("Actor_01/03-01-05-02-01-01-01", "wav/03a01Fa"):
+            clip(root / f"{file}.wav")
+    check_corpus(name, root)
 
 
 def test_registering_imports_no_reader():

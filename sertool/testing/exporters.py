@@ -1,0 +1,104 @@
+"""Checks of an exporter."""
+
+import copy
+import itertools
+import math
+import tempfile
+from pathlib import Path
+
+import torch
+from torch import nn
+from torch.nn.utils.parametrizations import weight_norm
+
+from .. import bundle
+from ..errors import SertoolError
+from ..frontend.filters import GEOMETRIES
+from ..nn import LogMel, SoftmaxPool, UtteranceNorm
+from ..plugins import load_plugins
+from ..registry import Exporter, Source
+from ..runtime import Runtime
+from .exported import differences, export, manifest
+from .faults import doing, refused, require
+from .models import settle
+
+LENGTHS = (8_001, 16_000, 33_333)
+OUTPUTS = ("angry", "happy", "sad")
+
+
+class Blocks(nn.Module):
+    """What sertool's own networks are made of: waveform [batch, samples] -> probabilities [batch, 3].
+
+    One linear layer is wide enough for exporters that leave small ones as they are.
+    """
+
+    def __init__(self, n_fft: int):
+        super().__init__()
+        self.normalise, self.logmel = UtteranceNorm(), LogMel(n_fft)
+        self.shortest = self.logmel.geometry.shortest
+        self.fine = nn.Sequential(nn.Conv2d(1, 8, 3, padding=1, bias=False), nn.BatchNorm2d(8), nn.ReLU())
+        self.shrink = nn.MaxPool2d(3, stride=2, padding=1)
+        self.mix = weight_norm(nn.Conv2d(8, 8, 1))
+        width = 8 * ((self.logmel.geometry.n_mels - 1) // 2 + 1)
+        self.wide = nn.Sequential(nn.LayerNorm(width), nn.Linear(width, 256), nn.GELU())
+        self.pool, self.head = SoftmaxPool(256), nn.Linear(256, len(OUTPUTS))
+
+    def forward(self, waveform):
+        x = self.logmel(self.normalise(waveform))[:, None]
+        x = self.mix(self.shrink(self.fine(x)))
+        return self.head(self.pool(self.wide(x.transpose(1, 2).flatten(2)))).softmax(dim=1)
+
+
+class Untraceable(nn.Module):
+    """Asks for a value on its way, to go on by."""
+
+    def forward(self, waveform):
+        return waveform[:, :3] if float(waveform.mean()) > 0 else -waveform[:, :3]
+
+
+def check(name: str, inputs, options: dict) -> None:
+    exporter, where = load_plugins().get("exporters", name), f"exporter {name!r}"
+    variant, tolerance = exporter.variant, exporter.tolerance
+    require(isinstance(variant, str) and bool(variant), where, f"variant is {variant!r}, not a name")
+    right = isinstance(tolerance, (int, float)) and tolerance > 0 and math.isfinite(tolerance)
+    require(right, where, f"tolerance is {tolerance!r}, not a difference of outputs")
+    with torch.random.fork_rng(devices=[]), tempfile.TemporaryDirectory() as scratch:
+        torch.manual_seed(0)
+        for n_fft, taken in zip(GEOMETRIES, itertools.cycle(inputs), strict=False):
+            network = Blocks(n_fft)
+            settle(network, 16_000)
+            folder = Path(scratch, str(n_fft))
+            folder.mkdir()
+            _check_network(network, exporter, folder, taken, options, f"{where}, n_fft {n_fft}, {taken}")
+        _check_untraceable(exporter, Path(scratch), options, where)
+
+
+def _check_network(network: Blocks, exporter: Exporter, folder: Path, taken: str, options: dict, where: str) -> None:
+    about = {"student": "blocks", "task": "categorical", "outputs": OUTPUTS, "shortest": network.shortest}
+    before = copy.deepcopy(network.state_dict())
+    with doing(where, "exporting"):
+        file = export(network, exporter, folder, about, taken, options)
+    after = network.state_dict()
+    kept = before.keys() == after.keys() and all(torch.equal(before[key], after[key]) for key in before)
+    require(kept and not network.training, where, "exporting changes the network: work on a copy")
+    require(file.is_file(), where, f"no file {file.name} was written")
+    with doing(where, "running the file"):
+        runtime = Runtime(str(file))
+        written = manifest(network, exporter, file, about, taken)
+        require(runtime.bundle.manifest == written, where, "its metadata reads back as something else")
+        for n, difference in differences(network, file, (network.shortest, network.shortest + 1, *LENGTHS)):
+            fault = f"differs from torch by {difference:.1e} at {n} samples, allowed is {exporter.tolerance:g}"
+            require(difference <= exporter.tolerance, where, fault)
+    again = folder / "again"
+    again.mkdir()
+    with doing(where, "exporting a second time"):
+        export(network, exporter, again, about, taken, options)
+    for path in sorted(again.iterdir()):
+        same = (folder / path.name).read_bytes() == path.read_bytes()
+        require(same, where, f"exporting twice gives other bytes ({path.name})")
+
+
+def _check_untraceable(exporter: Exporter, folder: Path, options: dict, where: str) -> None:
+    file, source = folder / "untraceable.onnx", Source(Untraceable().eval(), torch.zeros(1, 80_000))
+    with refused(where, "a network that branches on its input", SertoolError):
+        exporter.export(source, file, {bundle.METADATA_KEY: "{}"}, **options)
+    require(not file.exists(), where, "leaves a file of a network that it could not export")

@@ -1,0 +1,30 @@
+"""That a plugin's package is light to import."""
+
+import json
+import subprocess
+import sys
+
+from ..registry import KINDS
+from .faults import require
+
+#: Libraries that cost tenths of a second or more, which only what is used may import.
+HEAVY = {
+    *("torch", "torchaudio", "torchvision", "tensorflow", "jax", "onnx", "onnxruntime", "onnxscript", "transformers"),
+    *("timm", "safetensors", "audiomentations", "librosa", "scipy", "sklearn", "pandas", "matplotlib", "numba", "av"),
+}
+
+SCRIPT = """
+import importlib, json, sys
+module = importlib.import_module(sys.argv[1])
+for hook in sys.argv[2:]:
+    getattr(module, hook, lambda register: None)(register=lambda thing: None)
+print(json.dumps(sorted(sys.modules)))
+"""
+
+
+def check(package: str) -> None:
+    done = subprocess.run([sys.executable, "-c", SCRIPT, package, *KINDS], capture_output=True, text=True)
+    require(done.returncode == 0, package, f"importing it fails: {done.stderr.strip().rpartition(chr(10))[2]}")
+    heavy = set(json.loads(done.stdout.splitlines()[-1])) & HEAVY
+    fault = f"importing it imports {', '.join(sorted(heavy))}: import that in the function that uses it"
+    require(not heavy, package, fault)
