@@ -1,7 +1,7 @@
 """What plugins register: a name, a line of help, and a function that does the heavy work when called."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,11 @@ class Model:
     ``build(**options)`` returns a torch module: [batch, samples] float32 -> [batch, len(outputs)]: numbers where the
     ``task`` is "dimensional", one logit a class where it is "categorical" (a bundle of it answers probabilities).
     ``shortest`` is the fewest samples it takes. ``recipes`` are TOML training recipes, found by their file name.
+
+    For `sertool bench`: ``published`` is what a paper measured, {"source": where it stands, "network": the network it
+    means, NAME:key=value, where that is not the one without options, "figures": {variant: {"parameters", "macs",
+    "seconds", "peak_bytes", "added_bytes", "bytes"}}}, as far as it says. ``parts`` are those whose time is told apart,
+    in the order in which they compute: what is shown -> module whose weights it has; the last one is all that follows.
     """
 
     name: str
@@ -22,6 +27,8 @@ class Model:
     shortest: int
     task: str = "dimensional"
     recipes: tuple[Path, ...] = ()
+    published: dict[str, Any] = field(default_factory=dict)
+    parts: dict[str, str] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,7 @@ def register_augmentations(register):
 
 @sertool.hookimpl
 def register_exporters(register):
-    register(sertool.Exporter("flat", "a flat file", lambda module, path, metadata: "exported"))
+    register(sertool.Exporter("flat", "a flat file", lambda source, path, metadata: "exported"))
 
 @sertool.hookimpl
 def register_corpora(register):

@@ -29,5 +29,7 @@ def register_models(register):
             task="categorical",
             shortest=400,
             recipes=tuple(sorted(Path(__file__).parent.glob("*.toml"))),
+            published={"source": "arXiv 2512.23435", "figures": {"int8": {"bytes": 23e6}}},
+            parts={"feature extractor": "hubert.feature_extractor", "transformer layers": "hubert"},
         )
     )

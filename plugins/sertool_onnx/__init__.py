@@ -1,4 +1,4 @@
-"""Exporters `onnx` and `onnx-int8`: one ONNX file from waveform to outputs, float32 or with large weights in 8 bits."""
+"""Exporters `onnx`, `onnx-fp16`, `onnx-int8` and `audonnx`: one ONNX file from waveform or LogMel to outputs."""
 
 from sertool import Exporter, hookimpl
 
@@ -9,13 +9,35 @@ def write(source, path, metadata, **options):
     export(source, path, metadata, **options)
 
 
+def write_fp16(source, path, metadata, **options):
+    from .half import export
+
+    export(source, path, metadata, **options)
+
+
 def write_int8(source, path, metadata, **options):
     from .int8 import export
 
     export(source, path, metadata, **options)
 
 
+def write_audonnx(source, path, metadata, **options):
+    from .audonnx import export
+
+    export(source, path, metadata, **options)
+
+
 @hookimpl
 def register_exporters(register):
-    register(Exporter("onnx", "ONNX, float32, waveform [1, time] -> outputs, LogMel inside", write))
-    register(Exporter("onnx-int8", "the same with large weights in 8 bits", write_int8, "int8", 0.05))
+    register(Exporter("onnx", "ONNX, float32, LogMel inside", write))
+    register(Exporter("onnx-fp16", "weights stored in 16 bits, computed in float32", write_fp16, "fp16", 0.01))
+    register(
+        Exporter(
+            "onnx-int8",
+            "weights in few bits: recipe (mixed, matmul, static, weights), bits (8, 4, 2), conv (8, 4), basis",
+            write_int8,
+            "int8",
+            0.05,
+        )
+    )
+    register(Exporter("audonnx", "as onnx, with the model.yaml that audonnx.load reads beside it", write_audonnx))

@@ -5,6 +5,7 @@ import copy
 import io
 import logging
 import warnings
+from dataclasses import replace
 
 import onnx
 import torch
@@ -23,21 +24,21 @@ def export(source: Source, path, metadata: dict[str, str]) -> None:
     tracer's notes, so that the same weights give the same bytes wherever the code lies. Raises SertoolError for a
     module that cannot be traced, as one that holds another runtime.
     """
-    save(trace(source, OPSET), path, metadata)
+    save(trace(plain(source)), path, metadata)
 
 
-def trace(source: Source, opset: int) -> onnx.ModelProto:
-    """The module as a graph, parameters under their names in the module where no transposition was folded in."""
+def trace(source: Source) -> onnx.ModelProto:
+    """What ``plain`` made as a graph, parameters under their names in the module where none was transposed for it."""
     module = source.module
     try:
         with quiet():
             program = torch.onnx.export(
-                _plain(module.eval()),
+                module,
                 (source.example,),
                 input_names=[source.input],
                 output_names=["outputs"],
                 dynamic_shapes=({1: torch.export.Dim("time", min=2)},),
-                opset_version=opset,
+                opset_version=OPSET,
                 dynamo=True,
             )
     except Exception as error:  # torch has a class for each stage that may fail, none of them public
@@ -75,10 +76,11 @@ def quiet():
         logger.setLevel(level)
 
 
-def _plain(module: torch.nn.Module) -> torch.nn.Module:
-    """The module; a copy with plain weights if any are parametrised, as by weight norm, to be computed at each call."""
+def plain(source: Source) -> Source:
+    """The source in eval mode; with a copy of its module where weights are parametrised, as by weight norm."""
+    module = source.module.eval()
     if not any(map(parametrize.is_parametrized, module.modules())):
-        return module
+        return source
     module = copy.deepcopy(module)
     for part in list(filter(parametrize.is_parametrized, module.modules())):
         # remove_parametrizations would change the class, which copies share.
@@ -87,4 +89,4 @@ def _plain(module: torch.nn.Module) -> torch.nn.Module:
         del part.parametrizations
         for name, value in weights.items():
             part.register_parameter(name, torch.nn.Parameter(value))
-    return module
+    return replace(source, module=module)

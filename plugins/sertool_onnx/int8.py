@@ -1,130 +1,162 @@
-"""A torch module as ONNX with its large weights in 8 bits."""
+"""A torch module as ONNX with its learned weights in few bits."""
 
 import numpy as np
 import onnx
-import torch
 from onnx import TensorProto, helper, numpy_helper
 
 from sertool import Source
-from sertool.nn import LogMel
+from sertool.errors import UsageError
 
-from .export import save, trace
+from . import static
+from .calibration import second_moments
+from .constants import Computed
+from .export import plain, save, trace
+from .rounding import rounded
+from .small import fold_pool_biases, learned, shrink
 
-OPSET = 21  # the first with 4 bits
+#: What becomes of weights by the operator that takes them: a product in 8 bits, or stored in few bits.
+RECIPES = {
+    "mixed": {"MatMul": "product", "Conv": "stored", "Gemm": "stored"},
+    "matmul": {"MatMul": "product", "Gemm": "product"},
+    "weights": {"MatMul": "stored", "Conv": "stored", "Gemm": "stored"},
+    "static": {},
+}
 
-#: Weights of fewer values stay as they are: they are most layers, few bytes and often the most delicate ones.
-LARGE = 16_384
+#: Weights of fewer values stay float32; matrices of fewer are neither stored in less than 8 bits nor computed in 8:
+#: most are the last layer, few bytes and the most delicate.
+LEAST, LARGE = 128, 16_384
 
-#: Convolutions of as many values go to 4 bits, with a scale for as many inputs of one output and tap.
-HUGE = 1 << 20
-BLOCK = 16
+#: Recipe "mixed" stores convolutions of as many values in 4 bits, with a scale for as many inputs of an output and tap.
+HUGE, BLOCK = 1 << 20, 16
 
 
-def export(source: Source, path, metadata: dict[str, str]) -> None:
-    """As exporter `onnx`, with large weights in 8 bits, one scale an output channel, and all else in float32.
+def export(
+    source: Source,
+    path,
+    metadata: dict[str, str],
+    recipe: str = "mixed",
+    bits: int = 8,
+    conv: int = 8,
+    basis: bool = False,
+) -> None:
+    """As exporter `onnx`, with learned weights in few bits, a scale for each output, and all else in float32.
 
-    A matrix product computes in 8 bits, its input quantised as it comes (onnxruntime's dynamic quantisation); its
-    weights take 7 bits, because with 8 processors without VNNI overflow. Convolutions store theirs in 8 bits and
-    compute in float32, because ConvInteger is several times slower; so do linear layers on pooled features (Gemm).
-    Convolutions of a million values or more are stored in 4 bits, with a scale for each 16. Buffers and LogMel's basis
-    are never quantised. The same weights give the same bytes. Raises SertoolError as `onnx`.
+    ``recipe``: "mixed" computes matrix products over frames in 8 bits and stores the other weights in 8, convolutions
+    of a million values in 4; "matmul" computes those and linear layers on pooled features in 8 bits and leaves all
+    else; "weights" stores all weights in few bits, matrices in ``bits`` and convolutions in ``conv``, and computes in
+    float32; "static" computes matrices and convolutions in 8 bits, with the ranges that ``source.clips`` show (see
+    static.py). Products in 8 bits take their input as it comes (onnxruntime's dynamic quantisation) and weights of 7,
+    because with 8 processors without VNNI overflow; convolutions in 8 bits are so several times slower (ConvInteger).
+    What is stored, onnxruntime restores as it loads the file, which so is as fast as float32.
+
+    With ``source.clips``, weights are rounded so that the outputs of their layers change least on them. Buffers are
+    never quantised, nor LogMel's constants unless ``basis`` asks for it. Raises UsageError for what it does not know,
+    and SertoolError as `onnx`.
     """
-    model = trace(source, OPSET)
-    _quantise(model.graph, _constants(source.module))
+    if recipe not in RECIPES:
+        raise UsageError(f"onnx-int8: there is no recipe {recipe!r} (there are: {', '.join(RECIPES)})")
+    for key, value, known in (("bits", bits, (8, 4, 2)), ("conv", conv, (8, 4, 2))):
+        if value not in known or isinstance(value, bool):
+            raise UsageError(f"onnx-int8: {key} must be 8, 4 or 2, not {value!r}")
+        if value != 8 and recipe != "weights":
+            raise UsageError(f"onnx-int8: {key}={value} is for recipe=weights, not {recipe}")
+    source = plain(source)
+    model = trace(source)
+    fold_pool_biases(model.graph)
+    weights = learned(model.graph, source.module, basis)
+    if recipe == "static":
+        model = static.quantise(model, source, weights)
+    else:
+        moments = second_moments(source.module, source.clips)
+        few = {"MatMul": bits, "Gemm": bits, "Conv": conv}
+        _quantise(model.graph, recipe, few, weights, moments)
+    shrink(model, source.module)
     save(model, path, metadata)
 
 
-def _constants(module: torch.nn.Module) -> set[str]:
-    """Names of what was computed, not learned."""
-    names = {name for name, _ in module.named_buffers()}
-    for place, part in module.named_modules():
-        if isinstance(part, LogMel):
-            names |= {f"{place}.{name}".removeprefix(".") for name, _ in part.named_parameters()}
-    return names
-
-
-def _quantise(graph: onnx.GraphProto, constants: set[str]) -> None:
-    large = {
-        tensor.name: numpy_helper.to_array(tensor)
-        for tensor in graph.initializer
-        if tensor.data_type == TensorProto.FLOAT and np.prod(tensor.dims) >= LARGE and tensor.name not in constants
-    }
-    nodes, tensors = [], {}
+def _quantise(graph: onnx.GraphProto, recipe: str, bits: dict, weights: dict[str, str], moments: dict) -> None:
+    """``bits`` by operator, ``moments`` by parameter; ``weights``: initialiser that may change -> its parameter."""
+    values = {tensor.name: numpy_helper.to_array(tensor) for tensor in graph.initializer if tensor.name in weights}
+    nodes, add = [], Computed("weights")
     for node in graph.node:
-        name = node.input[1] if node.op_type in ("MatMul", "Conv", "Gemm") else None
-        if name not in large:
-            nodes.append(node)
-        elif node.op_type == "MatMul" and large[name].ndim == 2:
-            nodes += _product(node, large[name], tensors)
-        else:
-            nodes += [*_stored(node, large[name], tensors), node]
-    nodes = _first(nodes)
-    needed = {name for node in nodes for name in node.input} - {name for node in nodes for name in node.output}
-    kept = [tensor for tensor in graph.initializer if tensor.name in needed]
-    del graph.initializer[:], graph.node[:]
-    graph.initializer.extend([*kept, *tensors.values()])
-    graph.node.extend(nodes)
+        name, how = node.input[1] if len(node.input) > 1 else "", RECIPES[recipe].get(node.op_type)
+        weight = values.get(name, np.empty(0))
+        if how == "product" and weight.size >= LARGE and weight.ndim == 2:
+            nodes += _product(node, weight, weights[name], moments.get(weights[name]), add)
+            continue
+        nodes.append(node)
+        if how == "stored" and weight.size >= LEAST:
+            huge = recipe == "mixed" and node.op_type == "Conv" and weight.size >= HUGE and weight.shape[1] % BLOCK == 0
+            if huge:
+                _store_blocks(name, weight, weights[name], add)
+            else:
+                few = 8 if node.op_type != "Conv" and weight.size < LARGE else bits[node.op_type]
+                _store(name, weight, _rows(node, weight.ndim), few, weights[name], moments.get(weights[name]), add)
+            del values[name]  # one that several nodes take is stored once
+    del graph.node[:]
+    graph.node.extend(_first(nodes))
+    add.into(graph)
 
 
-def _product(node: onnx.NodeProto, weights: np.ndarray, tensors: dict) -> list[onnx.NodeProto]:
-    """MatMul as nodes that onnxruntime joins again: MatMulInteger, and the scales of both sides on its result."""
-    (x, name), (y,) = node.input, node.output
-    values, scales = _eight_bits(weights, axis=1, most=63)
-    tensors[f"{name}.int8"] = numpy_helper.from_array(values, f"{name}.int8")
-    tensors[f"{name}.scale"] = numpy_helper.from_array(scales, f"{name}.scale")
-    quantised = [f"{x}.uint8", f"{x}.scale", f"{x}.zero"]
+def _rows(node: onnx.NodeProto, rank: int) -> int:
+    """The axis of a node's weights that its outputs are counted along."""
+    first = node.op_type == "Conv" or any(field.name == "transB" and field.i for field in node.attribute)
+    return 0 if first else rank - 1
+
+
+def _product(node: onnx.NodeProto, weight, parameter: str, moments, add: Computed) -> list[onnx.NodeProto]:
+    """MatMul or Gemm as nodes that onnxruntime joins again: MatMulInteger, with the scales of both sides put on it."""
+    (x, _, *bias), (y,) = node.input, node.output
+    values, scales = rounded(weight if _rows(node, 2) == 0 else weight.T, -63, 63, moments)
+    values, scales = add.tensor(np.ascontiguousarray(values.T), f"{parameter}.int8"), add.tensor(scales)
+    quantised, product = [f"{x}.uint8", f"{x}.scale", f"{x}.zero"], f"{y}.product" if bias else y
     return [
         helper.make_node("DynamicQuantizeLinear", [x], quantised),
-        helper.make_node("MatMulInteger", [quantised[0], f"{name}.int8", quantised[2]], [f"{y}.int32"]),
+        helper.make_node("MatMulInteger", [quantised[0], values, quantised[2]], [f"{y}.int32"]),
         helper.make_node("Cast", [f"{y}.int32"], [f"{y}.float"], to=TensorProto.FLOAT),
-        helper.make_node("Mul", [quantised[1], f"{name}.scale"], [f"{y}.scale"]),
-        helper.make_node("Mul", [f"{y}.float", f"{y}.scale"], [y]),
+        helper.make_node("Mul", [quantised[1], scales], [f"{y}.scale"]),
+        helper.make_node("Mul", [f"{y}.float", f"{y}.scale"], [product]),
+        *([helper.make_node("Add", [product, *bias], [y])] if bias else []),
     ]
 
 
-def _stored(node: onnx.NodeProto, weights: np.ndarray, tensors: dict) -> list[onnx.NodeProto]:
-    """The node that restores the weights of Conv, Gemm or a MatMul of many matrices from few bits."""
-    name = node.input[1]
-    if node.op_type == "Conv" and weights.size >= HUGE and weights.shape[1] % BLOCK == 0:
-        values, scales = _four_bits(weights)
-        packed = ((values.ravel()[::2] & 15) | (values.ravel()[1::2] << 4)).astype(np.uint8)
-        stored = helper.make_tensor(f"{name}.int4", TensorProto.INT4, weights.shape, packed.tobytes(), raw=True)
-        where = {"axis": 1, "block_size": BLOCK}
-    else:
-        rows = node.op_type == "Conv" or any(field.name == "transB" and field.i for field in node.attribute)
-        where = {"axis": 0 if rows else weights.ndim - 1}
-        values, scales = _eight_bits(weights, where["axis"], most=127)
-        stored = numpy_helper.from_array(values, f"{name}.int8")
-    tensors[stored.name] = stored
-    tensors[f"{name}.scale"] = numpy_helper.from_array(scales, f"{name}.scale")
-    return [helper.make_node("DequantizeLinear", [stored.name, f"{name}.scale"], [name], **where)]
+def _store(name: str, weight, rows: int, bits: int, parameter: str, moments, add: Computed) -> None:
+    """Restore weights from integers and a scale for each output, which are counted along axis ``rows``.
 
-
-def _eight_bits(weights: np.ndarray, axis: int, most: int) -> tuple[np.ndarray, np.ndarray]:
-    """int8 of the same shape, from -most to most, and float32 scales [weights.shape[axis]]."""
-    others = tuple(i for i in range(weights.ndim) if i != axis)
-    scales = np.maximum(np.abs(weights).max(others, keepdims=True), np.float32(1e-30)) / np.float32(most)
-    return np.round(weights / scales).astype(np.int8), scales.ravel()
-
-
-def _four_bits(weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Weights [outputs, inputs, *taps] -> int8 -8..7, and float32 scales [outputs, inputs // BLOCK, *taps].
-
-    Of some scales for each block, the one with the smallest squared error: to reach the largest weight is not always
-    the best use of 16 levels.
+    Not by DequantizeLinear, which onnxruntime would join with a product to one (MatMulNBits) that is slower and takes
+    its input in 8 bits too.
     """
-    outputs, inputs, *taps = weights.shape
-    blocks = weights.reshape(outputs, inputs // BLOCK, BLOCK, *taps)
-    largest = np.maximum(np.abs(blocks).max(axis=2, keepdims=True), np.float32(1e-30)) / np.float32(7)
-    least, values, scales = np.full_like(largest, np.inf), np.zeros_like(blocks), largest
-    for share in np.linspace(0.75, 1.1, 12, dtype=np.float32):
-        scale = largest * share
-        rounded = np.clip(np.round(blocks / scale), -8, 7)
-        error = ((rounded * scale - blocks) ** 2).sum(axis=2, keepdims=True)
-        better = error < least
-        least, scales = np.where(better, error, least), np.where(better, scale, scales)
-        values = np.where(better, rounded, values)
-    return values.reshape(weights.shape).astype(np.int8), scales[:, :, 0]
+    turned = np.moveaxis(weight, rows, 0)
+    values, scales = rounded(turned.reshape(len(turned), -1), *_range(bits), moments)
+    values = np.moveaxis(values.reshape(turned.shape), 0, rows)
+    scales = np.expand_dims(scales, [axis for axis in range(weight.ndim) if axis != rows])
+    add("Mul", _integers(values, bits, parameter, add), scales, output=name)
+
+
+def _store_blocks(name: str, weight, parameter: str, add: Computed) -> None:
+    """Restore a convolution's weights from 4 bits and a scale for each BLOCK inputs of an output and tap."""
+    outputs, inputs, *taps = weight.shape
+    blocks = np.moveaxis(weight.reshape(outputs, inputs // BLOCK, BLOCK, *taps), 2, -1)
+    values, scales = rounded(blocks.reshape(-1, BLOCK), *_range(4))
+    values, scales = np.moveaxis(values.reshape(blocks.shape), -1, 2), scales.reshape(blocks.shape[:2] + (1, *taps))
+    add("Reshape", add("Mul", _integers(values, 4, parameter, add), scales), weight.shape, output=name)
+
+
+def _range(bits: int) -> tuple[int, int]:
+    return (-127, 127) if bits == 8 else (-(1 << bits - 1), (1 << bits - 1) - 1)
+
+
+def _integers(values: np.ndarray, bits: int, parameter: str, add: Computed) -> str:
+    """The value that holds integers as float32. Those of less than 8 bits share a byte, the first in its lowest."""
+    if bits == 8:
+        return add("Cast", add.tensor(values, f"{parameter}.int8"), to=TensorProto.FLOAT)
+    base, low = 1 << bits, _range(bits)[0]
+    places = (base ** np.arange(8 // bits)).astype(np.uint8)
+    digits = np.pad(values.ravel() - low, (0, -values.size % len(places))).astype(np.uint8)
+    bytes_ = (digits.reshape(-1, len(places)) * places).sum(axis=1, dtype=np.uint8)[:, None]
+    row = add("Mod", add("Div", add.tensor(bytes_, f"{parameter}.int{bits}"), places), np.uint8(base))
+    row = add("Slice", add("Reshape", row, [-1]), [0], [values.size])
+    return add("Sub", add("Cast", add("Reshape", row, values.shape), to=TensorProto.FLOAT), np.float32(-low))
 
 
 def _first(nodes: list[onnx.NodeProto]) -> list[onnx.NodeProto]:

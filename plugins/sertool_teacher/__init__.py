@@ -11,6 +11,16 @@ DIMENSIONS = ("arousal", "dominance", "valence")
 CLASSES = ("angry", "happy", "neutral", "sad")
 
 
+def _published(parameters: float, **network) -> dict:
+    figures = {variant: {"parameters": parameters} for variant in ("fp32", "int8")}
+    return {"source": "arXiv 2408.13920, Table I", "figures": figures, **network}
+
+
+def _encoder(name: str) -> dict:
+    """The parts of arXiv 2408.13920, Fig. 5."""
+    return {"feature extractor": f"{name}.feature_extractor", "transformer layers": name}
+
+
 def build_resnet(**options):
     from .resnet import ResNet
 
@@ -65,6 +75,8 @@ def register_models(register):
             build=functools.partial(build_with_transformers, "wavlm"),
             outputs=DIMENSIONS,
             shortest=400,
+            published=_published(318.6e6),
+            parts=_encoder("ssl_model"),
         )
     )
     register(
@@ -74,6 +86,8 @@ def register_models(register):
             build=functools.partial(build_with_transformers, "dawn"),
             outputs=DIMENSIONS,
             shortest=400,
+            published=_published(165.3e6),
+            parts=_encoder("wav2vec2"),
         )
     )
     register(
@@ -83,6 +97,7 @@ def register_models(register):
             build=functools.partial(build_teacher, names=DIMENSIONS),
             outputs=DIMENSIONS,
             shortest=400,
+            published=_published(483.9e6, network='teacher:members=[{model="wavlm"},{model="dawn"}]'),
         )
     )
     register(

@@ -24,6 +24,10 @@ def register_models(register):
             outputs=("arousal", "dominance", "valence"),
             shortest=33,
             recipes=tuple(path for path in RECIPES if "emotion" not in path.stem),
+            published={
+                "source": "arXiv 2408.13920, abstract and Table I",
+                "figures": {"fp32": {"parameters": 72e3}, "int8": {"parameters": 72e3, "bytes": 120e3}},
+            },
         )
     )
     register(

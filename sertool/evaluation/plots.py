@@ -209,6 +209,49 @@ def bars(path: Path, reports: dict[str, dict], title: str) -> None:
     figure.savefig(path, dpi=150)
 
 
+def sweep(path: Path, rows: list[dict], title: str) -> None:
+    """2408.13920, Fig. 5: time, and the memory that a model adds, over the length of the audio; a line a model.
+
+    ``rows`` are those of bench.sweep. A third panel has the parts' time of models that tell it.
+    """
+    from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
+
+    told = [row for row in rows if "error" not in row]
+    names = list(dict.fromkeys((row["model"], row["format"]) for row in told))
+    parts = [name for name in names if any("parts" in row for row in told if (row["model"], row["format"]) == name)]
+    seconds = sorted({row["audio_s"] for row in told})
+    figure = _figure(4.6 * (3 if parts else 2), 4.4)
+    panels = figure.subplots(1, 3 if parts else 2)
+    for i, name in enumerate(names):
+        own = [row for row in told if (row["model"], row["format"]) == name]
+        look = {"color": COLOURS[i % 8], "marker": MARKERS[i // 8 % 9], "markersize": 4, "linewidth": 1.3}
+        audio = [row["audio_s"] for row in own]
+        panels[0].plot(audio, [row["seconds"] for row in own], label=" ".join(name), **look)
+        panels[0].fill_between(
+            audio, [row["low_s"] for row in own], [row["high_s"] for row in own], color=look["color"], alpha=0.2
+        )
+        panels[1].plot(audio, [row["added_bytes"] / 1e6 for row in own], **look)
+        for part, line in zip(own[0].get("parts", {}) if name in parts else (), ("-", "--", ":"), strict=False):
+            times = [row["parts"][part]["seconds"] for row in own]
+            label = f"{' '.join(name)}: {part}"
+            panels[2].plot(audio, times, linestyle=line, label=label, **look)
+    titles = ("time of one run (s)", "memory added to the runtime (MB)", "time of its parts (s)")
+    for axes, label in zip(panels, titles, strict=False):
+        axes.set(xscale="log", yscale="log", xlabel="audio (s)", ylabel=label)
+        axes.set_xticks(seconds, [f"{one:g}" for one in seconds])
+        axes.yaxis.set_major_locator(LogLocator(subs=(1, 2, 5)))
+        axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
+        axes.xaxis.set_minor_locator(NullLocator())
+        axes.yaxis.set_minor_locator(NullLocator())
+        axes.grid(color="#DDDDDD", linewidth=0.6)
+        axes.set_axisbelow(True)
+    if parts:
+        panels[2].legend(frameon=False, fontsize=8)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+    figure.suptitle(title)
+    figure.savefig(path, dpi=150)
+
+
 def _measures(reports: dict[str, dict]) -> list[str]:
     """CCC of each output, or AUC if there is no CCC; of models of classes WA and UA."""
     there = list(dict.fromkeys(name for report in reports.values() for name in report["overall"]["measures"]))

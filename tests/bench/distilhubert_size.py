@@ -27,6 +27,7 @@ import onnxruntime
 import torch
 from report import header, spread
 
+from sertool import Source
 from sertool.plugins import load_plugins
 from sertool_onnx import int8
 
@@ -77,15 +78,16 @@ def main():
     torch.set_num_threads(1)
     plugins, samples = load_plugins(), round(16_000 * options.seconds)
     network = plugins.get("models", "distilhubert").build(weights=options.folder).eval()
+    source = Source(network, torch.zeros(1, 80_000))
     clips = [clip(length, seed) for seed in range(4) for length in (400, 16_000, samples)]
     with torch.no_grad():
         expected = torch.cat([network(torch.from_numpy(x)) for x in clips]).numpy()
     with tempfile.TemporaryDirectory() as scratch:
         files = {name: Path(scratch, f"{name}.onnx") for name in ("onnx", "onnx-int8", "8 bits only")}
         for name in ("onnx", "onnx-int8"):
-            plugins.get("exporters", name).export(network, files[name], {})
+            plugins.get("exporters", name).export(source, files[name], {})
         with mock.patch.object(int8, "HUGE", sys.maxsize):
-            int8.export(network, files["8 bits only"], {})
+            int8.export(source, files["8 bits only"], {})
         times, loads, empty = {name: [] for name in files}, {name: [] for name in files}, peak()
         for _ in range(options.runs):
             for name, path in files.items():

@@ -22,6 +22,7 @@ import torch
 import torchlibrosa
 from report import header, spread
 
+from sertool import Source
 from sertool.frontend import filters, logmel
 from sertool.frontend.kernel import available_isas, lib
 from sertool.nn import LogMel as TorchLogMel
@@ -51,7 +52,8 @@ def contenders(n_fft: int):
     basis = librosa.filters.mel(sr=16000, n_fft=n_fft, n_mels=g.n_mels)
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "logmel.onnx"
-        load_plugins().get("exporters", "onnx").export(TorchLogMel(n_fft), path, {})
+        source = Source(TorchLogMel(n_fft), torch.zeros(1, 80_000))
+        load_plugins().get("exporters", "onnx").export(source, path, {})
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])

@@ -1,34 +1,13 @@
-"""What every benchmark states: commit, versions, processor, threads."""
-
-import os
-import platform
-import subprocess
-from importlib.metadata import PackageNotFoundError, version
-from pathlib import Path
+"""What every benchmark states: commit, versions, processor; and repeated runs in a line."""
 
 import numpy as np
 
-ROOT = Path(__file__).resolve().parents[2]
+from sertool.evaluation.bench import conditions, headline
 
 
 def header(*packages: str) -> None:
     """Print where and with what the figures below were measured."""
-    commit = subprocess.run(["git", "describe", "--always", "--dirty"], cwd=ROOT, capture_output=True, text=True)
-    cpu = platform.processor() or platform.machine()
-    if os.path.exists("/proc/cpuinfo"):
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-        cpu = next((line.split(":")[1].strip() for line in lines if line.startswith("model name")), cpu)
-    versions = []
-    for package in ("sertool", *packages):
-        try:
-            versions.append(f"{package} {version(package)}")
-        except PackageNotFoundError:
-            versions.append(f"{package} missing")
-    print(
-        f"commit {commit.stdout.strip() or 'unknown'}; {cpu}, {os.cpu_count()} cores; "
-        f"Python {platform.python_version()}"
-    )
-    print(", ".join(versions))
+    print(headline(conditions(packages=packages)))
 
 
 def spread(seconds) -> str:

@@ -204,3 +204,29 @@ def test_without_matplotlib_is_one_line(monkeypatch):
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(UsageError, match=r"--plots needs matplotlib: pip install 'sertool\[eval\]'"):
         plots.require()
+
+
+def test_sweep_has_a_line_a_model_and_one_a_part(tmp_path, drawn):
+    def row(model, audio, part=None, **instead):
+        times = {"seconds": audio / 10, "low_s": audio / 20, "high_s": audio / 5, "added_bytes": 2e6 * audio}
+        parts = {"parts": {name: {"seconds": part * audio} for name in ("ears", "mind")}} if part else {}
+        return {"model": model, "format": "onnx", "audio_s": audio, **times, **parts, **instead}
+
+    rows = [row("small", 1), row("small", 5), row("large", 1, 0.02), row("large", 5, 0.02)]
+    rows.append({"model": "large", "format": "onnx", "audio_s": 60, "error": "memory ran out"})
+    plots.sweep(tmp_path / "a.png", rows, "1 thread")
+    plots.sweep(tmp_path / "b.png", rows[:2], "1 thread")
+    figure, other = drawn
+    assert is_png(tmp_path / "a.png")
+    assert legend(figure) == ["small onnx", "large onnx"]
+    times, memory, parts = (
+        [[list(axis) for axis in line.get_data()] for line in axes.get_lines()] for axes in figure.axes
+    )
+    assert times == [[[1, 5], [0.1, 0.5]]] * 2
+    assert memory == [[[1, 5], [2, 10]]] * 2
+    assert parts == [[[1, 5], [0.02, 0.1]]] * 2
+    assert [text.get_text() for text in figure.axes[2].get_legend().get_texts()] == [
+        "large onnx: ears",
+        "large onnx: mind",
+    ]
+    assert len(other.axes) == 2

@@ -13,6 +13,7 @@ import soundfile
 import torch
 import torchlibrosa
 
+from sertool import Source
 from sertool.frontend import LogMel, filters, logmel
 from sertool.frontend.kernel import available_isas
 from sertool.nn import LogMel as TorchLogMel
@@ -94,7 +95,8 @@ def onnx_sessions(tmp_path_factory):
     folder = tmp_path_factory.mktemp("logmel")
     sessions = {}
     for n_fft in SIZES:
-        load_plugins().get("exporters", "onnx").export(TorchLogMel(n_fft), folder / f"{n_fft}.onnx", {})
+        source = Source(TorchLogMel(n_fft), torch.zeros(1, 80_000))
+        load_plugins().get("exporters", "onnx").export(source, folder / f"{n_fft}.onnx", {})
         sessions[n_fft] = onnxruntime.InferenceSession(folder / f"{n_fft}.onnx", providers=["CPUExecutionProvider"])
     return sessions
 

@@ -11,7 +11,7 @@ import torch
 import torch.nn.functional as F
 import transformers
 
-from sertool import Model
+from sertool import Model, Source
 from sertool.errors import AudioError, SertoolError
 from sertool.plugins import load_plugins
 from sertool.runtime import Runtime
@@ -685,7 +685,7 @@ def test_the_teacher_of_classes_can_be_a_bundle(emotion_run, tmp_path):
     folder, network = emotion_run
     teacher = build("teacher-emotion", members=[{"run": str(folder)}])
     whole = torch.nn.Sequential(teacher, torch.nn.Softmax(dim=1))
-    load_plugins().get("exporters", "onnx").export(whole, tmp_path / "t.onnx", {})
+    load_plugins().get("exporters", "onnx").export(Source(whole, torch.zeros(1, 80_000)), tmp_path / "t.onnx", {})
     session = onnxruntime.InferenceSession(tmp_path / "t.onnx", providers=["CPUExecutionProvider"])
     samples = clip(8_000)[None]
     with torch.no_grad():

@@ -8,6 +8,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from sertool import Source
 from sertool.nn import LogMel
 from sertool.plugins import load_plugins
 
@@ -34,7 +35,7 @@ def clip(n: int, seed: int = 0) -> torch.Tensor:
 
 
 def export(network: torch.nn.Module, path, metadata=None):
-    load_plugins().get("exporters", "onnx").export(network, path, metadata or {})
+    load_plugins().get("exporters", "onnx").export(Source(network, clip(80_000)), path, metadata or {})
     return path
 
 

@@ -1,0 +1,181 @@
+"""The same graph in fewer bytes: constants computed where it is loaded, nothing twice, short names."""
+
+import hashlib
+import re
+from itertools import count
+
+import numpy as np
+import onnx
+import torch
+from onnx import TensorProto, helper, numpy_helper
+
+from sertool.nn import LogMel
+
+from .constants import Computed
+
+#: Bytes of the nodes that put non-zeros in their places, about.
+SCATTER = 150
+
+#: What is added to a parameter's name where a file holds it in another form.
+FORM = re.compile(r"\.(int\d|half)$")
+
+#: Attributes that a node may do without where all their values are these.
+USUAL = {"dilations": 1, "strides": 1, "pads": 0}
+
+
+def learned(graph: onnx.GraphProto, module: torch.nn.Module, basis: bool = False) -> dict[str, str]:
+    """Initialiser -> the parameter of ``module`` that it holds, maybe transposed; LogMel's only with ``basis``."""
+    fixed = set() if basis else {f"{place}{name}" for place, part in _logmels(module) for name in part.state_dict()}
+    parameters = {name: value for name, value in module.named_parameters() if name not in fixed}
+    turned = {_digest(value.detach().T.numpy()): name for name, value in parameters.items() if value.ndim == 2}
+    found = {}
+    for tensor in graph.initializer:
+        if tensor.data_type == TensorProto.FLOAT:
+            name = tensor.name if tensor.name in parameters else turned.get(_digest(numpy_helper.to_array(tensor)))
+            found |= {tensor.name: name} if name else {}
+    return found
+
+
+def fold_pool_biases(graph: onnx.GraphProto) -> None:
+    """Take biases around a softmax over tokens out of a graph as it was traced, as those of sertool.nn.SoftmaxPool.
+
+    One of what goes into the softmax changes nothing. One of what it weights comes out whole, as the weights sum to 1,
+    and goes into the bias of the layer after: exact, but for what float32 makes of another order.
+    """
+    ranks = {value.name: len(value.type.tensor_type.shape.dim) for value in graph.value_info}
+    tensors = {tensor.name: tensor for tensor in graph.initializer}
+    makers = {node.output[0]: node for node in graph.node}
+
+    def user(name: str, operator: str):
+        """The node that ``name`` goes to, if it goes to one alone, which is of this kind."""
+        users = [node for node in graph.node if name in node.input]
+        return users[0] if len(users) == 1 and users[0].op_type == operator else None
+
+    def skip_bias(node, place: int):
+        """Take what adds a vector to an input of a node out, and return the vector; None if there is none."""
+        adding = makers.get(node.input[place])
+        vector = adding and adding.op_type == "Add" and tensors.get(adding.input[1])
+        if not vector or len(vector.dims) != 1 or not user(adding.output[0], node.op_type):
+            return None
+        node.input[place] = adding.input[0]
+        graph.node.remove(adding)
+        return numpy_helper.to_array(vector)
+
+    for softmax in [node for node in graph.node if node.op_type == "Softmax"]:
+        if helper.get_node_attr_value(softmax, "axis") != 1 or ranks.get(softmax.input[0]) != 3:
+            continue
+        skip_bias(softmax, 0)
+        product = user(softmax.output[0], "Mul")
+        total = product and user(product.output[0], "ReduceSum")
+        head = total and user(total.output[0], "Gemm")
+        over = head and tensors.get(total.input[1])
+        if not over or numpy_helper.to_array(over).tolist() != [1] or not {*head.input[1:]} <= {*tensors}:
+            continue
+        bias = skip_bias(product, 1 - list(product.input).index(softmax.output[0]))
+        if bias is not None:
+            weight, offset = (numpy_helper.to_array(tensors[name]).astype(np.float64) for name in head.input[1:])
+            moved = offset + (weight @ bias if helper.get_node_attr_value(head, "transB") else bias @ weight)
+            tensors[head.input[2]].CopyFrom(numpy_helper.from_array(moved.astype(np.float32), head.input[2]))
+    _drop_unused(graph)
+
+
+def shrink(model: onnx.ModelProto, module: torch.nn.Module) -> None:
+    """Say exactly the same in fewer bytes.
+
+    LogMel's Fourier basis becomes nodes of double precision, and matrices that are mostly zero, as its filters, their
+    non-zeros: onnxruntime computes both once, as it loads the file.
+    """
+    graph = model.graph
+    for place, part in _logmels(module):
+        _compute_basis(graph, place, part.geometry.n_fft)
+    _scatter(graph)
+    for node in graph.node:
+        _drop_defaults(node)
+    _merge(graph)
+    _shorten(graph, {*module.state_dict()})
+
+
+def _logmels(module: torch.nn.Module) -> list[tuple[str, LogMel]]:
+    """(what the names of its parameters begin with, LogMel) of a module."""
+    return [(f"{name}.".lstrip("."), part) for name, part in module.named_modules() if isinstance(part, LogMel)]
+
+
+def _compute_basis(graph: onnx.GraphProto, place: str, n_fft: int) -> None:
+    """sertool.frontend.filters.fourier_basis, operation by operation."""
+    if not {f"{place}real", f"{place}imaginary"} <= {tensor.name for tensor in graph.initializer}:
+        return  # quantised, or no longer there
+    add = Computed(f"{place}basis")
+    bins, samples = add.tensor(np.arange(n_fft // 2 + 1)[:, None, None]), add.tensor(np.arange(n_fft))
+    turn, half = add.tensor(-2 * np.pi / n_fft), add.tensor(0.5)
+    phase = add("Mod", add("Mul", bins, samples), n_fft)
+    angle = add("Mul", add("Cast", phase, to=TensorProto.DOUBLE), turn)
+    cosine = add("Cos", add("Mul", add("Cast", samples, to=TensorProto.DOUBLE), turn))
+    window = add("Sub", half, add("Mul", cosine, half))
+    for wave, name in (("Cos", "real"), ("Sin", "imaginary")):
+        add("Cast", add("Mul", add(wave, angle), window), to=TensorProto.FLOAT, output=f"{place}{name}")
+    add.into(graph)
+
+
+def _scatter(graph: onnx.GraphProto) -> None:
+    """Matrices of float32 that are mostly zero as their other values and where these are, two bytes each."""
+    add = Computed("scatter")
+    for tensor in graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        places = np.flatnonzero(values)
+        if tensor.data_type == TensorProto.FLOAT and 6 * len(places) + SCATTER < values.nbytes:
+            zeros = add("ConstantOfShape", [values.size])
+            flat = add("ScatterElements", zeros, places, values.ravel()[places])
+            add("Reshape", flat, values.shape, output=tensor.name)
+    add.into(graph)
+
+
+def _drop_defaults(node: onnx.NodeProto) -> None:
+    known = onnx.defs.get_schema(node.op_type).attributes
+    for attribute in list(node.attribute):
+        value, usual = helper.get_attribute_value(attribute), USUAL.get(attribute.name)
+        if attribute.SerializeToString() == known[attribute.name].default_value.SerializeToString() or (
+            usual is not None and {*value} == {usual}
+        ):
+            node.attribute.remove(attribute)
+
+
+def _merge(graph: onnx.GraphProto) -> None:
+    """No constant twice or unused; whole numbers in as few bytes as they need."""
+    first, same = {}, {}
+    for tensor in graph.initializer:
+        values = numpy_helper.to_array(tensor)
+        same[tensor.name] = first.setdefault((tensor.data_type, *tensor.dims, values.tobytes()), tensor.name)
+        if tensor.data_type == TensorProto.INT64 and values.min(initial=0) >= 0:
+            tensor.CopyFrom(helper.make_tensor(tensor.name, TensorProto.INT64, tensor.dims, values.ravel().tolist()))
+    for node in graph.node:
+        node.input[:] = [same.get(name, name) for name in node.input]
+    _drop_unused(graph)
+
+
+def _drop_unused(graph: onnx.GraphProto) -> None:
+    used = {name for node in graph.node for name in node.input}
+    kept = [tensor for tensor in graph.initializer if tensor.name in used]
+    del graph.initializer[:]
+    graph.initializer.extend(kept)
+
+
+def _shorten(graph: onnx.GraphProto, weights: set[str]) -> None:
+    """Values get numbers for names; the graph's ends and what holds the module's weights keep theirs."""
+    names = {name: name for name in ["", *(value.name for value in [*graph.input, *graph.output])]}
+    names |= {t.name: t.name for t in graph.initializer if FORM.sub("", t.name) in weights}
+    fresh = (name for name in map("{:x}".format, count()) if name not in names)
+
+    def short(name: str) -> str:
+        if name not in names:
+            names[name] = next(fresh)
+        return names[name]
+
+    for tensor in graph.initializer:
+        tensor.name = short(tensor.name)
+    for node in graph.node:
+        node.ClearField("name")
+        node.input[:], node.output[:] = list(map(short, node.input)), list(map(short, node.output))
+
+
+def _digest(values: np.ndarray) -> bytes:
+    return hashlib.sha256(repr(values.shape).encode() + np.ascontiguousarray(values).tobytes()).digest()
