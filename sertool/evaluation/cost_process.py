@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..errors import SertoolError
+from ..errors import SertoolError, UsageError
 from ..frontend.filters import SAMPLE_RATE
 from .cost import alternating, cut, macs, parameters, stored_bytes
 
@@ -77,7 +77,11 @@ def export(network: str, form: str, path: str) -> None:
             if tensor.is_floating_point() and tensor.numel() > 1 and (tensor == tensor.flatten()[0]).all():
                 tensor += 0.1 * torch.rand(tensor.shape, generator=generator)
     origin.manifest.update(variants=[entry], default=entry["name"])
-    variants.export(origin.network, form, Path(path), origin.manifest, entry, [noise(5)])
+    job = origin.network, form, Path(path), origin.manifest, entry
+    try:
+        variants.export(*job, [])
+    except UsageError:  # one that must be calibrated; what it costs does not depend on what with
+        variants.export(*job, [noise(5)])
 
 
 def peak_bytes() -> int:

@@ -41,7 +41,7 @@ def export(
     clips = _recordings(calibrate) if calibrate else []
     origin = sources.find(source)
     manifest = origin.manifest | ({"name": name} if name else {})
-    checks, heard = [], list(origin.samples)
+    checks, heard = [], []
     if checked.root:
         _, rows = evaluation.read(checked.root, checked.layout, checked.splits, checked.corpora)
         targets = targets_of(origin.model, origin.recipe)
@@ -49,9 +49,9 @@ def export(
         if not rows:
             raise UsageError(f"{checked.root}: {targets.missing}")
         label = "+".join(checked.splits) or "+".join(sorted({row.corpus for row in rows}))
-        checks, heard = [Check(label, rows, targets)], heard + [row.file for row in rows]
+        checks, heard = [Check(label, rows, targets)], [row.file for row in rows]
     material = Material(
-        variants.some_clips(heard, release.COMPARED),
+        variants.some_clips(origin.samples, release.COMPARED) + variants.some_clips(heard, release.COMPARED),
         variants.some_clips(clips, origin.recipe.bundle.calibrate),
         checks,
         runs,

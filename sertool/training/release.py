@@ -87,7 +87,7 @@ def write(
         labelled = [targets.labelled(row) for row in val_rows]
         splits = {recipe.data.val: [row for row in labelled if row], recipe.data.ood: ood_rows}
         material = Material(
-            variants.some_clips([row.file for row in val_rows] or samples, COMPARED),
+            variants.some_clips(samples, COMPARED) + variants.some_clips([row.file for row in val_rows], COMPARED),
             _to_calibrate_with(recipe),
             [Check(split, rows, targets) for split, rows in splits.items() if rows],
             recipe.bundle.runs,

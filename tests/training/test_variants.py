@@ -51,8 +51,9 @@ def test_what_is_not_a_number_keeps_no_limit():
     assert Limits().missed(entry, tolerance=1)
 
 
-def entry(name, largest, speed, drop=0.0):
-    return {"name": name, "difference": {"max": largest}, "cost": {"speed": speed}, "checks": [{"drop": drop}]}
+def entry(name, largest, speed, drop=0.0, low=1.01):
+    cost = {"speed": speed, "speed_range": [low, 9]}
+    return {"name": name, "difference": {"max": largest}, "cost": cost, "checks": [{"drop": drop}]}
 
 
 @pytest.mark.parametrize(
@@ -61,6 +62,7 @@ def entry(name, largest, speed, drop=0.0):
         ([], "fp32"),
         ([entry("int8", 0.004, 1.3)], "int8"),
         ([entry("int8", 0.004, 1.02)], "fp32"),  # within the day's noise
+        ([entry("int8", 0.004, 1.3, low=0.97)], "fp32"),
         ([entry("int8", 0.02, 1.3)], "fp32"),  # other outputs
         ([entry("int8", 0.004, 1.3, drop=0.006)], "fp32"),
         ([entry("a", 0.004, 1.2), entry("b", 0.004, 1.4)], "b"),
