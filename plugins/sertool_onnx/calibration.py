@@ -7,8 +7,8 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-#: Inputs of a layer that are looked at in one clip, evenly over its length; and of more columns than these, none: time and
-#: memory grow with their square.
+#: Inputs of a layer that are looked at in one clip, evenly over its length; and of more columns than these, none: time
+#: and memory grow with their square.
 POSITIONS, COLUMNS = 1024, 1024
 
 

@@ -27,7 +27,7 @@ def export(source: Source, path, metadata: dict[str, str]) -> None:
     save(trace(plain(source)), path, metadata)
 
 
-def trace(source: Source) -> onnx.ModelProto:
+def trace(source: Source, opset: int = OPSET) -> onnx.ModelProto:
     """What ``plain`` made as a graph, parameters under their names in the module where none was transposed for it."""
     module = source.module
     try:
@@ -38,7 +38,7 @@ def trace(source: Source) -> onnx.ModelProto:
                 input_names=[source.input],
                 output_names=["outputs"],
                 dynamic_shapes=({1: torch.export.Dim("time", min=2)},),
-                opset_version=OPSET,
+                opset_version=opset,
                 dynamo=True,
             )
     except Exception as error:  # torch has a class for each stage that may fail, none of them public

@@ -26,8 +26,9 @@ RECIPES = {
 #: most are the last layer, few bytes and the most delicate.
 LEAST, LARGE = 128, 16_384
 
-#: Recipe "mixed" stores convolutions of as many values in 4 bits, with a scale for as many inputs of an output and tap.
-HUGE, BLOCK = 1 << 20, 16
+#: Recipe "mixed" stores convolutions of as many values in 4 bits, with a scale for as many inputs of an output and tap,
+#: which takes an ONNX that knows 4 bits.
+HUGE, BLOCK, OPSET = 1 << 20, 16, 21
 
 
 def export(
@@ -61,7 +62,7 @@ def export(
         if value != 8 and recipe != "weights":
             raise UsageError(f"onnx-int8: {key}={value} is for recipe=weights, not {recipe}")
     source = plain(source)
-    model = trace(source)
+    model = trace(source, OPSET) if recipe == "mixed" else trace(source)
     fold_pool_biases(model.graph)
     weights = learned(model.graph, source.module, basis)
     if recipe == "static":
@@ -123,8 +124,8 @@ def _product(node: onnx.NodeProto, weight, parameter: str, moments, add: Compute
 def _store(name: str, weight, rows: int, bits: int, parameter: str, moments, add: Computed) -> None:
     """Restore weights from integers and a scale for each output, which are counted along axis ``rows``.
 
-    Not by DequantizeLinear, which onnxruntime would join with a product to one (MatMulNBits) that is slower and takes
-    its input in 8 bits too.
+    Not by DequantizeLinear: onnxruntime would join it with a product to one (MatMulNBits) that is slower and takes its
+    input in 8 bits, and before a convolution run it each time, which keeps that from its fastest form.
     """
     turned = np.moveaxis(weight, rows, 0)
     values, scales = rounded(turned.reshape(len(turned), -1), *_range(bits), moments)
@@ -134,12 +135,18 @@ def _store(name: str, weight, rows: int, bits: int, parameter: str, moments, add
 
 
 def _store_blocks(name: str, weight, parameter: str, add: Computed) -> None:
-    """Restore a convolution's weights from 4 bits and a scale for each BLOCK inputs of an output and tap."""
+    """Restore a convolution's weights at each run from 4 bits and a scale for each BLOCK inputs of an output and tap.
+
+    By DequantizeLinear, as to restore so many as the file is loaded would take more memory than the network does.
+    """
     outputs, inputs, *taps = weight.shape
     blocks = np.moveaxis(weight.reshape(outputs, inputs // BLOCK, BLOCK, *taps), 2, -1)
     values, scales = rounded(blocks.reshape(-1, BLOCK), *_range(4))
-    values, scales = np.moveaxis(values.reshape(blocks.shape), -1, 2), scales.reshape(blocks.shape[:2] + (1, *taps))
-    add("Reshape", add("Mul", _integers(values, 4, parameter, add), scales), weight.shape, output=name)
+    values = np.moveaxis(values.reshape(blocks.shape), -1, 2).ravel()
+    packed = ((values[::2] & 15) | (values[1::2] << 4)).astype(np.uint8).tobytes()
+    stored = helper.make_tensor(f"{parameter}.int4", TensorProto.INT4, weight.shape, packed, raw=True)
+    add.tensors.append(stored)
+    add("DequantizeLinear", stored.name, scales.reshape(blocks.shape[:-1]), axis=1, block_size=BLOCK, output=name)
 
 
 def _range(bits: int) -> tuple[int, int]:
