@@ -244,15 +244,9 @@ def load_recipe(path: Path, overrides=(), complete: bool = True, kind: type[Reci
 
 def saved(run: Path) -> Recipe:
     """The recipe that a run of training keeps in its folder; UsageError if there is none that can be read."""
-    path = run / SAVED
-    try:
-        table = json.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}") from None
-    except ValueError as error:
-        raise UsageError(f"{path}: not JSON ({error})") from None
-    if not isinstance(table, dict):
-        raise UsageError(f"{path}: not a recipe")
+    from ..nn.checkpoint import read_json  # torch, which reading a recipe's TOML does without
+
+    table, path = read_json(run / SAVED), run / SAVED
     return _resolve(table, path, DistilRecipe if "excerpts" in table else Recipe)
 
 
