@@ -125,14 +125,11 @@ def parameters(path: Path | str) -> int:
 
     model = onnx.load(path, load_external_data=False)
     graph, stored = model.graph, dict(_stored(model.graph))
-    sources, taken = {name: {name} for name in stored}, {}
+    sources, taken = _constants(graph), {}
     # MatMulInteger's result is scaled by the product of both sides' scales.
     own = {node.output[1] for node in graph.node if node.op_type == "DynamicQuantizeLinear"}
     for node in graph.node:
-        names = [name for name in node.input if name]
-        if names and all(name in sources for name in names):
-            sources |= dict.fromkeys(node.output, set().union(*(sources[name] for name in names)))
-        elif not (node.op_type == "Mul" and own.intersection(names)):
+        if node.output[0] not in sources and not (node.op_type == "Mul" and own.intersection(node.input)):
             for slot, name in enumerate(node.input):
                 if name in sources and slot not in _SCALES.get(node.op_type, ()):
                     taken.setdefault(name, (node, slot))
@@ -147,6 +144,16 @@ def parameters(path: Path | str) -> int:
         if number > 1:
             count += min(number, held)
     return count
+
+
+def _constants(graph) -> dict[str, set[str]]:
+    """Value -> names of what it is computed of, where that is stored and nothing else."""
+    sources = {name: {name} for name, _ in _stored(graph)}
+    for node in graph.node:
+        names = [name for name in node.input if name]
+        if names and all(name in sources for name in names):
+            sources |= dict.fromkeys(node.output, set().union(*(sources[name] for name in names)))
+    return sources
 
 
 def _values(tensor, bias: bool) -> int:
@@ -201,9 +208,9 @@ def cut(path: Path | str, parts: dict[str, str], folder: Path | str) -> dict[str
 
     model, files = onnx.load(path), {}
     _, types = _shapes(onnx.load(path, load_external_data=False), 80_000)
-    left = list(model.graph.node)
+    left, constants = list(model.graph.node), _constants(model.graph)
     for number, (name, module) in enumerate(parts.items(), start=1):
-        taken = left if number == len(parts) else _until(left, module)
+        taken = left if number == len(parts) else _until(left, module, constants)
         if not taken:
             raise SertoolError(f"{path}: no weights of {module!r} in it: its {name} cannot be told from the rest")
         chosen = {id(node) for node in taken}
@@ -213,14 +220,15 @@ def cut(path: Path | str, parts: dict[str, str], folder: Path | str) -> dict[str
     return files
 
 
-def _until(nodes: list, module: str) -> list:
-    """The nodes that have weights of a module, and all those that these depend on."""
+def _until(nodes: list, module: str, constants: dict[str, set[str]]) -> list:
+    """The nodes that take weights of a module, unpacked or not, and all those that these depend on."""
+    own = {name for name, sources in constants.items() if any(f".{module}." in f".{source}" for source in sources)}
     needed, taken = set(), []
     for node in reversed(nodes):
-        if needed.intersection(node.output) or any(f".{module}." in f".{name}" for name in node.input):
+        if needed.intersection(node.output) or (own.intersection(node.input) and node.output[0] not in constants):
             taken.append(node)
             needed.update(node.input)
-    return taken[::-1] if any(f".{module}." in f".{name}" for name in needed) else []
+    return taken[::-1]
 
 
 def _subgraph(model, nodes: list, later: list, types: dict[str, int]):

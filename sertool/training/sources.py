@@ -70,12 +70,15 @@ def _bundle(path: Path) -> Origin:
     file = path / bundle.WEIGHTS
     if not file.is_file():
         raise BundleError(f"{path}: no {bundle.WEIGHTS} in it; export it from the run of training that it comes from")
-    trained = found.manifest["training"].get("recipe", {})
     model = load_plugins().get("models", found.manifest["student"])
-    options = {key: value for key, value in trained.get("model", {}).get("options", {}).items() if key != "weights"}
-    network = answering(model, model.build(**options))
+    try:
+        trained = found.manifest["training"]["recipe"]
+        options = {key: value for key, value in trained["model"]["options"].items() if key != "weights"}
+        recipe = Recipe(ModelSection(model.name, options), targets=TargetsSection(**trained.get("targets", {})))
+        network = answering(model, model.build(**options))
+    except (KeyError, TypeError, AttributeError) as error:
+        raise BundleError(f"{path}: its training.recipe does not say how {model.name} was built ({error})") from None
     fill(network, read_weights(file), file, f"made by another {model.name}?")
-    recipe = Recipe(ModelSection(model.name, options), targets=TargetsSection(**trained.get("targets", {})))
     text = (path / bundle.CARD).read_text(encoding="utf-8")
     samples = release.sample_clips(path / bundle.SAMPLES)
     manifest = _bare(found.manifest)

@@ -240,6 +240,19 @@ def test_a_changed_weight_is_found_out(exported, command, tmp_path):
     assert "its sum is not the one" in answer.err
 
 
+def test_a_bundle_that_does_not_say_how_it_was_built_is_refused(exported, command, tmp_path):
+    import shutil
+
+    folder = shutil.copytree(exported[0], tmp_path / "it")
+    manifest = bundle.read(folder).manifest
+    for recipe in ({}, {"model": {"name": "x", "options": {"colour": 1}}}, []):
+        manifest["training"]["recipe"] = recipe
+        bundle.write(folder, manifest, "card")
+        answer = command("export", folder, "-o", tmp_path / "out")
+        assert answer.code == 2
+        assert "its training.recipe does not say how wav2small-emotion was built" in answer.err
+
+
 def test_ctrl_c_leaves_nothing(tmp_path):
     before = sorted(tmp_path.iterdir())
     command = [sys.executable, "-m", "sertool", *EXPORT, "-o", str(tmp_path / "out"), "--runs", "1000000"]

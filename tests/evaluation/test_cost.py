@@ -339,6 +339,32 @@ def test_parts_one_after_another_are_the_whole(encoder, name, tmp_path):
     assert kinds[1]
 
 
+def test_a_part_ends_with_what_takes_its_weights_not_with_what_unpacks_them(saved, tmp_path):
+    path = saved(
+        [
+            node("Unsqueeze", "waveform axes", "x"),
+            node("Cast", "all.ears.1.int8", "float", to=FLOAT),
+            node("Mul", "float scale", "kernel"),
+            node("Conv", "x kernel", "a"),
+            node("DequantizeLinear", "all.ears.2 scale", "second"),
+            node("Conv", "a second", "b"),
+            node("Relu", "b", "c"),
+            node("MatMul", "c all.mind"),
+        ],
+        [
+            tensor("axes", [1], INT64, 1),
+            tensor("all.ears.1.int8", [4, 1, 3], INT8),
+            tensor("all.ears.2", [4, 4, 1], INT8),
+            tensor("scale", []),
+            tensor("all.mind", [8, 2]),
+        ],
+    )
+    ears, mind = cost.cut(path, {"ears": "ears", "mind": "mind"}, tmp_path).values()
+    assert cost.macs(ears, 10) == 8 * 4 * 3 + 8 * 4 * 4
+    assert cost.parameters(ears) == 12 + 16
+    assert [n.op_type for n in onnx.load(mind).graph.node] == ["Relu", "MatMul"]
+
+
 def test_a_part_without_weights_is_named(encoder, tmp_path):
     with pytest.raises(SertoolError, match="no weights of 'fron' in it: its ears cannot be told"):
         cost.cut(encoder[1]["onnx"], {"ears": "fron", "rest": ""}, tmp_path)
