@@ -23,7 +23,7 @@ def quantise(model: onnx.ModelProto, source: Source, weights: dict[str, str]) ->
     ``source.clips``. Weights have 7 bits, because with 8 processors without VNNI overflow. UsageError without clips.
     """
     if not source.clips:
-        raise UsageError("onnx-int8: recipe=static needs recordings to calibrate with: give some, or another recipe")
+        raise UsageError("onnx-int8: recipe=static needs recordings to calibrate with (--calibrate DIR)")
     computing = [node for node in model.graph.node if node.op_type in COMPUTING]
     with tempfile.TemporaryDirectory() as folder, _quiet():
         quantize_static(

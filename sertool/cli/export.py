@@ -136,7 +136,8 @@ def export(
         _table(written.variants)
     for line in written.missed:
         click.echo(f"sertool: not written: {line}", err=True)
-    if not any(entry["written"] for entry in written.variants):
+    if not written.default:
+        click.echo(f"nothing was written to {output}", err=True)
         return 1
     click.echo(f"wrote {output}; `sertool label -m {output}` runs its {written.default}", err=True)
     return 1 if written.missed else 0

@@ -13,7 +13,8 @@ def compare(one: Bundle, other: Bundle, variant: str | None = None) -> dict:
     """What differs between two bundles, their sums checked first; "equal" says that nothing does.
 
     "bundles": name, version, path, sha256 and variant of each. "fields": key, a, b of every difference in bundle.json
-    beyond metrics. "files": file, a, b in bytes, None where it is missing. "metrics": metric, a, b, change of every
+    beyond metrics and timings, which no two exports share. "files": file, a, b in bytes, None where it is missing.
+    "metrics": metric, a, b, change of every
     figure that differs. "outputs": of the default variants, or the one named, over the "clips" samples of both: name,
     max and mean difference. Raises BundleError.
     """
@@ -23,7 +24,7 @@ def compare(one: Bundle, other: Bundle, variant: str | None = None) -> dict:
     shared = [name for name in one.outputs if name in other.outputs]
     found = {
         "bundles": [_about(b, v["name"]) for b, v in zip((one, other), chosen, strict=True)],
-        "fields": _fields(*({k: v for k, v in b.manifest.items() if k != "metrics"} for b in (one, other))),
+        "fields": _fields(*(_compared(bundle.manifest) for bundle in (one, other))),
         "files": _files(one, other),
         "metrics": _metrics(one.manifest["metrics"], other.manifest["metrics"]),
         **_outputs([one, other], chosen, shared),
@@ -43,7 +44,7 @@ def lines(found: dict) -> list[str]:
     if others := len(found["metrics"]) - len(figures):
         metrics.append((f"{others} more", "intervals, counts, and what only one of them has: see --json"))
     sections = {
-        "bundle.json": [(e["key"], f"{_short(e['a'])} -> {_short(e['b'])}") for e in found["fields"]],
+        "bundle.json": list(_changes(found["fields"])),
         "files": [(e["file"], _sizes(e["a"], e["b"])) for e in found["files"]],
         "metrics": metrics,
         f"outputs on {found['clips']} samples": [
@@ -54,6 +55,25 @@ def lines(found: dict) -> list[str]:
         width = max((len(key) for key, _ in rows), default=0)
         shown += [name, *(f"  {key:<{width}}  {change}" for key, change in rows)] if rows else []
     return [*shown, "equal" if found["equal"] else "different"]
+
+
+def _compared(manifest: dict) -> dict:
+    """A manifest without metrics, which are compared on their own, and without what files took on the day."""
+    variants = [{key: value for key, value in entry.items() if key != "cost"} for entry in manifest["variants"]]
+    return {**{key: value for key, value in manifest.items() if key != "metrics"}, "variants": variants}
+
+
+def _changes(fields: list[dict]):
+    """(what, how it changed): a line a field, but one for an entry of a list that only one of the two has."""
+    alone = {
+        e["key"].removesuffix(".name"): e for e in fields if e["key"].endswith("].name") and None in (e["a"], e["b"])
+    }
+    for entry in fields:
+        place = next((place for place in alone if entry["key"].startswith(f"{place}.")), None)
+        if place is None:
+            yield entry["key"], f"{_short(entry['a'])} -> {_short(entry['b'])}"
+        elif entry is alone[place]:
+            yield place, "removed" if entry["b"] is None else "added"
 
 
 def _about(bundle: Bundle, variant: str) -> dict:

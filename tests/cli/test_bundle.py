@@ -247,6 +247,21 @@ def test_bundle_diff_shows_what_changed(command, bundle_copy, manifest):
     assert [field["key"] for field in found["fields"]] == ["version"]
 
 
+def test_bundle_diff_says_in_a_line_that_a_variant_is_gone_and_nothing_of_timings(command, bundle_copy, manifest):
+    for entry in manifest["variants"]:
+        entry["cost"] = {"speed": 9.0}
+    bundle.write(bundle_copy, manifest, (bundle_copy / bundle.CARD).read_text())
+    answer = command("bundle", "diff", "wav2small", bundle_copy)
+    assert "speed" not in answer.out
+    assert "\nbundle.json\n" not in answer.out
+    gone = manifest["variants"].pop()
+    (bundle_copy / gone["file"]).unlink()
+    bundle.write(bundle_copy, manifest, (bundle_copy / bundle.CARD).read_text())
+    fields = command("bundle", "diff", "wav2small", bundle_copy).out.partition("\nbundle.json\n")[2].splitlines()
+    assert fields[0].split() == [f"variants[{gone['name']}]", "removed"]
+    assert fields[1] == "files"
+
+
 def test_bundle_diff_of_what_is_no_bundle_ends_with_2(command, bundle_copy):
     flip(bundle_copy / "README.md", 0)
     for other in ("none", bundle_copy, SHIPPED / "model.onnx"):
