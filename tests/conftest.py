@@ -2,6 +2,7 @@
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections import namedtuple
@@ -12,6 +13,10 @@ import pytest
 import soundfile
 
 Answer = namedtuple("Answer", "code out err")
+
+# Who is started in a shell's background is started with Ctrl-C ignored, and passes that on to what a test interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
