@@ -282,6 +282,7 @@ def test_static_needs_clips(network, tmp_path):
         ({"recipe": "weights", "conv": "4"}, "conv must be 8, 4 or 2, not '4'"),
         ({"bits": 4}, "bits=4 is for recipe=weights, not mixed"),
         ({"recipe": "static", "conv": 4}, "conv=4 is for recipe=weights, not static"),
+        ({"basis": "no"}, "basis must be true or false, not 'no'"),
     ],
 )
 def test_options_that_mean_nothing_are_refused(network, tmp_path, options, reason):
