@@ -232,7 +232,8 @@ def load_recipe(path: Path, overrides=(), complete: bool = True, kind: type[Reci
     for override in overrides:
         _override(table, override, kind)
     recipe = _resolve(table, path, kind)
-    if recipe.train.epochs and any(text.startswith("train.steps=") for text in overrides):
+    given = {text.partition("=")[0] for text in overrides}
+    if recipe.train.epochs and "train.steps" in given and "train.epochs" not in given:
         raise UsageError(f"{path} counts in train.epochs; set that, or train.epochs=0 beside train.steps")
     required = [*kind.required, *(["data.root"] if "$root" in json.dumps(recipe.as_dict()) else [])]
     for key in required if complete else ():
