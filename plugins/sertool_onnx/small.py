@@ -26,7 +26,7 @@ USUAL = {"dilations": 1, "strides": 1, "pads": 0}
 def learned(graph: onnx.GraphProto, module: torch.nn.Module, basis: bool = False) -> dict[str, str]:
     """Initialiser -> the parameter of ``module`` that it holds, maybe transposed; LogMel's only with ``basis``."""
     fixed = set() if basis else {f"{place}{name}" for place, part in _logmels(module) for name in part.state_dict()}
-    parameters = {name: value for name, value in module.named_parameters() if name not in fixed}
+    parameters = {name: value for name, value in module.named_parameters(remove_duplicate=False) if name not in fixed}
     turned = {_digest(value.detach().T.numpy()): name for name, value in parameters.items() if value.ndim == 2}
     found = {}
     for tensor in graph.initializer:

@@ -342,6 +342,16 @@ def test_the_same_weights_give_the_same_bytes_and_the_module_is_left_as_it_was(t
     assert conv.parametrizations.weight.original1.grad is not None
 
 
+def test_weights_that_several_layers_share_are_stored_once(tmp_path):
+    conv = nn.Conv1d(1, 1, 301, padding=150)
+    network = nn.Sequential(nn.Unflatten(1, (1, -1)), conv, nn.Tanh(), conv, nn.AdaptiveAvgPool1d(1), nn.Flatten())
+    file = export(network, tmp_path / "it.onnx", clips=CLIPS, recipe="weights")
+    assert sum(value.dtype == np.int8 for value in stored(file).values()) == 1
+    with torch.no_grad():
+        expected = network(torch.from_numpy(noise(9_000))).numpy()
+    assert np.abs(outputs(file, noise(9_000)) - expected).max() < 0.01
+
+
 def test_a_network_after_the_front_end_is_quantised_alike(network, tmp_path):
     wav2small = load_plugins().get("models", "wav2small").build().eval()
     inner, clips = frontend.without(wav2small), [wav2small.logmel(clip) for clip in CLIPS]
