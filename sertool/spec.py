@@ -15,7 +15,7 @@ def parse(text: str) -> tuple[str, dict]:
     try:
         return name, _toml(f"{{{options}}}")
     except tomllib.TOMLDecodeError:
-        pass
+        pass  # bare text among the values
     table = {}
     for pair in re.split(r",(?=\s*[\w-]+\s*=)", options):  # a comma within a value splits nothing
         key, equals, value = pair.partition("=")
