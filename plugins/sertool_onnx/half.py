@@ -16,7 +16,7 @@ LEAST = 64
 def export(source: Source, path, metadata: dict[str, str]) -> None:
     """As exporter `onnx` with learned weights in float16, of which onnxruntime makes float32 as it loads the file.
 
-    Nothing computes in 16 bits: that was no faster and less exact on the CPU (20.0 against 19.5 ms for 5 s of Wav2Small),
+    Nothing computes in 16 bits: that was no faster and less exact on the CPU (20.0 against 19.5 ms for 5 s),
     and LogMel's 1e-10 does not fit. LogMel's constants are computed as the file is loaded.
     Weights that float16 cannot hold to a thousandth of their largest stay float32. Raises SertoolError as `onnx`.
     """
