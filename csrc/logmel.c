@@ -138,7 +138,7 @@ int ser_isa_available(ser_isa isa) {
     case SER_ISA_PLAIN: return 1;
     case SER_ISA_128: return WITH_VECTORS;
 #if WITH_VECTORS && defined(__x86_64__)
-    case SER_ISA_AVX2: return __builtin_cpu_supports("avx2") != 0;
+    case SER_ISA_AVX2: return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
     case SER_ISA_AVX512: return __builtin_cpu_supports("avx512f") != 0;
 #else
     case SER_ISA_AVX2:
@@ -314,6 +314,8 @@ const char *ser_status_text(ser_status status) {
     case SER_E_SHORT: return "too few samples";
     case SER_E_VALUE: return "NaN, infinity or a value beyond 1e12 among the samples";
     case SER_E_SPACE: return "output too small";
+    case SER_E_WEIGHTS: return "weights damaged, or not of this network";
+    case SER_E_LENGTH: return "not as many samples as in the first pass";
     }
     return "unknown status";
 }

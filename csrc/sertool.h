@@ -23,7 +23,9 @@ typedef enum ser_status {
     SER_E_ARGUMENT = 1, /* a null pointer, an unknown n_fft or instruction set, too little memory */
     SER_E_SHORT = 2,    /* fewer samples than reflect padding needs: n_fft / 2 + 1 */
     SER_E_VALUE = 3,    /* a sample is NaN, infinite or beyond +-1e12; nothing of that push was used */
-    SER_E_SPACE = 4     /* the output is too small; nothing of that push was used */
+    SER_E_SPACE = 4,    /* the output is too small; nothing of that push was used */
+    SER_E_WEIGHTS = 5,  /* not the weights of such a network, or damaged */
+    SER_E_LENGTH = 6    /* a pass has more or fewer samples than the first one */
 } ser_status;
 
 /* One line of English, for ever valid. */
@@ -94,6 +96,55 @@ ser_status ser_logmel_push(ser_logmel *logmel, const float *samples, size_t n, f
 /* The last frame, which reaches over the end, into out: [n_mels]. Afterwards, SER_E_SHORT or not, the LogMel is as
  * after init, ready for another recording, its normalisation kept. SER_OK, SER_E_ARGUMENT or SER_E_SHORT. */
 ser_status ser_logmel_finish(ser_logmel *logmel, float *out);
+
+/* ---- Wav2Small --------------------------------------------------------------------------------------------------
+ * The student of arXiv 2408.13920, from samples to outputs, in memory that does not depend on their number. A
+ * recording is pushed `passes` times, from its beginning to its end: for mean and scale, for the mean of each mel
+ * filter if the network subtracts it, and through the network.
+ *
+ * Plain C is the reference. The wider kernels order their sums otherwise: outputs agree to some 1e-5 in float32.
+ *
+ * Weights are a container, all of it little endian and so is the processor:
+ *   0  char magic[8] "SERNATV1"    8  u32 bytes of the whole    12  u32 tensors, at most 64
+ *   16 u32 offset of a text or 0   20 u32 bytes of the text     24  u32 its CRC-32
+ *   28 u32 CRC-32 of bytes 0 to 27 and all entries              32  entries of 64 bytes:
+ *      char name[24] | u32 type: 1 float32, 2 int8, 3 int32 | u32 rank | u32 shape[4], 1 beyond the rank
+ *      | u32 offset, a multiple of 64 | u32 bytes | u32 CRC-32 of the data | u32 0
+ *   network [4] int32: 1, outputs, flags (1 subtract mel means, 2 softmax, 4 int8), 0
+ *   conv1.weight [13 out][3 time][3 mel], conv2 to conv7.weight [13 out][3 time][3 mel][13 in], mix.weight [13][13],
+ *   sof.weight and lin.weight [169 out][169 in], head.weight [outputs][169]; .bias [out] of all but sof and lin.
+ * With int8, the weights of all but conv1 and head are int8 and have a .scale [out]: sum * scale + bias; activations
+ * are 0 to 255 after a convolution, -127 to 127 after mix.
+ */
+typedef struct ser_wav2small ser_wav2small;
+
+/* Bytes to hand to ser_wav2small_init; 0 if the weights are damaged or not Wav2Small's. Below 512 KB.
+ * weights: [bytes], aligned as a float is. */
+size_t ser_wav2small_size(const void *weights, size_t bytes, ser_isa isa);
+
+/* Make an engine in memory [size]; *engine points into it. The weights must stay as they are as long as it is used.
+ * SER_OK, SER_E_ARGUMENT or SER_E_WEIGHTS. */
+ser_status ser_wav2small_init(void *memory, size_t size, const void *weights, size_t bytes, ser_isa isa,
+                              ser_wav2small **engine);
+
+int ser_wav2small_outputs(const ser_wav2small *engine);
+int ser_wav2small_passes(const ser_wav2small *engine);
+
+/* samples: [n], read only during the call. SER_OK, SER_E_ARGUMENT, SER_E_VALUE, or SER_E_LENGTH for more samples than
+ * the first pass had. */
+ser_status ser_wav2small_push(ser_wav2small *engine, const float *samples, size_t n);
+
+/* End a pass. SER_OK, SER_E_ARGUMENT, SER_E_SHORT (fewer than 33 samples) or SER_E_LENGTH. */
+ser_status ser_wav2small_next(ser_wav2small *engine);
+
+/* After the last pass, out: [outputs]; then ready for another recording. SER_OK or SER_E_ARGUMENT. */
+ser_status ser_wav2small_finish(ser_wav2small *engine, float *out);
+
+/* All passes over samples [n], from whatever state, into out: [outputs]. The status of the first call that fails. */
+ser_status ser_wav2small_run(ser_wav2small *engine, const float *samples, size_t n, float *out);
+
+/* Give up a recording, whatever its state. */
+void ser_wav2small_reset(ser_wav2small *engine);
 
 #ifdef __cplusplus
 }
