@@ -12,13 +12,20 @@ enum {
     SER_MOST_GROUP = 4
 };
 
-/* The softmax over tokens so far, for each of its SER_WIDTH channels: largest logit, sum of exp(logit - largest),
+/* The softmax over tokens so far, a place for each of its channels (ser_channel): largest logit, sum of exp(logit - largest),
  * sum of that times value. The sums are double: hours of tokens are added up. */
 typedef struct ser_pool {
     float largest[SER_ROW];
     double sum[SER_ROW];
     double weighted[SER_ROW];
 } ser_pool;
+
+/* The channel at a place of the pool. The last 16 places are the last 16 channels: what is computed 16 channels at once
+ * then never reaches beyond them; some are there twice. */
+static inline int ser_channel(int place) { return place < SER_ROW - 16 ? place : place - (SER_ROW - SER_WIDTH); }
+
+/* The other way round. */
+static inline int ser_place(int channel) { return channel < SER_ROW - 16 ? channel : channel + (SER_ROW - SER_WIDTH); }
 
 /* One way to compute the network's layers. Activations lie as [mel][cell], a row a time step, `cell` channels a mel
  * row of which the first 13 count, and a cell of zeros on either side: rows of 1 + mels + 1 cells (2 for 13 mels, so
@@ -46,11 +53,11 @@ typedef struct ser_kernel {
 } ser_kernel;
 
 extern const ser_kernel ser_kernel_plain, ser_kernel_plain_int8;
-#if 0 && defined(__GNUC__) && (defined(__x86_64__) || defined(__aarch64__)) && (defined(__clang__) || __GNUC__ >= 12)
+#if defined(__GNUC__) && (defined(__x86_64__) || defined(__aarch64__)) && (defined(__clang__) || __GNUC__ >= 12)
 #define SER_WITH_VECTORS 1
 extern const ser_kernel ser_kernel_128;
 #if defined(__x86_64__)
-extern const ser_kernel ser_kernel_avx2, ser_kernel_avx512, ser_kernel_vnni;
+extern const ser_kernel ser_kernel_avx2, ser_kernel_avx512;
 #endif
 #else
 #define SER_WITH_VECTORS 0

@@ -111,10 +111,12 @@ ser_status ser_logmel_finish(ser_logmel *logmel, float *out);
  *      char name[24] | u32 type: 1 float32, 2 int8, 3 int32 | u32 rank | u32 shape[4], 1 beyond the rank
  *      | u32 offset, a multiple of 64 | u32 bytes | u32 CRC-32 of the data | u32 0
  *   network [4] int32: 1, outputs, flags (1 subtract mel means, 2 softmax, 4 int8), 0
- *   conv1.weight [13 out][3 time][3 mel], conv2 to conv7.weight [13 out][3 time][3 mel][13 in], mix.weight [13][13],
- *   sof.weight and lin.weight [169 out][169 in], head.weight [outputs][169]; .bias [out] of all but sof and lin.
- * With int8, the weights of all but conv1 and head are int8 and have a .scale [out]: sum * scale + bias; activations
- * are 0 to 255 after a convolution, -127 to 127 after mix.
+ *   conv1.weight [3 time][3 mel][13 out], conv2 to conv7.weight [3 time][3 mel][13 in][13 out],
+ *   mix.weight [13 in][13 out], sof.weight and lin.weight [169 in][169 out], head.weight [outputs][169];
+ *   .bias [out] of all but sof and lin.
+ * With int8, those of all but conv1 and head are int8, the output first ([13 out][3 time][3 mel][13 in], [169 out]
+ * [169 in]), and have a .scale [out]: sum * scale + bias; activations are 0 to 255 after a convolution, -127 to 127
+ * after mix.
  */
 typedef struct ser_wav2small ser_wav2small;
 

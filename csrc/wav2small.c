@@ -41,7 +41,7 @@ struct ser_wav2small {
     unsigned char *mixed;    /* [13 channels][13 mels] */
     unsigned char *dummy;    /* a row that nobody reads */
     void *packed, *work;
-    ser_pool pool;
+    ser_pool *pool;
 };
 
 /* ---- memory --------------------------------------------------------------------------------------------------- */
@@ -51,7 +51,6 @@ static const ser_kernel *kernel_of(const ser_network *n, ser_isa isa) {
 #if SER_WITH_VECTORS
 #if defined(__x86_64__)
     const int wide = (isa == SER_ISA_BEST || isa == SER_ISA_AVX512) && ser_isa_available(SER_ISA_AVX512);
-    if (wide && int8 && __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("avx512bw")) return &ser_kernel_vnni;
     if (wide && !int8) return &ser_kernel_avx512;
     if ((isa == SER_ISA_BEST || isa == SER_ISA_AVX2) && ser_isa_available(SER_ISA_AVX2) && !int8)
         return &ser_kernel_avx2;
@@ -93,6 +92,7 @@ static size_t lay_out(unsigned char *base, const ser_kernel *k, ser_wav2small *e
     e->queue = part(base, &at, (size_t)(SER_BATCH * SER_ROW * k->bytes));
     e->mixed = part(base, &at, (size_t)(SER_WIDTH * k->bytes));
     e->dummy = part(base, &at, largest);
+    e->pool = part(base, &at, sizeof *e->pool);
     e->packed = part(base, &at, k->packed);
     e->work = part(base, &at, k->work);
     return at;
@@ -148,7 +148,7 @@ static void drop(ring *r, int rows) {
 }
 
 static void run_queue(ser_wav2small *e) {
-    if (e->queued) e->kernel->tokens(&e->network, e->packed, e->work, e->queue, e->queued, &e->pool);
+    if (e->queued) e->kernel->tokens(&e->network, e->packed, e->work, e->queue, e->queued, e->pool);
     e->queued = 0;
 }
 
@@ -269,8 +269,8 @@ static void begin_network(ser_wav2small *e) {
         if (i != MIXING) append_zeros(&e->rings[i]);
     }
     for (i = 0; i < SER_ROW; i++) {
-        e->pool.largest[i] = -1e30f;
-        e->pool.sum[i] = e->pool.weighted[i] = 0;
+        e->pool->largest[i] = -1e30f;
+        e->pool->sum[i] = e->pool->weighted[i] = 0;
     }
 }
 
@@ -344,7 +344,7 @@ ser_status ser_wav2small_finish(ser_wav2small *e, float *out) {
     n = &e->network;
     for (o = 0; o < n->outputs; o++) {
         double sum = n->head_bias[o];
-        for (j = 0; j < SER_WIDTH; j++) sum += n->head[SER_WIDTH * o + j] * (e->pool.weighted[j] / e->pool.sum[j]);
+        for (j = 0; j < SER_WIDTH; j++) sum += n->head[SER_WIDTH * o + j] * (e->pool->weighted[ser_place(j)] / e->pool->sum[ser_place(j)]);
         out[o] = (float)sum;
     }
     if (n->flags & SER_SOFTMAX) {

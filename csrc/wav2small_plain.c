@@ -16,13 +16,13 @@ static uint8_t clipped(float x) {
     return (uint8_t)(x + 0.5f);
 }
 
-/* One output of the first layer: in: 3 rows, w: [3 time][3 mel]. */
-static float first_at(const float *const *in, int m, const float *w, float bias) {
-    float sum = bias;
-    int t, d;
+/* The first layer at one mel row, before its ReLU. in: 3 rows, w: [3 time][3 mel][13 out], sum: [13]. */
+static void first_at(const float *const *in, int m, const float *w, const float *bias, float *sum) {
+    int t, d, o;
+    for (o = 0; o < C; o++) sum[o] = bias[o];
     for (t = 0; t < 3; t++)
-        for (d = 0; d < 3; d++) sum += in[t][m + d] * w[3 * t + d];
-    return sum;
+        for (d = 0; d < 3; d++, w += C)
+            for (o = 0; o < C; o++) sum[o] += in[t][m + d] * w[o];
 }
 
 /* Add a batch's logits and values of one channel to the pool: [count] each. */
@@ -44,15 +44,14 @@ static void pool_add(ser_pool *pool, int j, const float *logit, const float *val
 /* ---- float ---------------------------------------------------------------------------------------------------- */
 
 static void first(const ser_network *n, const void *packed, const float *const *in, void *const *out) {
-    const float *w = n->conv[0].weight; /* [13][3][3] */
     float *y = (float *)out[0] + C;
     int m, o;
     (void)packed;
-    for (m = 0; m < M; m++)
-        for (o = 0; o < C; o++) {
-            const float sum = first_at(in, m, w + 9 * o, n->conv[0].bias[o]);
-            *y++ = sum > 0 ? sum : 0;
-        }
+    for (m = 0; m < M; m++) {
+        float sum[C];
+        first_at(in, m, n->conv[0].weight, n->conv[0].bias, sum);
+        for (o = 0; o < C; o++) *y++ = sum[o] > 0 ? sum[o] : 0;
+    }
 }
 
 static void convolve(const ser_network *n, const void *packed, void *work, int layer, int mels,
@@ -62,15 +61,15 @@ static void convolve(const ser_network *n, const void *packed, void *work, int l
     int m, o, t, i;
     (void)packed, (void)work;
     for (m = 0; m < mels; m++) {
-        const float *w = l->weight; /* [13 out][3 time][3 mel][13 in]: the last two run along a row */
-        for (o = 0; o < C; o++) {
-            float sum = l->bias[o];
-            for (t = 0; t < 3; t++, w += TAPS) {
-                const float *x = (const float *)in[t] + C * m;
-                for (i = 0; i < TAPS; i++) sum += x[i] * w[i];
-            }
-            *y++ = sum > 0 ? sum : 0;
+        const float *w = l->weight; /* [3 time][3 mel][13 in][13 out]: mel and in run along a row */
+        float sum[C];
+        for (o = 0; o < C; o++) sum[o] = l->bias[o];
+        for (t = 0; t < 3; t++) {
+            const float *x = (const float *)in[t] + C * m;
+            for (i = 0; i < TAPS; i++, w += C)
+                for (o = 0; o < C; o++) sum[o] += x[i] * w[o];
         }
+        for (o = 0; o < C; o++) *y++ = sum[o] > 0 ? sum[o] : 0;
     }
 }
 
@@ -91,37 +90,41 @@ static void shrink(const void *const *in, void *out) {
 }
 
 static void mix(const ser_network *n, const void *packed, const void *in, void *out) {
-    const float *w = n->mix.weight;
+    const float *x = (const float *)in + C;
     float *y = out;
     int m, o, i;
     (void)packed;
-    for (o = 0; o < C; o++, w += C)
-        for (m = 0; m < SER_COARSE; m++) {
-            const float *x = (const float *)in + C * (1 + m);
-            float sum = n->mix.bias[o];
-            for (i = 0; i < C; i++) sum += x[i] * w[i];
-            *y++ = sum;
-        }
+    for (m = 0; m < SER_COARSE; m++, x += C) {
+        const float *w = n->mix.weight; /* [13 in][13 out] */
+        float sum[C];
+        for (o = 0; o < C; o++) sum[o] = n->mix.bias[o];
+        for (i = 0; i < C; i++, w += C)
+            for (o = 0; o < C; o++) sum[o] += x[i] * w[o];
+        for (o = 0; o < C; o++) y[SER_COARSE * o + m] = sum[o];
+    }
 }
 
 static void tokens(const ser_network *n, const void *packed, void *work, const void *rows, int count,
                    ser_pool *pool) {
-    const float *sof = n->sof.weight, *lin = n->lin.weight;
-    int j, r, i;
+    int j, r, i, o;
     (void)packed, (void)work;
-    for (j = 0; j < SER_WIDTH; j++, sof += SER_WIDTH, lin += SER_WIDTH) {
-        float logit[SER_BATCH], value[SER_BATCH];
+    for (j = 0; j < SER_WIDTH; j += C) {
+        float logit[C][SER_BATCH], value[C][SER_BATCH];
         for (r = 0; r < count; r++) {
             const float *x = (const float *)rows + SER_ROW * r;
-            float s = 0, l = 0;
-            for (i = 0; i < SER_WIDTH; i++) {
-                s += x[i] * sof[i];
-                l += x[i] * lin[i];
+            const float *sof = (const float *)n->sof.weight + j, *lin = (const float *)n->lin.weight + j;
+            float s[C] = {0}, l[C] = {0};
+            for (i = 0; i < SER_WIDTH; i++, sof += SER_WIDTH, lin += SER_WIDTH)
+                for (o = 0; o < C; o++) {
+                    s[o] += x[i] * sof[o];
+                    l[o] += x[i] * lin[o];
+                }
+            for (o = 0; o < C; o++) {
+                logit[o][r] = s[o];
+                value[o][r] = l[o];
             }
-            logit[r] = s;
-            value[r] = l;
         }
-        pool_add(pool, j, logit, value, count);
+        for (o = 0; o < C; o++) pool_add(pool, ser_place(j + o), logit[o], value[o], count);
     }
 }
 
@@ -130,12 +133,14 @@ const ser_kernel ser_kernel_plain = {1, C, sizeof(float), 0, 0, NULL, first, con
 /* ---- int8 ----------------------------------------------------------------------------------------------------- */
 
 static void first_int8(const ser_network *n, const void *packed, const float *const *in, void *const *out) {
-    const float *w = n->conv[0].weight;
     uint8_t *y = (uint8_t *)out[0] + C;
     int m, o;
     (void)packed;
-    for (m = 0; m < M; m++)
-        for (o = 0; o < C; o++) *y++ = clipped(first_at(in, m, w + 9 * o, n->conv[0].bias[o]));
+    for (m = 0; m < M; m++) {
+        float sum[C];
+        first_at(in, m, n->conv[0].weight, n->conv[0].bias, sum);
+        for (o = 0; o < C; o++) *y++ = clipped(sum[o]);
+    }
 }
 
 static void convolve_int8(const ser_network *n, const void *packed, void *work, int layer, int mels,
@@ -145,7 +150,7 @@ static void convolve_int8(const ser_network *n, const void *packed, void *work, 
     int m, o, t, i;
     (void)packed, (void)work;
     for (m = 0; m < mels; m++) {
-        const int8_t *w = l->weight;
+        const int8_t *w = l->weight; /* [13 out][3 time][3 mel][13 in] */
         for (o = 0; o < C; o++) {
             int32_t sum = 0;
             for (t = 0; t < 3; t++, w += TAPS) {
@@ -173,7 +178,7 @@ static void shrink_int8(const void *const *in, void *out) {
 }
 
 static void mix_int8(const ser_network *n, const void *packed, const void *in, void *out) {
-    const int8_t *w = n->mix.weight;
+    const int8_t *w = n->mix.weight; /* [13 out][13 in] */
     int8_t *y = out;
     int m, o, i;
     (void)packed;
@@ -203,7 +208,7 @@ static void tokens_int8(const ser_network *n, const void *packed, void *work, co
             logit[r] = (float)s * n->sof.scale[j];
             value[r] = (float)l * n->lin.scale[j];
         }
-        pool_add(pool, j, logit, value, count);
+        pool_add(pool, ser_place(j), logit, value, count);
     }
 }
 

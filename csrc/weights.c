@@ -54,10 +54,9 @@ static int open_container(const void *memory, size_t bytes, container *c) {
     return crc32(0, p + u32_at(p + 16), u32_at(p + 20)) == u32_at(p + 24);
 }
 
-/* Data of the tensor "name" + "suffix" of that type and these lengths, all 1 beyond its rank; NULL if there is none. */
-static const void *tensor(const container *c, const char *name, const char *suffix, uint32_t type, uint32_t a,
-                          uint32_t b, uint32_t d, uint32_t e) {
-    const uint32_t shape[4] = {a, b, d, e};
+/* Data of the tensor "name" + "suffix" of that type and shape [4], 1 beyond its rank; NULL if there is none. */
+static const void *tensor(const container *c, const char *name, const char *suffix, uint32_t type,
+                          const uint32_t *shape) {
     char wanted[NAME + 1] = {0};
     uint32_t i;
     int axis;
@@ -77,16 +76,26 @@ static const void *tensor(const container *c, const char *name, const char *suff
     return NULL;
 }
 
-/* A layer of so many inputs an output, its weights int8 if asked; no bias without `biased`. */
-static int layer(const container *c, const char *name, int int8, int biased, uint32_t out, uint32_t b, uint32_t d,
-                 uint32_t in, ser_layer *found) {
-    found->weight = tensor(c, name, ".weight", int8 ? INT8 : FLOAT32, out, b, d, in);
-    found->scale = int8 ? tensor(c, name, ".scale", FLOAT32, out, 1, 1, 1) : NULL;
-    found->bias = biased ? tensor(c, name, ".bias", FLOAT32, out, 1, 1, 1) : NULL;
+static const float *vector(const container *c, const char *name, const char *suffix, uint32_t n) {
+    const uint32_t shape[4] = {n, 1, 1, 1};
+    return tensor(c, name, suffix, FLOAT32, shape);
+}
+
+/* A layer's weights, scale if int8, and bias if it has one. taps: 3 for a convolution, else 1. */
+static int layer(const container *c, const char *name, int int8, int biased, uint32_t taps, uint32_t in, uint32_t out,
+                 ser_layer *found) {
+    uint32_t shape[4] = {taps, taps, in, out}, bare[4] = {in, out, 1, 1};
+    if (in == 1) shape[2] = out, shape[3] = 1;
+    if (int8) shape[0] = out, shape[1] = shape[2] = taps, shape[3] = in, bare[0] = out, bare[1] = in;
+    found->weight = tensor(c, name, ".weight", int8 ? INT8 : FLOAT32, taps > 1 ? shape : bare);
+    found->scale = int8 ? vector(c, name, ".scale", out) : NULL;
+    found->bias = biased ? vector(c, name, ".bias", out) : NULL;
     return found->weight && (found->scale || !int8) && (found->bias || !biased);
 }
 
 ser_status ser_network_open(const void *memory, size_t bytes, ser_network *n) {
+    const uint32_t four[4] = {4, 1, 1, 1};
+    uint32_t head[4] = {1, SER_WIDTH, 1, 1};
     char name[] = "conv1";
     container c;
     const unsigned char *about;
@@ -94,7 +103,7 @@ ser_status ser_network_open(const void *memory, size_t bytes, ser_network *n) {
     int int8, whole;
     if (!memory || !n || (uintptr_t)memory % sizeof(float)) return SER_E_ARGUMENT;
     if (!open_container(memory, bytes, &c)) return SER_E_WEIGHTS;
-    about = tensor(&c, "network", "", INT32, 4, 1, 1, 1);
+    about = tensor(&c, "network", "", INT32, four);
     if (!about || u32_at(about) != 1) return SER_E_WEIGHTS;
     outputs = u32_at(about + 4);
     if (outputs < 1 || outputs > SER_MOST_OUTPUTS) return SER_E_WEIGHTS;
@@ -102,15 +111,16 @@ ser_status ser_network_open(const void *memory, size_t bytes, ser_network *n) {
     n->outputs = (int)outputs;
     n->flags = (int)u32_at(about + 8);
     int8 = (n->flags & SER_INT8) != 0;
-    whole = layer(&c, name, 0, 1, SER_CHANNELS, 3, 3, 1, &n->conv[0]);
+    whole = layer(&c, name, 0, 1, 3, 1, SER_CHANNELS, &n->conv[0]);
     for (i = 1; i < SER_LAYERS; i++) {
         name[4] = (char)('1' + i);
-        whole &= layer(&c, name, int8, 1, SER_CHANNELS, 3, 3, SER_CHANNELS, &n->conv[i]);
+        whole &= layer(&c, name, int8, 1, 3, SER_CHANNELS, SER_CHANNELS, &n->conv[i]);
     }
-    whole &= layer(&c, "mix", int8, 1, SER_CHANNELS, SER_CHANNELS, 1, 1, &n->mix);
-    whole &= layer(&c, "sof", int8, 0, SER_WIDTH, SER_WIDTH, 1, 1, &n->sof);
-    whole &= layer(&c, "lin", int8, 0, SER_WIDTH, SER_WIDTH, 1, 1, &n->lin);
-    n->head = tensor(&c, "head", ".weight", FLOAT32, outputs, SER_WIDTH, 1, 1);
-    n->head_bias = tensor(&c, "head", ".bias", FLOAT32, outputs, 1, 1, 1);
+    whole &= layer(&c, "mix", int8, 1, 1, SER_CHANNELS, SER_CHANNELS, &n->mix);
+    whole &= layer(&c, "sof", int8, 0, 1, SER_WIDTH, SER_WIDTH, &n->sof);
+    whole &= layer(&c, "lin", int8, 0, 1, SER_WIDTH, SER_WIDTH, &n->lin);
+    head[0] = outputs;
+    n->head = tensor(&c, "head", ".weight", FLOAT32, head);
+    n->head_bias = vector(&c, "head", ".bias", outputs);
     return whole && n->head && n->head_bias ? SER_OK : SER_E_WEIGHTS;
 }

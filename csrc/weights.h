@@ -16,7 +16,8 @@ enum {
     SER_INT8 = 4            /*        weights and activations have 8 bits */
 };
 
-/* Weights float, or int8_t with a scale for each output: what is computed is sum * scale + bias. */
+/* Weights float, output last: products are added to all outputs side by side. Or int8_t, output first, with a scale
+ * for each output: an output is one long sum of products, and sum * scale + bias. */
 typedef struct ser_layer {
     const void *weight;
     const float *scale;
@@ -26,9 +27,9 @@ typedef struct ser_layer {
 /* Pointers into the container. */
 typedef struct ser_network {
     int outputs, flags;
-    ser_layer conv[SER_LAYERS]; /* [13 out][3 time][3 mel][13 in]; the first one [13 out][3 time][3 mel], always float */
-    ser_layer mix;              /* [13 out][13 in] */
-    ser_layer sof, lin;         /* [169 out][169 in], without bias */
+    ser_layer conv[SER_LAYERS]; /* [3 time][3 mel][13 in][13 out], the first one of 1 in, and always float */
+    ser_layer mix;              /* [13 in][13 out] */
+    ser_layer sof, lin;         /* [169 in][169 out], without bias */
     const float *head;          /* [outputs][169] */
     const float *head_bias;     /* [outputs] */
 } ser_network;

@@ -1,0 +1,238 @@
+/* Wav2Small's layers in float32, LANES channels at once. Included once for each instruction set by wav2small_vector.c,
+ * which defines
+ *   NAME(x)  x with the instruction set's suffix        TARGET  function attribute that allows its instructions
+ *   LANES    floats of a vec                            vec, ivec  LANES floats or int32_t
+ *   LOAD(p), STORE(p, v)  aligned; LOAD_ANY(p) not      SPLAT(x)  x in every lane
+ *   FMA(a, b, c)  a b + c                               LARGER(a, b)
+ *   ROWS, PAIRS  tokens and pairs of mel rows at once, so that 2 ROWS + 3 and 4 PAIRS + 2 vecs fit into the registers
+ *
+ * A cell has 16 channels, of which 13 are used; the others stay 0. The 3x3 convolutions are Winograd's (Lavin and
+ * Gray, arXiv 1509.09308): F(4, 3) over time and F(2, 3) over mel rows, 24 products in place of 72.
+ */
+
+/* exp as ser_exp. */
+TARGET static inline vec NAME(exp)(vec x) {
+    ivec n;
+    vec whole, r;
+    x = LARGER(x, SPLAT(-87.0f));
+    n = __builtin_convertvector(x * SPLAT(1.44269504f) - SPLAT(0.5f), ivec);
+    whole = __builtin_convertvector(n, vec);
+    r = x - whole * SPLAT(0.693359375f) + whole * SPLAT(2.12194440e-4f);
+    return (vec)((n + 127) << 23) *
+           ((((((SPLAT(1.0f / 720) * r + SPLAT(1.0f / 120)) * r + SPLAT(1.0f / 24)) * r + SPLAT(1.0f / 6)) * r +
+              SPLAT(0.5f)) * r + SPLAT(1.0f)) * r + SPLAT(1.0f));
+}
+
+TARGET static void NAME(first)(const ser_network *n, const void *packed, const float *const *in, void *const *out) {
+    const packed_weights *w = packed;
+    int row, half, h, tap, m;
+    (void)n;
+    for (row = 0; row < GROUP; row++)
+        for (half = 0; half < 2; half++)
+            for (h = 0; h < CELL; h += LANES) {
+                float *y = (float *)out[row] + CELL * (1 + 13 * half) + h;
+                vec sum[13];
+                UNROLL for (m = 0; m < 13; m++) sum[m] = LOAD(w->first_bias + h);
+                for (tap = 0; tap < 9; tap++) {
+                    const float *x = in[row + tap / 3] + 13 * half + tap % 3;
+                    const vec v = LOAD(w->first[tap] + h);
+                    UNROLL for (m = 0; m < 13; m++) sum[m] = FMA(v, SPLAT(x[m]), sum[m]);
+                }
+                UNROLL for (m = 0; m < 13; m++) STORE(y + CELL * m, LARGER(sum[m], SPLAT(0)));
+            }
+}
+
+/* The cells at x[0 .. 5], one of each row, to the six of F(4, 3). */
+TARGET static inline void NAME(over_time)(const float *const *in, size_t at, vec *d) {
+    const vec x0 = LOAD(in[0] + at), x1 = LOAD(in[1] + at), x2 = LOAD(in[2] + at), x3 = LOAD(in[3] + at),
+              x4 = LOAD(in[4] + at), x5 = LOAD(in[5] + at);
+    const vec four = SPLAT(4), even = x4 - four * x2, odd = x3 - four * x1;
+    const vec near = x4 - x2, far = (x3 - x1) + (x3 - x1);
+    d[0] = FMA(four, x0, FMA(SPLAT(-5), x2, x4));
+    d[1] = even + odd;
+    d[2] = even - odd;
+    d[3] = near + far;
+    d[4] = near - far;
+    d[5] = FMA(four, x1, FMA(SPLAT(-5), x3, x5));
+}
+
+/* Products of `count` pairs of mel rows at four positions, and their sums over F(2, 3): v: [4][pairs][CELL],
+ * w: [4][13 in][CELL], y: [2 count][CELL]. */
+TARGET static inline __attribute__((always_inline)) void NAME(products)(const float *v, const float *w, float *y,
+                                                                        int pairs, int count) {
+    vec sum[4][PAIRS];
+    int k, p, g;
+    UNROLL for (p = 0; p < 4; p++) UNROLL for (g = 0; g < count; g++) sum[p][g] = SPLAT(0);
+    for (k = 0; k < SER_CHANNELS; k++)
+        UNROLL for (p = 0; p < 4; p++) {
+            const vec weight = LOAD(w + CELL * (SER_CHANNELS * p + k));
+            UNROLL for (g = 0; g < count; g++)
+                sum[p][g] = FMA(weight, SPLAT(v[CELL * (pairs * p + g) + k]), sum[p][g]);
+        }
+    UNROLL for (g = 0; g < count; g++) {
+        STORE(y + CELL * 2 * g, sum[0][g] + (sum[1][g] + sum[2][g]));
+        STORE(y + CELL * (2 * g + 1), (sum[1][g] - sum[2][g]) - sum[3][g]);
+    }
+}
+
+/* pairs: of mel rows. work: [24][pairs][CELL] of input, [6][2 pairs][CELL] of sums */
+TARGET static inline __attribute__((always_inline)) void NAME(winograd)(const float *w, const float *bias, float *work,
+                                                                        int mels, int pairs, const float *const *in,
+                                                                        float *const *out) {
+    float *v = work, *y = v + 24 * pairs * CELL;
+    const size_t row = (size_t)(2 * CELL * pairs);
+    int h, i, g, m;
+    for (h = 0; h < CELL; h += LANES) {
+        vec a[6], b[6], c[6], d[6];
+        NAME(over_time)(in, (size_t)h, a);
+        NAME(over_time)(in, (size_t)(CELL + h), b);
+        for (g = 0; g < pairs; g++) {
+            float *to = v + CELL * g + h;
+            NAME(over_time)(in, (size_t)(CELL * (2 * g + 2) + h), c);
+            NAME(over_time)(in, (size_t)(CELL * (2 * g + 3) + h), d);
+            UNROLL for (i = 0; i < 6; i++, to += 4 * pairs * CELL) {
+                STORE(to, a[i] - c[i]);
+                STORE(to + pairs * CELL, b[i] + c[i]);
+                STORE(to + 2 * pairs * CELL, c[i] - b[i]);
+                STORE(to + 3 * pairs * CELL, b[i] - d[i]);
+                a[i] = c[i];
+                b[i] = d[i];
+            }
+        }
+    }
+    for (i = 0; i < 6; i++, v += 4 * pairs * CELL, w += 4 * SER_CHANNELS * CELL)
+        for (h = 0; h < CELL; h += LANES) {
+            for (g = 0; g + PAIRS <= pairs; g += PAIRS)
+                NAME(products)(v + CELL * g, w + h, y + row * i + CELL * 2 * g + h, pairs, PAIRS);
+            if (pairs % PAIRS)
+                NAME(products)(v + CELL * g, w + h, y + row * i + CELL * 2 * g + h, pairs, pairs % PAIRS);
+        }
+    for (m = 0; m < mels; m++)
+        for (h = 0; h < CELL; h += LANES) {
+            const float *at = y + CELL * m + h;
+            const size_t to = (size_t)(CELL * (1 + m) + h);
+            const vec y0 = LOAD(at), y1 = LOAD(at + row), y2 = LOAD(at + 2 * row), y3 = LOAD(at + 3 * row),
+                      y4 = LOAD(at + 4 * row), y5 = LOAD(at + 5 * row), b = LOAD(bias + h);
+            const vec s1 = y1 + y2, d1 = (y1 - y2) + b, s2 = y3 + y4, d2 = y3 - y4;
+            STORE(out[0] + to, LARGER((y0 + b) + s1 + s2, SPLAT(0)));
+            STORE(out[1] + to, LARGER(FMA(SPLAT(2), d2, d1), SPLAT(0)));
+            STORE(out[2] + to, LARGER(FMA(SPLAT(4), s2, s1 + b), SPLAT(0)));
+            STORE(out[3] + to, LARGER(FMA(SPLAT(8), d2, d1) + y5, SPLAT(0)));
+        }
+}
+
+TARGET static void NAME(convolve)(const ser_network *n, const void *packed, void *work, int layer, int mels,
+                                  const void *const *in, void *const *out) {
+    const packed_weights *p = packed;
+    const float *w = p->conv[layer - 1][0][0], *bias = p->conv_bias[layer - 1];
+    (void)n;
+    if (mels == SER_MELS) /* constants, so that the loops unroll */
+        NAME(winograd)(w, bias, work, SER_MELS, 13, (const float *const *)in, (float *const *)out);
+    else
+        NAME(winograd)(w, bias, work, SER_COARSE, 7, (const float *const *)in, (float *const *)out);
+}
+
+TARGET static void NAME(shrink)(const void *const *in, void *out) {
+    const float *a = in[0], *b = in[1], *c = in[2];
+    float *y = (float *)out + CELL;
+    int h, m;
+    for (h = 0; h < CELL; h += LANES) {
+        vec left = LARGER(LARGER(LOAD(a + h), LOAD(b + h)), LOAD(c + h));
+        for (m = 0; m < SER_COARSE; m++) {
+            const int at = CELL * (2 * m + 1) + h, after = at + CELL;
+            const vec here = LARGER(LARGER(LOAD(a + at), LOAD(b + at)), LOAD(c + at));
+            const vec right = LARGER(LARGER(LOAD(a + after), LOAD(b + after)), LOAD(c + after));
+            STORE(y + CELL * m + h, LARGER(LARGER(left, here), right));
+            left = right;
+        }
+    }
+}
+
+TARGET static void NAME(mix)(const ser_network *n, const void *packed, const void *in, void *out) {
+    const packed_weights *w = packed;
+    const float *x = (const float *)in + CELL;
+    float *y = out;
+    int h, m, k, c;
+    (void)n;
+    for (h = 0; h < CELL; h += LANES) {
+        float mixed[SER_COARSE][LANES];
+        vec sum[SER_COARSE];
+        UNROLL for (m = 0; m < SER_COARSE; m++) sum[m] = LOAD(w->mix_bias + h);
+        for (k = 0; k < SER_CHANNELS; k++) {
+            const vec weight = LOAD(w->mix[k] + h);
+            UNROLL for (m = 0; m < SER_COARSE; m++) sum[m] = FMA(weight, SPLAT(x[CELL * m + k]), sum[m]);
+        }
+        memcpy(mixed, sum, sizeof mixed);
+        for (c = 0; c < LANES && h + c < SER_CHANNELS; c++)
+            for (m = 0; m < SER_COARSE; m++) *y++ = mixed[m][c];
+    }
+}
+
+/* Add logits and values [SER_BATCH] of LANES channels, from channel j on, to the pool. */
+TARGET static inline void NAME(pool_add)(ser_pool *pool, int j, const vec *logit, const vec *value, int count) {
+    const vec before = LOAD(pool->largest + j);
+    vec largest = before, sum = SPLAT(0), weighted = SPLAT(0);
+    float shrinks[LANES], sums[LANES], weights[LANES];
+    int i;
+    for (i = 0; i < count; i++) largest = LARGER(largest, logit[i]);
+    for (i = 0; i < count; i++) {
+        const vec e = NAME(exp)(logit[i] - largest);
+        sum += e;
+        weighted += e * value[i];
+    }
+    memcpy(shrinks, &(vec[1]){NAME(exp)(before - largest)}, sizeof shrinks);
+    memcpy(sums, &(vec[1]){sum}, sizeof sums);
+    memcpy(weights, &(vec[1]){weighted}, sizeof weights);
+    STORE(pool->largest + j, largest);
+    for (i = 0; i < LANES; i++) {
+        pool->sum[j + i] = pool->sum[j + i] * shrinks[i] + sums[i];
+        pool->weighted[j + i] = pool->weighted[j + i] * shrinks[i] + weights[i];
+    }
+}
+
+TARGET static void NAME(tokens)(const ser_network *n, const void *packed, void *work, const void *rows, int count,
+                                ser_pool *pool) {
+    int j, r, i, first;
+    (void)packed, (void)work;
+    for (j = 0; j < SER_ROW; j += LANES) {
+        const int out = ser_channel(j);
+        const float *sofs = (const float *)n->sof.weight + out, *lins = (const float *)n->lin.weight + out;
+        vec logit[SER_BATCH], value[SER_BATCH];
+        for (first = 0; first < count; first += ROWS) {
+            const float *x = (const float *)rows + SER_ROW * first;
+            vec s[ROWS], l[ROWS];
+            UNROLL for (r = 0; r < ROWS; r++) s[r] = l[r] = SPLAT(0);
+            for (i = 0; i < SER_WIDTH; i++) {
+                const vec sof = LOAD_ANY(sofs + SER_WIDTH * i), lin = LOAD_ANY(lins + SER_WIDTH * i);
+                UNROLL for (r = 0; r < ROWS; r++) {
+                    const vec here = SPLAT(x[SER_ROW * r + i]);
+                    s[r] = FMA(sof, here, s[r]);
+                    l[r] = FMA(lin, here, l[r]);
+                }
+            }
+            UNROLL for (r = 0; r < ROWS; r++) {
+                logit[first + r] = s[r];
+                value[first + r] = l[r];
+            }
+        }
+        NAME(pool_add)(pool, j, logit, value, count);
+    }
+}
+
+const ser_kernel NAME(ser_kernel) = {GROUP,       CELL,           sizeof(float), sizeof(packed_weights), WORK,
+                                     pack,        NAME(first),    NAME(convolve), NAME(shrink),          NAME(mix),
+                                     NAME(tokens)};
+
+#undef NAME
+#undef TARGET
+#undef LANES
+#undef vec
+#undef ivec
+#undef LOAD
+#undef LOAD_ANY
+#undef STORE
+#undef SPLAT
+#undef FMA
+#undef LARGER
+#undef ROWS
+#undef PAIRS

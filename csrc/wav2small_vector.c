@@ -1,0 +1,123 @@
+/* Wav2Small's layers for SSE2 or NEON, AVX2 and AVX-512: one source, wav2small_kernel.h, and its form of the weights. */
+#include "engine.h"
+
+#if SER_WITH_VECTORS
+#if defined(__x86_64__)
+#include <immintrin.h>
+#else
+#include <arm_neon.h>
+#endif
+
+#if defined(__clang__)
+#define UNROLL _Pragma("clang loop unroll(full)")
+#else
+#define UNROLL _Pragma("GCC unroll 16")
+#endif
+
+enum { CELL = 16, GROUP = 4, WORK = (24 + 12) * 13 * CELL * sizeof(float) };
+
+typedef struct packed_weights {
+    float first[9][CELL], first_bias[CELL];                   /* [tap][out] */
+    float conv[SER_LAYERS - 1][24][SER_CHANNELS][CELL];       /* [layer][6 time x 4 mel][in][out] */
+    float conv_bias[SER_LAYERS - 1][CELL];
+    float mix[SER_CHANNELS][CELL], mix_bias[CELL];            /* [in][out] */
+} packed_weights;
+
+/* Winograd's transforms of three weights; the points are 0, 1, -1, 2, -2, infinity and 0, 1, -1, infinity. */
+static const double six[6][3] = {{1.0 / 4, 0, 0},
+                                 {-1.0 / 6, -1.0 / 6, -1.0 / 6},
+                                 {-1.0 / 6, 1.0 / 6, -1.0 / 6},
+                                 {1.0 / 24, 1.0 / 12, 1.0 / 6},
+                                 {1.0 / 24, -1.0 / 12, 1.0 / 6},
+                                 {0, 0, 1}};
+static const double four[4][3] = {{1, 0, 0}, {0.5, 0.5, 0.5}, {0.5, -0.5, 0.5}, {0, 0, 1}};
+
+/* packed is all zeros before. */
+static void pack(const ser_network *n, void *packed) {
+    packed_weights *p = packed;
+    int layer, o, i, t, m, a, b;
+    for (o = 0; o < SER_CHANNELS; o++) {
+        for (t = 0; t < 9; t++) p->first[t][o] = ((const float *)n->conv[0].weight)[SER_CHANNELS * t + o];
+        p->first_bias[o] = n->conv[0].bias[o];
+        p->mix_bias[o] = n->mix.bias[o];
+        for (i = 0; i < SER_CHANNELS; i++) p->mix[i][o] = ((const float *)n->mix.weight)[SER_CHANNELS * i + o];
+    }
+    for (layer = 0; layer < SER_LAYERS - 1; layer++)
+        for (o = 0; o < SER_CHANNELS; o++) {
+            const float *w = (const float *)n->conv[layer + 1].weight + o; /* [3][3][13 in][13 out] */
+            p->conv_bias[layer][o] = n->conv[layer + 1].bias[o];
+            for (i = 0; i < SER_CHANNELS; i++)
+                for (a = 0; a < 6; a++)
+                    for (b = 0; b < 4; b++) {
+                        double sum = 0;
+                        for (t = 0; t < 3; t++)
+                            for (m = 0; m < 3; m++) sum += six[a][t] * four[b][m] *
+                                       w[SER_CHANNELS * (SER_CHANNELS * (3 * t + m) + i)];
+                        p->conv[layer][4 * a + b][i][o] = (float)sum;
+                    }
+        }
+}
+
+typedef int32_t ivec4 __attribute__((vector_size(16)));
+
+#define NAME(x) x##_128
+#define LANES 4
+#define ivec ivec4
+#define ROWS 6
+#define PAIRS 3
+#if defined(__x86_64__)
+#define TARGET
+#define vec __m128
+#define LOAD(p) _mm_load_ps(p)
+#define LOAD_ANY(p) _mm_loadu_ps(p)
+#define STORE(p, v) _mm_store_ps(p, v)
+#define SPLAT(x) _mm_set1_ps(x)
+#define FMA(a, b, c) ((a) * (b) + (c))
+#define LARGER(a, b) _mm_max_ps(a, b)
+#else
+#define TARGET
+#define vec float32x4_t
+#define LOAD(p) vld1q_f32(p)
+#define LOAD_ANY(p) vld1q_f32(p)
+#define STORE(p, v) vst1q_f32(p, v)
+#define SPLAT(x) vdupq_n_f32(x)
+#define FMA(a, b, c) vfmaq_f32(c, a, b)
+#define LARGER(a, b) vmaxq_f32(a, b)
+#endif
+#include "wav2small_kernel.h"
+
+#if defined(__x86_64__)
+typedef int32_t ivec8 __attribute__((vector_size(32)));
+typedef int32_t ivec16 __attribute__((vector_size(64)));
+
+#define NAME(x) x##_avx2
+#define TARGET __attribute__((target("avx2,fma")))
+#define LANES 8
+#define vec __m256
+#define ivec ivec8
+#define ROWS 6
+#define PAIRS 3
+#define LOAD(p) _mm256_load_ps(p)
+#define LOAD_ANY(p) _mm256_loadu_ps(p)
+#define STORE(p, v) _mm256_store_ps(p, v)
+#define SPLAT(x) _mm256_set1_ps(x)
+#define FMA(a, b, c) _mm256_fmadd_ps(a, b, c)
+#define LARGER(a, b) _mm256_max_ps(a, b)
+#include "wav2small_kernel.h"
+
+#define NAME(x) x##_avx512
+#define TARGET __attribute__((target("avx512f")))
+#define LANES 16
+#define vec __m512
+#define ivec ivec16
+#define ROWS 12
+#define PAIRS 7
+#define LOAD(p) _mm512_load_ps(p)
+#define LOAD_ANY(p) _mm512_loadu_ps(p)
+#define STORE(p, v) _mm512_store_ps(p, v)
+#define SPLAT(x) _mm512_set1_ps(x)
+#define FMA(a, b, c) _mm512_fmadd_ps(a, b, c)
+#define LARGER(a, b) _mm512_max_ps(a, b)
+#include "wav2small_kernel.h"
+#endif
+#endif
