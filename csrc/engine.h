@@ -57,7 +57,7 @@ extern const ser_kernel ser_kernel_plain, ser_kernel_plain_int8;
 #define SER_WITH_VECTORS 1
 extern const ser_kernel ser_kernel_128;
 #if defined(__x86_64__)
-extern const ser_kernel ser_kernel_avx2, ser_kernel_avx512;
+extern const ser_kernel ser_kernel_avx2, ser_kernel_avx512, ser_kernel_vnni;
 #endif
 #else
 #define SER_WITH_VECTORS 0

@@ -51,6 +51,9 @@ static const ser_kernel *kernel_of(const ser_network *n, ser_isa isa) {
 #if SER_WITH_VECTORS
 #if defined(__x86_64__)
     const int wide = (isa == SER_ISA_BEST || isa == SER_ISA_AVX512) && ser_isa_available(SER_ISA_AVX512);
+    if (wide && int8 && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+        __builtin_cpu_supports("avx512vnni"))
+        return &ser_kernel_vnni;
     if (wide && !int8) return &ser_kernel_avx512;
     if ((isa == SER_ISA_BEST || isa == SER_ISA_AVX2) && ser_isa_available(SER_ISA_AVX2) && !int8)
         return &ser_kernel_avx2;

@@ -119,5 +119,6 @@ typedef int32_t ivec16 __attribute__((vector_size(64)));
 #define FMA(a, b, c) _mm512_fmadd_ps(a, b, c)
 #define LARGER(a, b) _mm512_max_ps(a, b)
 #include "wav2small_kernel.h"
+#include "wav2small_vnni.h"
 #endif
 #endif
