@@ -42,18 +42,22 @@ TARGET static void NAME(first)(const ser_network *n, const void *packed, const f
             }
 }
 
-/* The cells at x[0 .. 5], one of each row, to the six of F(4, 3). */
-TARGET static inline void NAME(over_time)(const float *const *in, size_t at, vec *d) {
-    const vec x0 = LOAD(in[0] + at), x1 = LOAD(in[1] + at), x2 = LOAD(in[2] + at), x3 = LOAD(in[3] + at),
-              x4 = LOAD(in[4] + at), x5 = LOAD(in[5] + at);
-    const vec four = SPLAT(4), even = x4 - four * x2, odd = x3 - four * x1;
-    const vec near = x4 - x2, far = (x3 - x1) + (x3 - x1);
-    d[0] = FMA(four, x0, FMA(SPLAT(-5), x2, x4));
-    d[1] = even + odd;
-    d[2] = even - odd;
-    d[3] = near + far;
-    d[4] = near - far;
-    d[5] = FMA(four, x1, FMA(SPLAT(-5), x3, x5));
+/* Two of the six combinations of F(4, 3) of the cells at in[0 .. 5] + at: numbers 0 and 5, 1 and 2, 3 and 4. */
+TARGET static inline __attribute__((always_inline)) void NAME(over_time)(const float *const *in, size_t at, int two,
+                                                                         vec *p, vec *q) {
+    const vec x1 = LOAD(in[1] + at), x2 = LOAD(in[2] + at), x3 = LOAD(in[3] + at), x4 = LOAD(in[4] + at);
+    if (two == 0) {
+        *p = FMA(SPLAT(4), LOAD(in[0] + at), FMA(SPLAT(-5), x2, x4));
+        *q = FMA(SPLAT(4), x1, FMA(SPLAT(-5), x3, LOAD(in[5] + at)));
+    } else if (two == 1) {
+        const vec even = FMA(SPLAT(-4), x2, x4), odd = FMA(SPLAT(-4), x1, x3);
+        *p = even + odd;
+        *q = even - odd;
+    } else {
+        const vec near = x4 - x2, far = x3 - x1;
+        *p = FMA(SPLAT(2), far, near);
+        *q = FMA(SPLAT(-2), far, near);
+    }
 }
 
 /* Products of `count` pairs of mel rows at four positions, and their sums over F(2, 3): v: [4][pairs][CELL],
@@ -75,44 +79,55 @@ TARGET static inline __attribute__((always_inline)) void NAME(products)(const fl
     }
 }
 
-/* pairs: of mel rows. work: [24][pairs][CELL] of input, [6][2 pairs][CELL] of sums */
+/* v: [2 time][4 mel][pairs][CELL], y: [2 time][2 pairs][CELL] */
+TARGET static inline __attribute__((always_inline)) void NAME(two_times)(const float *const *in, int two,
+                                                                         const float *w, float *v, float *y,
+                                                                         int pairs) {
+    float *const v2 = v + 4 * pairs * CELL;
+    int h, i, g;
+    for (h = 0; h < CELL; h += LANES) {
+        vec a, b, c, d, a2, b2, c2, d2;
+        NAME(over_time)(in, (size_t)h, two, &a, &a2);
+        NAME(over_time)(in, (size_t)(CELL + h), two, &b, &b2);
+        for (g = 0; g < pairs; g++) {
+            const size_t at = (size_t)(CELL * g + h), next = (size_t)(pairs * CELL);
+            NAME(over_time)(in, (size_t)(CELL * (2 * g + 2) + h), two, &c, &c2);
+            NAME(over_time)(in, (size_t)(CELL * (2 * g + 3) + h), two, &d, &d2);
+            STORE(v + at, a - c);
+            STORE(v + at + next, b + c);
+            STORE(v + at + 2 * next, c - b);
+            STORE(v + at + 3 * next, b - d);
+            STORE(v2 + at, a2 - c2);
+            STORE(v2 + at + next, b2 + c2);
+            STORE(v2 + at + 2 * next, c2 - b2);
+            STORE(v2 + at + 3 * next, b2 - d2);
+            a = c, b = d, a2 = c2, b2 = d2;
+        }
+    }
+    for (i = 0; i < 2; i++, v += 4 * pairs * CELL, w += 4 * SER_CHANNELS * CELL, y += 2 * pairs * CELL)
+        for (h = 0; h < CELL; h += LANES) {
+            for (g = 0; g + PAIRS <= pairs; g += PAIRS)
+                NAME(products)(v + CELL * g, w + h, y + CELL * 2 * g + h, pairs, PAIRS);
+            if (pairs % PAIRS) NAME(products)(v + CELL * g, w + h, y + CELL * 2 * g + h, pairs, pairs % PAIRS);
+        }
+}
+
+/* pairs: of mel rows. work: v and y of two_times, the latter three times */
 TARGET static inline __attribute__((always_inline)) void NAME(winograd)(const float *w, const float *bias, float *work,
                                                                         int mels, int pairs, const float *const *in,
                                                                         float *const *out) {
-    float *v = work, *y = v + 24 * pairs * CELL;
+    float *y = work + 8 * pairs * CELL;
     const size_t row = (size_t)(2 * CELL * pairs);
-    int h, i, g, m;
-    for (h = 0; h < CELL; h += LANES) {
-        vec a[6], b[6], c[6], d[6];
-        NAME(over_time)(in, (size_t)h, a);
-        NAME(over_time)(in, (size_t)(CELL + h), b);
-        for (g = 0; g < pairs; g++) {
-            float *to = v + CELL * g + h;
-            NAME(over_time)(in, (size_t)(CELL * (2 * g + 2) + h), c);
-            NAME(over_time)(in, (size_t)(CELL * (2 * g + 3) + h), d);
-            UNROLL for (i = 0; i < 6; i++, to += 4 * pairs * CELL) {
-                STORE(to, a[i] - c[i]);
-                STORE(to + pairs * CELL, b[i] + c[i]);
-                STORE(to + 2 * pairs * CELL, c[i] - b[i]);
-                STORE(to + 3 * pairs * CELL, b[i] - d[i]);
-                a[i] = c[i];
-                b[i] = d[i];
-            }
-        }
-    }
-    for (i = 0; i < 6; i++, v += 4 * pairs * CELL, w += 4 * SER_CHANNELS * CELL)
-        for (h = 0; h < CELL; h += LANES) {
-            for (g = 0; g + PAIRS <= pairs; g += PAIRS)
-                NAME(products)(v + CELL * g, w + h, y + row * i + CELL * 2 * g + h, pairs, PAIRS);
-            if (pairs % PAIRS)
-                NAME(products)(v + CELL * g, w + h, y + row * i + CELL * 2 * g + h, pairs, pairs % PAIRS);
-        }
+    int h, m;
+    NAME(two_times)(in, 0, w, work, y, pairs);
+    NAME(two_times)(in, 1, w + 8 * SER_CHANNELS * CELL, work, y + 2 * row, pairs);
+    NAME(two_times)(in, 2, w + 16 * SER_CHANNELS * CELL, work, y + 4 * row, pairs);
     for (m = 0; m < mels; m++)
         for (h = 0; h < CELL; h += LANES) {
             const float *at = y + CELL * m + h;
             const size_t to = (size_t)(CELL * (1 + m) + h);
-            const vec y0 = LOAD(at), y1 = LOAD(at + row), y2 = LOAD(at + 2 * row), y3 = LOAD(at + 3 * row),
-                      y4 = LOAD(at + 4 * row), y5 = LOAD(at + 5 * row), b = LOAD(bias + h);
+            const vec y0 = LOAD(at), y5 = LOAD(at + row), y1 = LOAD(at + 2 * row), y2 = LOAD(at + 3 * row),
+                      y3 = LOAD(at + 4 * row), y4 = LOAD(at + 5 * row), b = LOAD(bias + h);
             const vec s1 = y1 + y2, d1 = (y1 - y2) + b, s2 = y3 + y4, d2 = y3 - y4;
             STORE(out[0] + to, LARGER((y0 + b) + s1 + s2, SPLAT(0)));
             STORE(out[1] + to, LARGER(FMA(SPLAT(2), d2, d1), SPLAT(0)));

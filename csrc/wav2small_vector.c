@@ -14,7 +14,7 @@
 #define UNROLL _Pragma("GCC unroll 16")
 #endif
 
-enum { CELL = 16, GROUP = 4, WORK = (24 + 12) * 13 * CELL * sizeof(float) };
+enum { CELL = 16, GROUP = 4, WORK = (8 + 12) * 13 * CELL * sizeof(float) };
 
 typedef struct packed_weights {
     float first[9][CELL], first_bias[CELL];                   /* [tap][out] */
@@ -23,13 +23,13 @@ typedef struct packed_weights {
     float mix[SER_CHANNELS][CELL], mix_bias[CELL];            /* [in][out] */
 } packed_weights;
 
-/* Winograd's transforms of three weights; the points are 0, 1, -1, 2, -2, infinity and 0, 1, -1, infinity. */
+/* Winograd's transforms of three weights; the points are 0, infinity, 1, -1, 2, -2 and 0, 1, -1, infinity. */
 static const double six[6][3] = {{1.0 / 4, 0, 0},
+                                 {0, 0, 1},
                                  {-1.0 / 6, -1.0 / 6, -1.0 / 6},
                                  {-1.0 / 6, 1.0 / 6, -1.0 / 6},
                                  {1.0 / 24, 1.0 / 12, 1.0 / 6},
-                                 {1.0 / 24, -1.0 / 12, 1.0 / 6},
-                                 {0, 0, 1}};
+                                 {1.0 / 24, -1.0 / 12, 1.0 / 6}};
 static const double four[4][3] = {{1, 0, 0}, {0.5, 0.5, 0.5}, {0.5, -0.5, 0.5}, {0, 0, 1}};
 
 /* packed is all zeros before. */
