@@ -34,7 +34,7 @@ static inline int ser_place(int channel) { return channel < SER_ROW - 16 ? chann
 typedef struct ser_kernel {
     int group;
     int cell;
-    int bytes;     /* of an element: 4 for float, 1 for uint8_t */
+    int bytes;     /* of an element: 4 for float, 2 for int16_t, 1 for uint8_t and int8_t */
     size_t packed; /* bytes of its form of the weights, 0 if it takes them as they are */
     size_t work;   /* bytes of memory for a call */
 
@@ -46,9 +46,9 @@ typedef struct ser_kernel {
                      const void *const *in, void *const *out);
     /* The largest of 3 x 3, every second one. in: 3 rows of [1 + 26 + 1][cell], out: [1 + 13 + 2][cell] */
     void (*shrink)(const void *const *in, void *out);
-    /* in: [1 + 13 + 2][cell]. out: [13 channels][13 mels], float or int8_t */
+    /* in: [1 + 13 + 2][cell]. out: [13 channels][13 mels], of an element's type, signed */
     void (*mix)(const ser_network *n, const void *packed, const void *in, void *out);
-    /* rows: [count][SER_ROW] of which SER_WIDTH count, float or int8_t */
+    /* rows: [count][SER_ROW] of which SER_WIDTH count, of an element's type, signed */
     void (*tokens)(const ser_network *n, const void *packed, void *work, const void *rows, int count, ser_pool *pool);
 } ser_kernel;
 
@@ -57,7 +57,8 @@ extern const ser_kernel ser_kernel_plain, ser_kernel_plain_int8;
 #define SER_WITH_VECTORS 1
 extern const ser_kernel ser_kernel_128;
 #if defined(__x86_64__)
-extern const ser_kernel ser_kernel_avx2, ser_kernel_avx512, ser_kernel_vnni;
+extern const ser_kernel ser_kernel_avx2, ser_kernel_avx512;
+extern const ser_kernel ser_kernel_int8_128, ser_kernel_int8_avx2, ser_kernel_vnni;
 #endif
 #else
 #define SER_WITH_VECTORS 0

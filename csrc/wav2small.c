@@ -48,16 +48,17 @@ struct ser_wav2small {
 
 static const ser_kernel *kernel_of(const ser_network *n, ser_isa isa) {
     const int int8 = (n->flags & SER_INT8) != 0;
-#if SER_WITH_VECTORS
-#if defined(__x86_64__)
-    const int wide = (isa == SER_ISA_BEST || isa == SER_ISA_AVX512) && ser_isa_available(SER_ISA_AVX512);
-    if (wide && int8 && __builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-        __builtin_cpu_supports("avx512vnni"))
-        return &ser_kernel_vnni;
-    if (wide && !int8) return &ser_kernel_avx512;
-    if ((isa == SER_ISA_BEST || isa == SER_ISA_AVX2) && ser_isa_available(SER_ISA_AVX2) && !int8)
-        return &ser_kernel_avx2;
-#endif
+#if SER_WITH_VECTORS && defined(__x86_64__)
+    if (isa == SER_ISA_BEST || isa == SER_ISA_AVX512) {
+        if (ser_isa_available(SER_ISA_AVX512) && !int8) return &ser_kernel_avx512;
+        if (ser_isa_available(SER_ISA_AVX512) && __builtin_cpu_supports("avx512bw") &&
+            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni"))
+            return &ser_kernel_vnni;
+    }
+    if (isa != SER_ISA_PLAIN && isa != SER_ISA_128 && ser_isa_available(SER_ISA_AVX2))
+        return int8 ? &ser_kernel_int8_avx2 : &ser_kernel_avx2;
+    if (isa != SER_ISA_PLAIN) return int8 ? &ser_kernel_int8_128 : &ser_kernel_128;
+#elif SER_WITH_VECTORS
     if (isa != SER_ISA_PLAIN && !int8) return &ser_kernel_128;
 #endif
     (void)isa;

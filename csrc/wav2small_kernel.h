@@ -4,6 +4,8 @@
  *   LANES    floats of a vec                            vec, ivec  LANES floats or int32_t
  *   LOAD(p), STORE(p, v)  aligned; LOAD_ANY(p) not      SPLAT(x)  x in every lane
  *   FMA(a, b, c)  a b + c                               LARGER(a, b)
+ * and, for wav2small_madd.h, NAME(shorts), LANES int16_t; SMALLER(a, b); LOAD_INT(p), aligned; MADD(a, b), of int16_t
+ * a and b the sums of two neighbouring products each.
  *   ROWS, PAIRS  tokens and pairs of mel rows at once, so that 2 ROWS + 3 and 4 PAIRS + 2 vecs fit into the registers
  *
  * A cell has 16 channels, of which 13 are used; the others stay 0. The 3x3 convolutions are Winograd's (Lavin and
@@ -238,6 +240,10 @@ const ser_kernel NAME(ser_kernel) = {GROUP,       CELL,           sizeof(float),
                                      pack,        NAME(first),    NAME(convolve), NAME(shrink),          NAME(mix),
                                      NAME(tokens)};
 
+#ifdef MADD
+#include "wav2small_madd.h"
+#endif
+
 #undef NAME
 #undef TARGET
 #undef LANES
@@ -249,5 +255,8 @@ const ser_kernel NAME(ser_kernel) = {GROUP,       CELL,           sizeof(float),
 #undef SPLAT
 #undef FMA
 #undef LARGER
+#undef SMALLER
+#undef MADD
+#undef LOAD_INT
 #undef ROWS
 #undef PAIRS

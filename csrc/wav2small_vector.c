@@ -58,7 +58,53 @@ static void pack(const ser_network *n, void *packed) {
         }
 }
 
+#if defined(__x86_64__)
+enum { PAIRED = (SER_CHANNELS + 1) / 2, TOKEN_PAIRS = (SER_WIDTH + 1) / 2 };
+
+/* int8 weights as int16, two inputs side by side. */
+typedef struct packed_madd {
+    float first[9][CELL], first_bias[CELL];                           /* [tap][out] */
+    int16_t conv[SER_LAYERS - 1][3][3][PAIRED][CELL][2];              /* [layer][time][mel][in / 2][out][in % 2] */
+    float conv_scale[SER_LAYERS - 1][CELL], conv_bias[SER_LAYERS - 1][CELL];
+    int16_t mix[PAIRED][CELL][2];                                     /* [in / 2][out][in % 2] */
+    float mix_scale[CELL], mix_bias[CELL];
+    int16_t tokens[SER_ROW / CELL][TOKEN_PAIRS][2][CELL][2]; /* [place / 16][in / 2][sof, lin][place % 16][in % 2] */
+    float token_scale[2][SER_ROW];
+} packed_madd;
+
+/* packed is all zeros before. */
+static void pack_madd(const ser_network *n, void *packed) {
+    packed_madd *p = packed;
+    int layer, o, i, t, which, place;
+    for (o = 0; o < SER_CHANNELS; o++) {
+        for (t = 0; t < 9; t++) p->first[t][o] = ((const float *)n->conv[0].weight)[SER_CHANNELS * t + o];
+        p->first_bias[o] = n->conv[0].bias[o];
+        for (layer = 0; layer < SER_LAYERS - 1; layer++) {
+            const ser_layer *l = &n->conv[layer + 1];
+            const int8_t *w = (const int8_t *)l->weight + 9 * SER_CHANNELS * o; /* [3 time][3 mel][13 in] */
+            for (t = 0; t < 9; t++)
+                for (i = 0; i < SER_CHANNELS; i++)
+                    p->conv[layer][t / 3][t % 3][i / 2][o][i % 2] = w[SER_CHANNELS * t + i];
+            p->conv_scale[layer][o] = l->scale[o];
+            p->conv_bias[layer][o] = l->bias[o];
+        }
+        for (i = 0; i < SER_CHANNELS; i++)
+            p->mix[i / 2][o][i % 2] = ((const int8_t *)n->mix.weight)[SER_CHANNELS * o + i];
+        p->mix_scale[o] = n->mix.scale[o];
+        p->mix_bias[o] = n->mix.bias[o];
+    }
+    for (which = 0; which < 2; which++)
+        for (place = 0; place < SER_ROW; place++) {
+            const ser_layer *l = which ? &n->lin : &n->sof;
+            const int8_t *w = (const int8_t *)l->weight + SER_WIDTH * ser_channel(place);
+            for (i = 0; i < SER_WIDTH; i++) p->tokens[place / CELL][i / 2][which][place % CELL][i % 2] = w[i];
+            p->token_scale[which][place] = l->scale[ser_channel(place)];
+        }
+}
+#endif
+
 typedef int32_t ivec4 __attribute__((vector_size(16)));
+typedef int16_t shorts_128 __attribute__((vector_size(8)));
 
 #define NAME(x) x##_128
 #define LANES 4
@@ -74,6 +120,9 @@ typedef int32_t ivec4 __attribute__((vector_size(16)));
 #define SPLAT(x) _mm_set1_ps(x)
 #define FMA(a, b, c) ((a) * (b) + (c))
 #define LARGER(a, b) _mm_max_ps(a, b)
+#define SMALLER(a, b) _mm_min_ps(a, b)
+#define LOAD_INT(p) ((ivec)_mm_load_si128((const __m128i *)(const void *)(p)))
+#define MADD(a, b) ((ivec)_mm_madd_epi16((__m128i)(a), (__m128i)(b)))
 #else
 #define TARGET
 #define vec float32x4_t
@@ -88,6 +137,7 @@ typedef int32_t ivec4 __attribute__((vector_size(16)));
 
 #if defined(__x86_64__)
 typedef int32_t ivec8 __attribute__((vector_size(32)));
+typedef int16_t shorts_avx2 __attribute__((vector_size(16)));
 typedef int32_t ivec16 __attribute__((vector_size(64)));
 
 #define NAME(x) x##_avx2
@@ -103,6 +153,9 @@ typedef int32_t ivec16 __attribute__((vector_size(64)));
 #define SPLAT(x) _mm256_set1_ps(x)
 #define FMA(a, b, c) _mm256_fmadd_ps(a, b, c)
 #define LARGER(a, b) _mm256_max_ps(a, b)
+#define SMALLER(a, b) _mm256_min_ps(a, b)
+#define LOAD_INT(p) ((ivec)_mm256_load_si256((const __m256i *)(const void *)(p)))
+#define MADD(a, b) ((ivec)_mm256_madd_epi16((__m256i)(a), (__m256i)(b)))
 #include "wav2small_kernel.h"
 
 #define NAME(x) x##_avx512
