@@ -312,7 +312,7 @@ const char *ser_status_text(ser_status status) {
     case SER_OK: return "done";
     case SER_E_ARGUMENT: return "wrong argument";
     case SER_E_SHORT: return "too few samples";
-    case SER_E_VALUE: return "NaN, infinity or a value beyond 1e12 among the samples";
+    case SER_E_VALUE: return "NaN, infinity or a value out of range";
     case SER_E_SPACE: return "output too small";
     case SER_E_WEIGHTS: return "weights damaged, or not of this network";
     case SER_E_LENGTH: return "not as many samples as in the first pass";

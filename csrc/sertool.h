@@ -22,7 +22,8 @@ typedef enum ser_status {
     SER_OK = 0,
     SER_E_ARGUMENT = 1, /* a null pointer, an unknown n_fft or instruction set, too little memory */
     SER_E_SHORT = 2,    /* fewer samples than reflect padding needs: n_fft / 2 + 1 */
-    SER_E_VALUE = 3,    /* a sample is NaN, infinite or beyond +-1e12; nothing of that push was used */
+    SER_E_VALUE = 3,    /* a sample is NaN, infinite or beyond +-1e12, a probability not within 0 and 1; nothing of
+                           that push was used */
     SER_E_SPACE = 4,    /* the output is too small; nothing of that push was used */
     SER_E_WEIGHTS = 5,  /* not the weights of such a network, or damaged */
     SER_E_LENGTH = 6    /* a pass has more or fewer samples than the first one */
@@ -96,6 +97,51 @@ ser_status ser_logmel_push(ser_logmel *logmel, const float *samples, size_t n, f
 /* The last frame, which reaches over the end, into out: [n_mels]. Afterwards, SER_E_SHORT or not, the LogMel is as
  * after init, ready for another recording, its normalisation kept. SER_OK, SER_E_ARGUMENT or SER_E_SHORT. */
 ser_status ser_logmel_finish(ser_logmel *logmel, float *out);
+
+/* ---- segments of speech -----------------------------------------------------------------------------------------
+ * Probabilities, one per 160 samples (10 ms), to segments. Speech begins at `threshold` and ends where it falls below
+ * `lower`, once `shortest_silence_s` have passed from there without reaching `threshold` again. Shorter speech than
+ * `shortest_speech_s` is dropped, the rest lengthened by `padding_s` on both sides, at most to the middle of a pause
+ * and the ends of the recording. The rules are those of silero-vad's get_speech_timestamps, without its limit on a
+ * segment's length; what runs at the end of the recording ends there.
+ */
+typedef struct ser_vad_parameters {
+    double threshold, lower;                                 /* 0 <= lower <= threshold <= 1 */
+    double shortest_speech_s, shortest_silence_s, padding_s; /* seconds, 0 to 1e9 */
+} ser_vad_parameters;
+
+/* 0.5, 0.35; 0.25, 0.1, 0.03. */
+ser_vad_parameters ser_vad_parameters_default(void);
+
+/* Samples start to end - 1 of the recording. */
+typedef struct ser_segment {
+    uint64_t start, end;
+} ser_segment;
+
+typedef struct ser_segmenter {
+    float threshold, lower;
+    uint64_t speech, silence, padding; /* samples */
+    uint64_t position;                 /* samples that the probabilities so far stand for */
+    uint64_t start, end;               /* of speech, of which `end` may not be the last */
+    ser_segment last;                  /* with padding before it, without any behind it */
+    int running, ending, held;         /* 1 if start, end, last mean anything */
+} ser_segmenter;
+
+/* SER_OK, or SER_E_ARGUMENT for parameters out of their ranges. */
+ser_status ser_segmenter_init(ser_segmenter *s, const ser_vad_parameters *parameters);
+
+/* probabilities: [n], read only during the call. out: [capacity]; the *segments that became certain are written, at
+ * most n / 2 + 1. They come in order, do not overlap, and are the same however the probabilities are cut into pushes.
+ * SER_OK, SER_E_ARGUMENT, SER_E_VALUE or SER_E_SPACE. */
+ser_status ser_segmenter_push(ser_segmenter *s, const float *probabilities, size_t n, ser_segment *out,
+                              size_t capacity, size_t *segments);
+
+/* The rest, of a recording of so many samples, the last 160 or fewer of which the last probability stood for; then
+ * ready for another recording. out: [2]. SER_OK, or SER_E_ARGUMENT if those are not as many samples as were pushed. */
+ser_status ser_segmenter_finish(ser_segmenter *s, uint64_t samples, ser_segment *out, size_t *segments);
+
+/* The first sample that a segment still to come may have. */
+uint64_t ser_segmenter_uncertain(const ser_segmenter *s);
 
 /* ---- Wav2Small --------------------------------------------------------------------------------------------------
  * The student of arXiv 2408.13920, from samples to outputs, in memory that does not depend on their number. A

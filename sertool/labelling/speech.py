@@ -7,7 +7,8 @@ from collections.abc import Iterable, Iterator
 import numpy as np
 
 from ..frontend.filters import SAMPLE_RATE
-from ..frontend.vad import FRAME, Parameters, Segmenter, Vad
+from ..frontend.segments import Parameters, Segmenter
+from ..frontend.vad import FRAME, Vad
 
 #: A segment that runs for longer is passed on in parts, so that memory does not depend on the recording.
 _LONGEST = 60 * SAMPLE_RATE

@@ -26,6 +26,7 @@ from scipy.signal import fftconvolve
 
 from sertool import audio
 from sertool.frontend import vad
+from sertool.frontend.segments import segments
 
 RATE, FRAME = audio.SAMPLE_RATE, vad.FRAME
 SPEECH = ("ravdess", "emodb", "nemo", "librispeech", "emotiontts_ko")
@@ -170,7 +171,7 @@ def meetings(corpora: Path) -> None:
 def covered(scores: np.ndarray, n: int) -> np.ndarray:
     """bool [frames]: the middle of the frame lies in a segment."""
     middle = np.arange(len(scores)) * FRAME + FRAME // 2
-    found = vad.segments(scores, samples=n)
+    found = segments(scores, samples=n)
     return np.any([(start <= middle) & (middle < end) for start, end in found], axis=0) & np.ones(len(scores), bool)
 
 
@@ -221,7 +222,7 @@ def main():
     scores = vad.probabilities(samples)
     start = time.perf_counter()
     for _ in range(100):
-        vad.segments(scores)
+        segments(scores)
     print(f"5 s: probabilities {spread(times)}, segments {10 * (time.perf_counter() - start):.3f} ms")
 
 

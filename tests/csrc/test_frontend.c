@@ -315,6 +315,109 @@ static void statistics(void) {
     free(x);
 }
 
+/* Segments of probabilities [n] in pushes of `piece`, each into exactly as much memory as the contract asks for:
+ * [*found], the caller frees it. */
+static ser_segment *segments_in_pieces(ser_segmenter *s, const float *p, size_t n, size_t piece, size_t *found) {
+    ser_segment *all = allocate((n / 2 + 3) * sizeof *all);
+    size_t at = 0, got = 99;
+    *found = 0;
+    while (at < n) {
+        const size_t now = n - at < piece ? n - at : piece, most = now / 2 + 1;
+        ser_segment *out = allocate(most * sizeof *out);
+        float *copy = allocate(now * sizeof *copy);
+        const uint64_t uncertain = ser_segmenter_uncertain(s);
+        memcpy(copy, p + at, now * sizeof *copy);
+        CHECK(ser_segmenter_push(s, copy, now, out, most, &got) == SER_OK && got <= most);
+        CHECK(got == 0 || out[0].start >= uncertain);
+        memcpy(all + *found, out, got * sizeof *out);
+        *found += got;
+        free(copy);
+        free(out);
+        at += now;
+    }
+    CHECK(ser_segmenter_finish(s, 160 * (uint64_t)n - 9, all + *found, &got) == SER_OK && got <= 2);
+    *found += got;
+    for (at = 0; at < *found; at++) {
+        CHECK(all[at].start < all[at].end && all[at].end <= 160 * (uint64_t)n - 9);
+        CHECK(at == 0 || all[at - 1].end <= all[at].start);
+    }
+    return all;
+}
+
+static void segments(void) {
+    static const size_t pieces[] = {1, 2, 3, 7, 50, 1000, LONG};
+    static const double wrong[] = {-0.01, 1.01e9, NAN, INFINITY};
+    static const float no_probability[] = {-0.001f, 1.001f, NAN, INFINITY};
+    const ser_vad_parameters defaults = ser_vad_parameters_default();
+    const ser_vad_parameters restless = {0.5, 0.5, 0, 0, 0}, padded = {0.6, 0.4, 0.02, 0.015, 0.2};
+    const ser_vad_parameters settings[] = {defaults, restless, padded};
+    float *p = noise(LONG, 10);
+    ser_segmenter s, before;
+    size_t i, j, got = 7;
+
+    CHECK(defaults.threshold == 0.5 && defaults.lower == 0.35 && defaults.shortest_speech_s == 0.25);
+    CHECK(defaults.shortest_silence_s == 0.1 && defaults.padding_s == 0.03);
+    memset(&s, CANARY, sizeof s);
+    before = s;
+    for (i = 0; i < sizeof wrong / sizeof *wrong; i++)
+        for (j = 0; j < 5; j++) {
+            double values[] = {0.5, 0.35, 0.25, 0.1, 0.03};
+            ser_vad_parameters given;
+            values[j] = wrong[i];
+            memcpy(&given, values, sizeof given);
+            CHECK(ser_segmenter_init(&s, &given) == SER_E_ARGUMENT);
+        }
+    CHECK(ser_segmenter_init(&s, NULL) == SER_E_ARGUMENT && ser_segmenter_init(NULL, &defaults) == SER_E_ARGUMENT);
+    CHECK(memcmp(&s, &before, sizeof s) == 0); /* a refused init touches nothing */
+
+    for (i = 0; i < LONG; i++) p[i] = (i / 40 % 2 ? 0.7f : 0.3f) + 0.6f * p[i]; /* 0 to 1 */
+    for (j = 0; j < sizeof settings / sizeof *settings; j++) {
+        size_t number, found;
+        ser_segment *whole;
+        CHECK(ser_segmenter_init(&s, &settings[j]) == SER_OK);
+        whole = segments_in_pieces(&s, p, LONG, LONG, &number);
+        CHECK(number > 5);
+        for (i = 0; i < sizeof pieces / sizeof *pieces; i++) { /* the same object: finish made it ready again */
+            ser_segment *cut = segments_in_pieces(&s, p, LONG, pieces[i], &found);
+            CHECK(found == number && memcmp(cut, whole, number * sizeof *cut) == 0);
+            free(cut);
+        }
+        free(whole);
+    }
+
+    CHECK(ser_segmenter_init(&s, &restless) == SER_OK);
+    CHECK(ser_segmenter_push(&s, p, 77, NULL, 0, &got) == SER_E_SPACE && got == 0);
+    before = s;
+    for (i = 1; i < LONG; i++) { /* refused with every capacity but the one that is enough, and nothing beyond it */
+        ser_segment *out = allocate(i * sizeof *out);
+        const ser_status status = ser_segmenter_push(&s, p, LONG, out, i, &got);
+        free(out);
+        if (status == SER_OK) break;
+        CHECK(status == SER_E_SPACE && got == 0 && memcmp(&s, &before, sizeof s) == 0);
+    }
+    CHECK(got == i && i > 5);
+    before = s;
+    for (i = 0; i < sizeof no_probability / sizeof *no_probability; i++) {
+        ser_segment out[2];
+        float two[2] = {1, 0};
+        two[1] = no_probability[i];
+        CHECK(ser_segmenter_push(&s, two, 2, out, 2, &got) == SER_E_VALUE && got == 0);
+        CHECK(ser_segmenter_push(NULL, p, 1, out, 2, &got) == SER_E_ARGUMENT);
+        CHECK(ser_segmenter_push(&s, NULL, 1, out, 2, &got) == SER_E_ARGUMENT);
+        CHECK(ser_segmenter_push(&s, p, 1, NULL, 2, &got) == SER_E_ARGUMENT);
+        CHECK(ser_segmenter_push(&s, p, 1, out, 2, NULL) == SER_E_ARGUMENT);
+        CHECK(ser_segmenter_push(&s, NULL, 0, NULL, 0, &got) == SER_OK && got == 0);
+        CHECK(ser_segmenter_finish(&s, 160 * (uint64_t)(LONG - 1), out, &got) == SER_E_ARGUMENT);
+        CHECK(ser_segmenter_finish(&s, 160 * (uint64_t)LONG + 1, out, &got) == SER_E_ARGUMENT);
+        CHECK(ser_segmenter_finish(&s, 0, out, &got) == SER_E_ARGUMENT);
+        CHECK(ser_segmenter_finish(NULL, 160 * (uint64_t)LONG, out, &got) == SER_E_ARGUMENT);
+        CHECK(ser_segmenter_finish(&s, 160 * (uint64_t)LONG, NULL, &got) == SER_E_ARGUMENT);
+        CHECK(ser_segmenter_finish(&s, 160 * (uint64_t)LONG, out, NULL) == SER_E_ARGUMENT);
+    }
+    CHECK(memcmp(&s, &before, sizeof s) == 0);
+    free(p);
+}
+
 static void normalisation(void) {
     const size_t n = 500;
     void *memory;
@@ -351,6 +454,7 @@ int main(int argc, char **argv) {
     CHECK(ser_isa_available(SER_ISA_PLAIN) == 1 && ser_isa_available(SER_ISA_BEST) == 1);
     CHECK(ser_isa_available((ser_isa)5) == 0);
     CHECK(ser_isa_available(isa) == 1);
+    segments();
     status_texts();
     for (i = 0; i < sizeof geometries / sizeof *geometries; i++) {
         n_fft = geometries[i];

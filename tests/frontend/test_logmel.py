@@ -329,7 +329,7 @@ def test_an_unusable_sample_is_refused_as_if_never_pushed(n_fft, bad):
                 before = kernel.push(samples[:start])
                 broken = noise(length, seed=1)
                 broken[at] = bad
-                with pytest.raises(ValueError, match="NaN, infinity or a value beyond"):
+                with pytest.raises(ValueError, match="NaN, infinity or a value out of range"):
                     kernel.push(broken)
                 after = [kernel.push(samples[start:]), kernel.finish()]
                 assert np.array_equal(np.concatenate([before, *after]), expected)

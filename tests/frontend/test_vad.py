@@ -1,7 +1,5 @@
-"""Voice activity: the same bits however it is cut, segments against their definition, and what is called speech."""
+"""Voice activity: the same bits however it is cut, and what is called speech."""
 
-import dataclasses
-import itertools
 import tracemalloc
 from pathlib import Path
 
@@ -10,7 +8,8 @@ import pytest
 import soundfile
 
 from sertool import bundle
-from sertool.frontend.vad import Parameters, Segmenter, Vad, probabilities, segments
+from sertool.frontend.segments import Parameters, segments
+from sertool.frontend.vad import Vad, probabilities
 
 SPEECH = sorted(Path(bundle.bundled_folder(), "wav2small", "samples").glob("*.wav"))
 RATE, FRAME = 16_000, 160
@@ -178,150 +177,3 @@ def test_silence_is_not_speech(value, seconds):
 @pytest.mark.parametrize("slope", [0, 0.5, 1])
 def test_steady_noise_is_not_speech(slope, dbfs):
     assert not found(noise(20, dbfs, slope=slope)).any()
-
-
-# ---- segments ---------------------------------------------------------------------------------------------------
-
-
-def test_defaults():
-    assert dataclasses.astuple(Parameters()) == (0.5, 0.35, 0.25, 0.1, 0.03)
-    assert list(Parameters.__dataclass_fields__) == [
-        "threshold",
-        "lower",
-        "shortest_speech_s",
-        "shortest_silence_s",
-        "padding_s",
-    ]
-
-
-@pytest.mark.parametrize(
-    "wrong",
-    [
-        {"threshold": 1.1},
-        {"lower": 0.6},
-        {"lower": -0.1},
-        {"threshold": float("nan")},
-        {"shortest_speech_s": -1},
-        {"shortest_silence_s": -0.1},
-        {"padding_s": -0.01},
-    ],
-)
-def test_parameters_without_sense_are_an_error(wrong):
-    with pytest.raises(ValueError, match=r"thresholds|times"):
-        Parameters(**wrong)
-
-
-def by_definition(p, parameters: Parameters, n: int) -> list[tuple[int, int]]:
-    """The segments as the rules say it, looking over the whole recording, in samples."""
-    speech, silence, padding = (
-        round(RATE * t) for t in (parameters.shortest_speech_s, parameters.shortest_silence_s, parameters.padding_s)
-    )
-    high, low = np.flatnonzero(p >= parameters.threshold), np.flatnonzero(p < parameters.lower)
-    raw, after = [], -1
-    while len(later := high[high > after]):
-        start = later[0]
-        for last, following in zip(later, [*later[1:], len(p)], strict=True):  # the pause after each high frame
-            pause = low[(low > last) & (low < following)]
-            long_enough = pause[FRAME * (pause - pause[:1]) >= silence] if len(pause) else pause
-            if len(long_enough):
-                raw.append((start * FRAME, pause[0] * FRAME))
-                after = long_enough[0]
-                break
-        else:
-            raw.append((start * FRAME, n))
-            after = len(p)
-    kept = [(start, end) for start, end in raw if end - start >= speech]
-    gaps = [start - end for (_, end), (start, _) in itertools.pairwise(kept)]
-    margins = [padding, *(min(padding, gap // 2) for gap in gaps), padding]
-    return [(max(0, start - margins[i]), min(n, end + margins[i + 1])) for i, (start, end) in enumerate(kept)]
-
-
-SETTINGS = [
-    Parameters(),
-    Parameters(padding_s=0.2),
-    Parameters(shortest_speech_s=0, shortest_silence_s=0, padding_s=0),
-    Parameters(0.7, 0.1, 0.05, 0.3, 0.5),
-    Parameters(0.5, 0.5, 0.4, 0.02, 0.035),
-]
-
-
-@pytest.mark.parametrize("parameters", SETTINGS)
-@pytest.mark.parametrize("seed", range(8))
-def test_segments_are_those_of_the_definition_however_they_are_pushed(seed, parameters):
-    rng = np.random.default_rng(seed)
-    frames = int(rng.integers(1, 3000))
-    walk = np.convolve(rng.standard_normal(frames), np.ones(2 + 3 * seed), mode="same")
-    p = (1 / (1 + np.exp(-2 * walk / walk.std()))).astype(np.float32) if frames > 1 else np.ones(1, np.float32)
-    n = frames * FRAME - int(rng.integers(FRAME))
-    expected = by_definition(p, parameters, n)
-    assert segments(p, parameters, n) == expected
-    for pieces in (2, 50, 1000):
-        segmenter, got = Segmenter(parameters), []
-        for piece in np.split(p, np.sort(rng.integers(0, frames + 1, pieces))):
-            got += segmenter.push(piece)
-        assert got + segmenter.finish(n) == expected
-
-
-def runs(*pairs) -> np.ndarray:
-    """Probabilities from (how many frames, which) pairs."""
-    return np.concatenate([np.full(count, value) for count, value in pairs])
-
-
-# In frames of 10 ms, at the defaults: padding is 3 frames.
-CASES = {
-    "nothing": ([], []),
-    "no_speech": ([(100, 0.49)], []),
-    "all_speech": ([(100, 0.5)], [(0, 100)]),
-    "padded_on_both_sides": ([(50, 0), (40, 1), (50, 0)], [(47, 93)]),
-    "padding_stays_within_the_recording": ([(2, 0), (40, 1), (11, 0)], [(0, 45)]),
-    "between_the_thresholds_goes_on_but_does_not_begin": ([(20, 0.4), (30, 0.9), (70, 0.35), (30, 0)], [(17, 123)]),
-    "shortest_speech": ([(20, 0), (25, 1), (20, 0)], [(17, 48)]),
-    "too_short_speech": ([(20, 0), (24, 1), (20, 0)], []),
-    "ten_frames_of_silence_do_not_end_it": ([(30, 1), (10, 0), (30, 1), (20, 0)], [(0, 73)]),
-    "eleven_do": ([(30, 1), (11, 0), (30, 1), (20, 0)], [(0, 33), (38, 74)]),
-    "silence_counts_from_its_first_low_frame": ([(30, 1), (2, 0), (8, 0.4), (1, 0), (30, 1)], [(0, 33), (38, 71)]),
-    "only_the_threshold_interrupts_silence": ([(30, 1), (6, 0), (1, 0.5), (6, 0), (30, 1)], [(0, 73)]),
-    "what_runs_at_the_end_ends_there": ([(30, 0), (30, 1), (5, 0)], [(27, 65)]),
-}
-
-
-@pytest.mark.parametrize("name", CASES)
-def test_hysteresis(name):
-    given, expected = CASES[name]
-    p = runs((0, 0), *given)
-    assert segments(p) == [(FRAME * start, FRAME * end) for start, end in expected]
-
-
-def test_padding_meets_in_the_middle_of_a_short_pause():
-    p = runs((50, 1), (12, 0), (50, 1), (30, 0))
-    assert segments(p, Parameters(padding_s=0.1)) == [(0, 56 * FRAME), (56 * FRAME, 122 * FRAME)]
-
-
-def test_a_dropped_segment_does_not_shorten_the_padding_of_its_neighbours():
-    p = runs((50, 1), (12, 0), (5, 1), (12, 0), (50, 1), (30, 0))
-    assert segments(p, Parameters(padding_s=0.1)) == [(0, 60 * FRAME), (69 * FRAME, 139 * FRAME)]
-
-
-def test_a_last_frame_cut_short_ends_the_segment():
-    assert segments(np.ones(100), samples=99 * FRAME + 7) == [(0, 99 * FRAME + 7)]
-
-
-def test_a_segment_is_given_as_soon_as_its_end_is_certain():
-    segmenter = Segmenter()
-    assert segmenter.push(runs((30, 1), (10, 0))) == []
-    assert segmenter.push([0.0]) == [(0, 33 * FRAME)]
-    segmenter = Segmenter(Parameters(padding_s=0.1))
-    assert segmenter.push(runs((30, 1), (19, 0))) == []
-    assert segmenter.push([0.0]) == [(0, 40 * FRAME)]
-
-
-@pytest.mark.parametrize("samples", [0, 99 * FRAME, 100 * FRAME + 1])
-def test_a_length_that_does_not_fit_the_frames_is_an_error(samples):
-    with pytest.raises(ValueError, match=f"{samples} samples are not the 100 frames"):
-        segments(np.ones(100), samples=samples)
-
-
-def test_a_segmenter_may_be_used_again():
-    segmenter = Segmenter()
-    for _ in range(2):
-        assert segmenter.push(runs((10, 0), (50, 1), (3, 0))) + segmenter.finish() == [(7 * FRAME, 63 * FRAME)]

@@ -7,7 +7,8 @@ import pytest
 
 from sertool import audio, bundle
 from sertool.errors import AudioError
-from sertool.frontend.vad import probabilities, segments
+from sertool.frontend.segments import segments
+from sertool.frontend.vad import probabilities
 from sertool.labelling import Labeller, speech
 from sertool.labelling.speech import Speech
 
