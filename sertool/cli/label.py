@@ -2,16 +2,15 @@
 
 import contextlib
 import os
-import signal
 import sys
 import threading
-import time
 from pathlib import Path
 
 import click
 
 from ..machine import cores
-from .terminal import bar, libraries_silenced, on_terminal, visible
+from .recordings import check_writable, none_found, took, under_way, with_standard_input
+from .terminal import on_terminal, visible
 
 SHOWN_FAILURES = 5
 
@@ -95,15 +94,13 @@ def label(
         raise UsageError("--resume and --restart exclude each other")
     table.require(form)
 
-    recordings = scan(_with_standard_input(paths), pattern)
+    recordings = scan(with_standard_input(paths), pattern)
     labeller = Labeller(model, variant, window, hop, vad=not no_vad)
     manifest = labeller.bundle.manifest
     jobs = jobs or cores()
     terminal = on_terminal() and not quiet
     if not recordings:
-        where = ", ".join("the list on standard input" if path == "-" else visible(path) for path in paths)
-        click.echo(f"sertool: no audio files in {where}", err=True)
-        return 1
+        return none_found(paths)
 
     journal = None
     if output:
@@ -117,34 +114,22 @@ def label(
             "paths": [os.path.abspath(p) if p != "-" else p for p in paths],
         }
         mode = "resume" if resume else "restart" if restart else "new"
-        _check_writable(output, recordings)
+        check_writable(output, recordings)
         journal = Journal(output, described, mode)
         recordings += journal.others(recordings)
 
     stop = threading.Event()
     summary, failures = run.Summary(), []
-    with contextlib.ExitStack() as stack:
-        _interruptible(stack, stop, jobs)
-        stack.enter_context(libraries_silenced())
-        many = len(recordings) > 1
-        # Not over rows of a machine format on the same terminal, nor for one file that is done at once.
-        watched = (
-            terminal and (aligned or output is not None or not sys.stdout.isatty()) and (many or _is_long(recordings))
-        )
-        if terminal and (output or many):
-            name = f"{manifest['name']} {manifest['version']} ({labeller.runtime.variant['name']})"
-            click.echo(f"{name}, {jobs} workers", err=True)
-        meter = run.Meter()
-        shown = stack.enter_context(
-            bar(
-                len(recordings),
-                "files",
-                "labelling",
-                shown=watched,
-                state=lambda: f"{_duration(meter.seconds)}  {meter.speed:.0f}x real time",
-                transient=not many,
-            )
-        )
+    if terminal and (output or len(recordings) > 1):
+        name = f"{manifest['name']} {manifest['version']} ({labeller.runtime.variant['name']})"
+        click.echo(f"{name}, {jobs} workers", err=True)
+    # Not over rows of a machine format on the same terminal.
+    watched = terminal and (aligned or output is not None or not sys.stdout.isatty())
+    meter, kept = run.Meter(), "what was finished before is kept for --resume if there is a -o"
+    with (
+        under_way(recordings, "labelling", meter, stop, jobs, kept, shown=watched) as shown,
+        contextlib.ExitStack() as stack,
+    ):
         if aligned:
             writer = _Aligned(max(len(visible(r.name)) for r in recordings), labeller.columns, shown.print)
         else:
@@ -175,35 +160,6 @@ def label(
         click.echo(f"interrupted: {finished} files done, {left} to go; {way_on}", err=True)
         return 130
     return 1 if summary.failed else 0
-
-
-def _with_standard_input(paths) -> list[str]:
-    """PATHs with - replaced by the list on standard input."""
-    listed = []
-    for path in paths:
-        if path != "-":
-            listed.append(path)
-            continue
-        data = sys.stdin.buffer.read()
-        names = data.split(b"\0") if b"\0" in data else data.splitlines()
-        listed += [os.fsdecode(name) for name in names if name]
-    return listed
-
-
-def _is_long(recordings) -> bool:
-    """Whether labelling takes more than about a second, judged by the files' size."""
-    return sum(r.path.stat().st_size for r in recordings if r.path.is_file()) > 2_000_000
-
-
-def _check_writable(output: Path, recordings) -> None:
-    from ..errors import UsageError
-
-    if not output.absolute().parent.is_dir():
-        raise UsageError(f"cannot write {output}: there is no folder {output.parent}")
-    if not any(os.path.lexists(r.path) for r in recordings):  # a slip in the path is no reason to begin a table
-        raise UsageError(f"{visible(recordings[0].name)}: {recordings[0].error or 'no such file or folder'}")
-    if output.exists() and any(r.path.exists() and r.path.samefile(output) for r in recordings):
-        raise UsageError(f"{output} is one of the recordings: choose another -o")
 
 
 def _open(stack, output, form, columns):
@@ -248,36 +204,6 @@ def _cell(value, width: int) -> str:
     return f"{value:>{width}}" if isinstance(value, str) else f"{value:>{width}.2f}"
 
 
-def _interruptible(stack, stop: threading.Event, jobs: int) -> None:
-    """First Ctrl-C or SIGTERM: finish what is in flight. Another one, later: leave at once."""
-    first = 0.0
-
-    def handle(number, frame):
-        nonlocal first
-        if not stop.is_set():
-            first = time.monotonic()
-            stop.set()
-            click.echo(
-                f"\ninterrupted: finishing up to {jobs} files in flight; Ctrl-C again to leave at once", err=True
-            )
-        elif time.monotonic() - first > 0.5:  # some wrappers send the same signal twice
-            click.echo("\nstopped; what was finished before is kept for --resume if there is a -o", err=True)
-            os._exit(130)
-
-    for number in (signal.SIGINT, signal.SIGTERM):
-        stack.callback(signal.signal, number, signal.signal(number, handle))
-
-
-def _duration(seconds: float) -> str:
-    return (
-        f"{seconds:.1f} s"
-        if seconds < 60
-        else f"{seconds / 60:.1f} min"
-        if seconds < 3600
-        else f"{seconds / 3600:.2f} h"
-    )
-
-
 def _report(summary, failures, total: int, output) -> None:
     for result in failures[:SHOWN_FAILURES]:
         click.echo(f"{visible(result.rows[0]['file'])}: {visible(result.rows[0]['error'])}", err=True)
@@ -286,12 +212,6 @@ def _report(summary, failures, total: int, output) -> None:
     if total == 1 and not summary.failed and output is None:
         return
     before = f" ({summary.taken_over} of them before)" if summary.taken_over else ""
-    line = f"{summary.labelled} labelled{before}, {summary.failed} failed"
-    if summary.seconds:
-        line += (
-            f"; {_duration(summary.seconds)} in {_duration(summary.wall)}, "
-            f"real-time factor {summary.rtf:.4f} ({summary.seconds / summary.wall:.0f}x real time)"
-        )
-    click.echo(line, err=True)
+    click.echo(f"{summary.labelled} labelled{before}, {summary.failed} failed{took(summary)}", err=True)
     if failures and output:
         click.echo(f'the reasons are in {output}, column "error"', err=True)

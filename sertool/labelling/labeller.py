@@ -8,13 +8,10 @@ import numpy as np
 from .. import audio
 from ..errors import AudioError, UsageError
 from ..runtime import Runtime
+from .detect import SILENCE, SILENT, peak
 from .speech import Speech
 from .windows import SHORTEST_REST
 from .windows import windows as cut
-
-#: Peak below which there is nothing to label: -80 dB under full scale, where 16-bit dither lives.
-SILENCE = 1e-4
-SILENT = "silent: nothing above -80 dB full scale"
 
 
 class Labeller:
@@ -119,7 +116,7 @@ class Labeller:
             "error": None,
         }
         try:
-            if max(samples.max(), -samples.min()) < SILENCE:
+            if peak(samples) < SILENCE:
                 raise AudioError(SILENT)
             row |= self._named(self.runtime.run(samples))
         except AudioError as error:

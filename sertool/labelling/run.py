@@ -3,9 +3,11 @@
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+
+import numpy as np
 
 from .. import audio
 from ..errors import AudioError
@@ -70,23 +72,33 @@ class Meter:
                 self.seconds += len(block) / audio.SAMPLE_RATE
 
 
+#: What may be wrong with one file; it must not end a run of thousands.
+FAULTS = (AudioError, MemoryError, OSError, ValueError, RuntimeError)
+
+
+def reason(fault: Exception) -> str:
+    """One line on what is wrong with a file; of what is no AudioError the kind is kept for the report."""
+    return str(fault) if isinstance(fault, AudioError) else f"{type(fault).__name__}: {' '.join(str(fault).split())}"
+
+
 def label_one(labeller: Labeller, recording: Recording, windows: bool, meter: Meter | None = None) -> Result:
     """A recording's result; whatever is wrong with the file ends up in the row's ``error``."""
     columns = labeller.columns
     try:
-        if recording.error:
-            raise AudioError(recording.error)
-        blocks = audio.blocks(recording.path)
+        blocks = decoded(recording)
         rows, seconds = labeller.rows(meter.count(blocks) if meter else blocks)
         whole = labeller.average(rows, seconds)
         kept = rows if windows else [whole]
         return Result(recording, [table.row(recording.name, r, columns) for r in kept], seconds, failed=False)
-    except AudioError as error:
-        reason = str(error)
-    except (MemoryError, OSError, ValueError, RuntimeError) as error:
-        # One odd file must not end a run of thousands; the kind of error is kept for the report.
-        reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
-    return Result(recording, [table.row(recording.name, {"error": reason}, columns)], 0.0, failed=True)
+    except FAULTS as fault:
+        return Result(recording, [table.row(recording.name, {"error": reason(fault)}, columns)], 0.0, failed=True)
+
+
+def decoded(recording: Recording) -> Iterator[np.ndarray]:
+    """Its blocks, as audio.blocks; AudioError if it cannot even be tried."""
+    if recording.error:
+        raise AudioError(recording.error)
+    return audio.blocks(recording.path)
 
 
 def label_all(
@@ -105,7 +117,7 @@ def label_all(
     Setting ``stop`` begins no new file; those in flight are finished and yielded. With a journal, recordings that it
     holds are taken over, and each new one is noted as soon as it is finished.
     """
-    stop = stop or threading.Event()
+    lock = threading.Lock()
 
     def work(recording: Recording) -> Result:
         rows = journal.finished(recording) if journal else None
@@ -119,7 +131,19 @@ def label_all(
                 journal.add(recording, before, result.rows, result.failed)
         return result
 
-    lock = threading.Lock()
+    return each(work, recordings, jobs=jobs, ordered=ordered, stop=stop)
+
+
+def each(
+    work: Callable[[Recording], object],
+    recordings: list[Recording],
+    *,
+    jobs: int,
+    ordered: bool = False,
+    stop: threading.Event | None = None,
+) -> Iterator:
+    """What ``work`` makes of each recording, in ``jobs`` threads; order and ``stop`` as in label_all."""
+    stop = stop or threading.Event()
     # Enough in hand to keep every thread busy while a long file holds the head of an ordered run back.
     in_hand = 4 * jobs if not ordered else 64 * jobs
     waiting, places = iter(enumerate(recordings)), {}  # future -> its place in `recordings`

@@ -9,6 +9,7 @@ import numpy as np
 from ..frontend.filters import SAMPLE_RATE
 from ..frontend.segments import Parameters, Segmenter
 from ..frontend.vad import FRAME, Vad
+from .detect import detect, peak
 
 #: A segment that runs for longer is passed on in parts, so that memory does not depend on the recording.
 _LONGEST = 60 * SAMPLE_RATE
@@ -23,7 +24,7 @@ class Speech:
 
     def __init__(self, blocks: Iterable[np.ndarray], whole: int, parameters: Parameters | None = None):
         self._blocks, self._whole = iter(blocks), whole
-        self._vad, self._parameters = Vad(), parameters or Parameters()
+        self._parameters = parameters or Parameters()
         self._passed, self._from = [0], [0]  # sample passed on -> sample of the recording, where each stretch begins
         self.seconds = self.peak = 0.0
         self.cut = False  # whether the recording is a long one
@@ -45,14 +46,11 @@ class Speech:
         return self._from[at] + sample - self._passed[at]
 
     def _measure(self, blocks: list[np.ndarray]) -> None:
-        segmenter = Segmenter(self._parameters)
-        found = [segment for block in blocks for segment in segmenter.push(self._vad.push(block))]
-        found += segmenter.push(self._vad.finish()) + segmenter.finish(sum(map(len, blocks)))
-        self.seconds = sum(end - start for start, end in found) / SAMPLE_RATE
+        self.seconds = detect(blocks, self._parameters).speech
 
     def _stretches(self, first: list[np.ndarray]) -> Iterator[np.ndarray]:
         held, start = np.zeros(0, np.float32), 0  # the samples from `start` on, of which nothing is certain yet
-        segmenter, origin, frames, passed = Segmenter(self._parameters), 0, 0, 0
+        vad, segmenter, origin, frames, passed = Vad(), Segmenter(self._parameters), 0, 0, 0
 
         def stretch(begin: int, end: int) -> np.ndarray:
             nonlocal passed
@@ -69,7 +67,7 @@ class Speech:
 
         for block in self._all(first):
             held = np.concatenate([held, block])
-            for begin, end in pushed(self._vad.push(block)):
+            for begin, end in pushed(vad.push(block)):
                 yield stretch(begin, end)
             if frames * FRAME - segmenter.uncertain > _LONGEST:
                 for begin, end in segmenter.finish():
@@ -77,10 +75,10 @@ class Speech:
                 origin, frames = origin + frames * FRAME, 0
             keep = max(start, origin + segmenter.uncertain)
             held, start = held[keep - start :], keep
-        for begin, end in pushed(self._vad.finish()) + segmenter.finish(start + len(held) - origin):
+        for begin, end in pushed(vad.finish()) + segmenter.finish(start + len(held) - origin):
             yield stretch(begin, end)
 
     def _all(self, first: list[np.ndarray]) -> Iterator[np.ndarray]:
         for block in itertools.chain(first, self._blocks):
-            self.peak = max(self.peak, float(block.max(initial=0)), -float(block.min(initial=0)))
+            self.peak = max(self.peak, peak(block))
             yield block
