@@ -12,6 +12,7 @@ from ..errors import SertoolError
 #: Command -> the line that `sertool --help` shows. Its module, of the same name, is imported only to run it.
 COMMANDS = {
     "label": "Label recordings with emotion.",
+    "vad": "Find when somebody speaks.",
     "logmel": "Show or save the LogMel of a recording.",
     "models": "List the models that are there and those that can be built.",
     "bundle": "Check, compare, pack and install bundles.",

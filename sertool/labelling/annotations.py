@@ -5,6 +5,7 @@ import io
 import itertools
 import os
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TextIO
 from urllib.parse import quote
 
@@ -25,7 +26,7 @@ _HEADS = {"csv": "file,start,end\n", "probabilities": "file,start,end,probabilit
 
 
 class Writer:
-    """Recordings, of SINGLE formats one only, to a text stream in one of the formats of ENDINGS.
+    """Recordings, of SINGLE formats one only, to a text stream in a format of ENDINGS; ``stems`` as the function gives.
 
     csv: audformat's segmented index, times in seconds; probabilities: the same with a row every 10 ms. rttm: NIST's
     RT-09 evaluation plan, appendix A; the file is the stem, with blanks, which end a field, and % percent-encoded.
@@ -33,15 +34,31 @@ class Writer:
     interval tier without gaps, empty where nobody speaks.
     """
 
-    def __init__(self, form: str, stream: TextIO):
-        self._lines, self._stream = _LINES[form], stream
+    def __init__(self, form: str, stream: TextIO, stems: dict[str, str]):
+        self._lines, self._stream, self._stems = _LINES[form], stream, stems
         stream.write(_HEADS.get(form, ""))
         stream.flush()
 
-    def write(self, name: str, stem: str, found: Detected) -> None:
-        """A recording by its name, and what ``stems`` calls it."""
-        self._stream.writelines(self._lines(printable(name), printable(stem), found))
+    def write(self, name: str, found: Detected) -> None:
+        """What was found in the recording of this name."""
+        self._stream.writelines(self._lines(printable(name), printable(self._stems[name]), found))
         self._stream.flush()
+
+
+class Files:
+    """Recordings to a file each, by name in ``targets``, whole or not at all; the rest as Writer."""
+
+    def __init__(self, form: str, targets: dict[str, Path], stems: dict[str, str]):
+        self._form, self._targets, self._stems = form, targets, stems
+
+    def write(self, name: str, found: Detected) -> None:
+        """What was found in the recording of this name."""
+        path = self._targets[name]
+        path.parent.mkdir(parents=True, exist_ok=True)
+        beside = path.with_name(path.name + ".part")
+        with open(beside, "w", encoding="utf-8", newline="") as stream:
+            Writer(self._form, stream, self._stems).write(name, found)
+        os.replace(beside, path)
 
 
 def stems(recordings: list[Recording], folder: str | None = None) -> dict[str, str]:

@@ -6,12 +6,15 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from typing import ClassVar
 
 import numpy as np
 
 from .. import audio
 from ..errors import AudioError
+from ..frontend.segments import Parameters
 from . import table
+from .detect import Detected, detect
 from .journal import Journal, stamp
 from .labeller import Labeller
 from .scan import Recording
@@ -38,7 +41,7 @@ class Summary:
     seconds: float = 0.0
     wall: float = 0.0
 
-    def add(self, result: Result) -> None:
+    def add(self, result: "Result | Heard") -> None:
         self.failed += result.failed
         self.labelled += not result.failed
         self.taken_over += result.taken_over
@@ -134,6 +137,45 @@ def label_all(
     return each(work, recordings, jobs=jobs, ordered=ordered, stop=stop)
 
 
+@dataclass(frozen=True)
+class Heard:
+    """A recording in which speech was looked for: what was ``found``, or the ``error`` that kept it from being read."""
+
+    recording: Recording
+    found: Detected | None = None
+    error: str | None = None
+    taken_over: ClassVar[bool] = False
+
+    @property
+    def failed(self) -> bool:
+        return self.found is None
+
+    @property
+    def seconds(self) -> float:
+        return self.found.seconds if self.found else 0.0
+
+
+def detect_all(
+    recordings: list[Recording],
+    parameters: Parameters,
+    *,
+    jobs: int,
+    probabilities: bool = False,
+    stop: threading.Event | None = None,
+    meter: Meter | None = None,
+) -> Iterator[Heard]:
+    """When somebody speaks in each of ``recordings``, in their order; ``stop`` as in label_all."""
+    meter = meter or Meter()
+
+    def work(recording: Recording) -> Heard:
+        try:
+            return Heard(recording, detect(meter.count(decoded(recording)), parameters, probabilities=probabilities))
+        except FAULTS as fault:
+            return Heard(recording, error=reason(fault))
+
+    return each(work, recordings, jobs=jobs, ordered=True, stop=stop)
+
+
 def each(
     work: Callable[[Recording], object],
     recordings: list[Recording],
@@ -174,7 +216,7 @@ def each(
     yield from (early[place] for place in sorted(early))  # of a stopped run: what stands behind a gap
 
 
-def timed(results: Iterator[Result], summary: Summary) -> Iterator[Result]:
+def timed(results: Iterator, summary: Summary) -> Iterator:
     """Pass results on, counting them and the wall time into ``summary``."""
     started = time.monotonic()
     for result in results:

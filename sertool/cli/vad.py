@@ -1,0 +1,244 @@
+"""`sertool vad`: recordings in, when somebody speaks out."""
+
+import contextlib
+import os
+import sys
+import threading
+from pathlib import Path
+
+import click
+
+from ..audio import SAMPLE_RATE
+from ..errors import UsageError
+from ..frontend.segments import Parameters
+from ..labelling import annotations, run
+from ..labelling import plot as drawing
+from ..labelling.detect import SILENT
+from ..labelling.scan import scan
+from ..machine import cores
+from .recordings import check_writable, duration, none_found, took, under_way, with_standard_input
+from .terminal import on_terminal, visible
+
+_DEFAULT = Parameters()
+_GAP = round(_DEFAULT.threshold - _DEFAULT.lower, 6)
+_SECONDS = click.FloatRange(min=0, max=3600)
+
+
+def _time(option: str, default: float, text: str):
+    return click.option(option, type=_SECONDS, default=default, show_default=True, metavar="SECONDS", help=text)
+
+
+@click.command(
+    epilog="""\b
+Formats; times in seconds, of the recording:
+  csv            file,start,end; audformat's segmented index
+  rttm           SPEAKER FILE 1 START LENGTH <NA> <NA> speech <NA> <NA>; FILE
+                 without its ending, blanks in it as %20, % as %25
+  audacity       labels for File > Import > Labels, a .txt a recording
+  textgrid       for Praat, a .TextGrid a recording, one tier called speech
+  probabilities  file,start,end,probability; CSV, a row every 10 ms
+\b
+How segments are found: speech begins where the probability reaches --threshold
+and ends where it falls below --lower, if it does not reach --threshold again
+within --shortest-silence. Less than --shortest-speech is dropped. What is left
+gets --padding on both sides, at most to the middle of a pause.
+\b
+  too much taken for speech       --threshold 0.7
+  soft words are missing          --threshold 0.3
+  one segment a sentence, please  --shortest-silence 0.6
+  words cut off at their ends     --padding 0.1
+\b
+Exit codes: 0 all read, also where nobody speaks; 1 some failed (they are
+named), 2 wrong usage, 130 interrupted.
+\b
+Examples:
+  sertool vad call.mp3
+  sertool vad call.mp3 --plot call.png
+  sertool vad interviews/ -o speech.csv
+  sertool vad interviews/ -o speech.rttm
+  sertool vad interviews/ --format textgrid -o annotations/
+  sertool vad talk.wav -o talk.txt --shortest-silence 0.5"""
+)
+@click.argument("paths", metavar="PATH...", nargs=-1, required=True)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Path(path_type=Path),
+    help="Write to this file; audacity and textgrid of several recordings into this folder.  "
+    "[default: standard output]",
+)
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["csv", "rttm", "audacity", "textgrid", "probabilities"], case_sensitive=False),
+    help="[default: by the output's ending, .csv, .rttm, .txt or .TextGrid; csv on standard output]",
+)
+@click.option(
+    "--plot",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Draw waveform, probabilities and segments of one recording (png, pdf, svg; needs matplotlib).",
+)
+@click.option(
+    "--threshold",
+    type=click.FloatRange(0, 1),
+    default=_DEFAULT.threshold,
+    show_default=True,
+    help="Probability at which speech begins.",
+)
+@click.option(
+    "--lower",
+    type=click.FloatRange(0, 1),
+    help=f"Probability below which it ends.  [default: {_DEFAULT.lower}; {_GAP} under another threshold]",
+)
+@_time("--shortest-speech", _DEFAULT.shortest_speech_s, "Shorter speech is dropped.")
+@_time("--shortest-silence", _DEFAULT.shortest_silence_s, "Shorter pauses are speech.")
+@_time("--padding", _DEFAULT.padding_s, "Added to speech on both sides.")
+@click.option("-j", "--jobs", type=click.IntRange(min=1), help="Files at once, one thread each.  [default: all cores]")
+@click.option("--glob", "pattern", metavar="PATTERN", help="Of folders, take only files that match, as '*.wav'.")
+@click.option("--overwrite", is_flag=True, help="Replace output that is there.")
+@click.option("-q", "--quiet", is_flag=True, help="No progress and no summary; failures are still named.")
+def vad(
+    paths,
+    output,
+    form,
+    plot,
+    threshold,
+    lower,
+    shortest_speech,
+    shortest_silence,
+    padding,
+    jobs,
+    pattern,
+    overwrite,
+    quiet,
+):
+    """Find when somebody speaks.
+
+    PATH is a file, a folder (searched all the way down), a pattern as '*.wav', or - for a list of files on standard
+    input (one a line, or separated by NUL). Any format that `sertool label` reads, any length, channels averaged. On
+    a terminal a table for the eye; piped, or with -o or --format, what other tools read.
+    """
+    parameters = _parameters(threshold, lower, shortest_speech, shortest_silence, padding)
+    aligned = form is None and output is None and sys.stdout.isatty()
+    form = form or _by_ending(output)
+    recordings = scan(with_standard_input(paths), pattern)
+    if not recordings:
+        return none_found(paths)
+    if plot:
+        if len(recordings) > 1:
+            raise UsageError(f"--plot draws one recording, not {len(recordings)}")
+        drawing.require(plot)
+        check_writable(plot, recordings)
+    stems = annotations.stems(recordings, paths[0] if len(paths) == 1 and os.path.isdir(paths[0]) else None)
+    target = _target(form, output, recordings, stems, overwrite)
+    jobs = jobs or cores()
+
+    stop, meter, summary = threading.Event(), run.Meter(), run.Summary()
+    watched = on_terminal() and not quiet and (aligned or output is not None or not sys.stdout.isatty())
+    speech, spoken, result = 0.0, 0, None
+    with (
+        under_way(recordings, "listening", meter, stop, jobs, "what was finished is kept", shown=watched) as shown,
+        contextlib.ExitStack() as stack,
+    ):
+        table = _Table(recordings, shown.print) if aligned else None
+        writer = None if aligned else _writer(stack, form, target, stems)
+        wanted = form == "probabilities" or plot is not None
+        results = run.detect_all(recordings, parameters, jobs=jobs, probabilities=wanted, stop=stop, meter=meter)
+        for done, result in enumerate(run.timed(results, summary), start=1):
+            name, found = result.recording.name, result.found
+            if found:
+                speech, spoken = speech + found.speech, spoken + bool(found.segments)
+            if table:
+                table.write(result)
+            elif found:
+                writer.write(name, found)
+            if not table and (result.failed or (found.silent and not quiet)):
+                click.echo(f"{visible(name)}: {visible(result.error or SILENT)}", err=True)
+            shown.update(done, "finishing" if stop.is_set() else "listening")
+    if plot and result and result.found:
+        drawing.plot(plot, result.recording.path.name, run.decoded(result.recording), result.found, parameters)
+    finished = summary.labelled + summary.failed
+    if not quiet and summary.labelled and (aligned or output or len(recordings) > 1):
+        counts = f"{spoken} with speech, {summary.labelled - spoken} without, {summary.failed} failed; "
+        share = f"{duration(speech)} of {duration(summary.seconds)} are speech ({speech / summary.seconds:.0%})"
+        click.echo(f"{counts if len(recordings) > 1 else ''}{share}{took(summary)}", err=True)
+    if finished < len(recordings):
+        click.echo(f"interrupted: {finished} files done, {len(recordings) - finished} to go", err=True)
+        return 130
+    return 1 if summary.failed else 0
+
+
+def _parameters(threshold, lower, shortest_speech, shortest_silence, padding) -> Parameters:
+    if lower is None:  # as silero-vad has it
+        lower = min(threshold, max(round(threshold - _GAP, 6), 0.01))
+    try:
+        return Parameters(threshold, lower, shortest_speech, shortest_silence, padding)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+def _by_ending(output: Path | None) -> str:
+    if output is None:
+        return "csv"
+    for form, ending in annotations.ENDINGS.items():
+        if output.suffix.lower() == ending.lower():
+            return form
+    raise UsageError(f"{output}: name it .csv, .rttm, .txt or .TextGrid, or say what to write with --format")
+
+
+def _target(form: str, output: Path | None, recordings, stems: dict, overwrite: bool) -> Path | dict[str, Path] | None:
+    """The file to write, or one for each recording by its name, or None for standard output; UsageError."""
+    many, ending = form in annotations.SINGLE and len(recordings) > 1, annotations.ENDINGS[form]
+    if output is None:
+        if many:
+            raise UsageError(
+                f"--format {form} is a file a recording: name a folder with -o for these {len(recordings)}"
+            )
+        return None
+    check_writable(output, recordings)
+    if form in annotations.SINGLE and (many or output.is_dir() or output.suffix.lower() != ending.lower()):
+        if output.exists() and not output.is_dir():
+            raise UsageError(f"{output} is a file: --format {form} of several recordings goes into a folder")
+        targets = {recording.name: output / (stems[recording.name] + ending) for recording in recordings}
+    elif output.is_dir():
+        raise UsageError(f"{output} is a folder: --format {form} is one file")
+    else:
+        targets = {"": output}
+    own = {os.path.realpath(recording.path) for recording in recordings}
+    for path in targets.values():
+        if path.exists() and (not overwrite or os.path.realpath(path) in own):
+            raise UsageError(f"{path} exists{'' if overwrite else ': --overwrite replaces it'}")
+    return targets.get("", targets)
+
+
+def _writer(stack, form: str, target: Path | dict[str, Path] | None, stems: dict[str, str]):
+    """For what _target says; closed with the stack."""
+    if isinstance(target, dict):
+        return annotations.Files(form, target, stems)
+    if target is None:
+        sys.stdout.reconfigure(encoding="utf-8", newline="")
+        return annotations.Writer(form, sys.stdout, stems)
+    return annotations.Writer(form, stack.enter_context(target.open("w", encoding="utf-8", newline="")), stems)
+
+
+class _Table:
+    """What a person reads: the segments of one recording, or a line a recording."""
+
+    def __init__(self, recordings, print_line):
+        self._file = min(max(4, *(len(visible(recording.name)) for recording in recordings)), 48)
+        self._alone, self._print = len(recordings) == 1, print_line
+        heads = ("start", "end", "length") if self._alone else ("length", "segments", "speech", "share")
+        self._print(f"{'file':<{self._file}}" + "".join(f"{head:>10}" for head in heads))
+
+    def write(self, result: run.Heard) -> None:
+        name, found = visible(result.recording.name), result.found
+        name = f"{name if len(name) <= self._file else '…' + name[1 - self._file :]:<{self._file}}"
+        if found is None or found.silent:
+            self._print(f"{name}  {visible(result.error or SILENT)}")
+        elif self._alone:
+            for start, end in found.segments:
+                times = (sample / SAMPLE_RATE for sample in (start, end, end - start))
+                self._print(name + "".join(f"{time:>10.3f}" for time in times))
+        else:
+            share = f"{found.speech / found.seconds:.0%}"
+            self._print(f"{name}{found.seconds:>10.3f}{len(found.segments):>10}{found.speech:>10.3f}{share:>10}")
