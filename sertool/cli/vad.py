@@ -188,27 +188,26 @@ def _by_ending(output: Path | None) -> str:
 
 def _target(form: str, output: Path | None, recordings, stems: dict, overwrite: bool) -> Path | dict[str, Path] | None:
     """The file to write, or one for each recording by its name, or None for standard output; UsageError."""
-    many, ending = form in annotations.SINGLE and len(recordings) > 1, annotations.ENDINGS[form]
+    ending, single, many = annotations.ENDINGS[form], form in annotations.SINGLE, len(recordings) > 1
+    if output:
+        check_writable(output, recordings)
+    suffix = "" if output is None or output.is_dir() else output.suffix.lower()
+    named = suffix == ending.lower() or bool(suffix and not many)
+    if single and many and (output is None or named):
+        raise UsageError(f"--format {form} is a file a recording: for these {len(recordings)} name a folder with -o")
     if output is None:
-        if many:
-            raise UsageError(
-                f"--format {form} is a file a recording: name a folder with -o for these {len(recordings)}"
-            )
         return None
-    check_writable(output, recordings)
-    if form in annotations.SINGLE and (many or output.is_dir() or output.suffix.lower() != ending.lower()):
-        if output.exists() and not output.is_dir():
-            raise UsageError(f"{output} is a file: --format {form} of several recordings goes into a folder")
-        targets = {recording.name: output / (stems[recording.name] + ending) for recording in recordings}
-    elif output.is_dir():
-        raise UsageError(f"{output} is a folder: --format {form} is one file")
-    else:
-        targets = {"": output}
+    into = single and not named
+    if output.exists() and output.is_dir() != into:
+        raise UsageError(f"{output} is a {'file, which must be a folder' if into else 'folder, which must be a file'}")
+    targets = {r.name: output / (stems[r.name] + ending) for r in recordings} if into else {"": output}
     own = {os.path.realpath(recording.path) for recording in recordings}
     for path in targets.values():
-        if path.exists() and (not overwrite or os.path.realpath(path) in own):
-            raise UsageError(f"{path} exists{'' if overwrite else ': --overwrite replaces it'}")
-    return targets.get("", targets)
+        if os.path.realpath(path) in own:
+            raise UsageError(f"{path} is one of the recordings: choose another -o")
+        if path.exists() and not overwrite:
+            raise UsageError(f"{path} exists: --overwrite replaces it")
+    return targets if into else output
 
 
 def _writer(stack, form: str, target: Path | dict[str, Path] | None, stems: dict[str, str]):

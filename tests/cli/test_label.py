@@ -195,6 +195,32 @@ def test_bad_input_is_a_row_with_its_reason_and_never_a_traceback(tmp_path, clip
     assert f"1 labelled, {len(given) - 1} failed" in err
 
 
+@pytest.fixture(scope="module")
+def silence(tmp_path_factory):
+    """Digital zeros and 16-bit dither, shorter and longer than a window, at 16 and 44.1 kHz: a folder."""
+    folder = tmp_path_factory.mktemp("silence")
+    rng = np.random.default_rng(0)
+    for seconds in (0.01, 1, 8.5, 21):
+        for rate in (16_000, 44_100):
+            n = round(seconds * rate)
+            triangular = rng.integers(-1, 1, (2, n), endpoint=True).sum(axis=0)  # at most 2 steps
+            for kind, samples in (("zeros", np.zeros(n)), ("dither", triangular)):
+                soundfile.write(folder / f"{kind}-{seconds}-{rate}.wav", samples.astype(np.int16), rate)
+    return folder
+
+
+@pytest.mark.parametrize("windows", [[], ["--windows"]], ids=["files", "windows"])
+@pytest.mark.parametrize("vad", [[], ["--no-vad"]], ids=["vad", "no-vad"])
+def test_the_silence_of_a_silent_file_is_reported_not_labelled(silence, command, vad, windows):
+    code, out, err = command("label", silence, *vad, *windows)
+    rows = read_csv(out)
+    assert (code, len(rows)) == (1, 16)
+    for row in rows:
+        assert row["error"] == "silent: nothing above -80 dB full scale", row["file"]
+        assert not any(row[name] for name in COLUMNS if name not in ("file", "error"))
+    assert "0 labelled, 16 failed" in err
+
+
 WRONG = [
     (["label"], "PATH"),
     (["label", "IN", "--bogus"], "--bogus"),

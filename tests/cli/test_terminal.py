@@ -3,10 +3,17 @@
 import os
 import pty
 import re
+import shutil
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import soundfile
+
+from sertool import audio
+from sertool.bundle import bundled_folder
+from sertool.labelling.detect import detect
 
 
 def on_terminal(*arguments, stdout_too=True):
@@ -91,3 +98,62 @@ def test_quiet_shows_no_bar_and_no_summary(folder):
     assert code == 1
     assert text == ""
     assert len(table.splitlines()) == 5
+
+
+@pytest.fixture
+def talks(tmp_path):
+    """Two recordings with speech, the same; a silent and a broken one."""
+    samples = bundled_folder() / "wav2small" / "samples"
+    (tmp_path / "talks").mkdir()
+    for name in ("a b.wav", "ü.wav"):
+        shutil.copy(samples / "fast-high.wav", tmp_path / "talks" / name)
+    soundfile.write(tmp_path / "talks" / "quiet.wav", np.zeros(16_000), 16_000)
+    (tmp_path / "talks" / "broken.wav").write_text("text")
+    return tmp_path / "talks"
+
+
+def without_bar(text) -> list[str]:
+    """The lines that stay."""
+    return [line for line in re.sub(r"\r?listening .*?\bleft|\r", "", text).splitlines() if line.strip()]
+
+
+def test_vad_of_one_recording_lists_its_segments(talks):
+    code, text, _ = on_terminal("vad", talks / "ü.wav")
+    head, *rows, summary = text.splitlines()
+    found = detect(audio.blocks(talks / "ü.wav"))
+    assert code == 0
+    assert head.split() == ["file", "start", "end", "length"]
+    for row, (start, end) in zip(rows, found.segments, strict=True):
+        assert row.endswith("ü.wav" + "".join(f"{s / 16_000:>10.3f}" for s in (start, end, end - start)))
+    share = f"{found.speech:.1f} s of {found.seconds:.1f} s are speech ({found.speech / found.seconds:.0%}); "
+    assert summary.startswith(share)
+
+
+def test_vad_of_a_folder_has_a_row_a_recording_with_the_share_of_speech(talks):
+    code, text, _ = on_terminal("vad", talks)
+    found = detect(audio.blocks(talks / "ü.wav"))
+    assert code == 1
+    assert re.search(r"listening .*4/4 files", text)
+    lines = without_bar(text)
+    assert lines[0].split() == ["file", "length", "segments", "speech", "share"]
+    numbers = [f"{found.seconds:.3f}", str(len(found.segments)), f"{found.speech:.3f}"]
+    numbers.append(f"{found.speech / found.seconds:.0%}")
+    rows = {line[:10].rstrip(): line[10:].split() for line in lines[1:-1]}
+    assert rows["a b.wav"] == rows["ü.wav"] == numbers
+    assert "quiet.wav   silent: nothing above -80 dB full scale" in lines
+    assert any(line.startswith("broken.wav  not audio that can be read") for line in lines)
+    assert lines[-1].startswith("2 with speech, 1 without, 1 failed; ")
+
+
+def test_vad_names_what_failed_above_the_bar_when_its_table_goes_elsewhere(talks, tmp_path):
+    code, text, table = on_terminal("vad", talks, stdout_too=False)
+    assert code == 1
+    assert "4/4 files" in text
+    lines = without_bar(text)
+    assert lines[0].startswith("broken.wav: not audio that can be read")
+    assert lines[1].startswith("quiet.wav: silent: ")
+    assert len(lines) == 3
+    assert {line.partition(",")[0] for line in table.splitlines()} == {"file", "a b.wav", "ü.wav"}
+    code, text, table = on_terminal("vad", talks, "-q", stdout_too=False)
+    assert (code, len(text.splitlines())) == (1, 1)
+    assert text.startswith("broken.wav: not audio")
