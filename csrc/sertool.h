@@ -20,7 +20,8 @@ extern "C" {
 
 typedef enum ser_status {
     SER_OK = 0,
-    SER_E_ARGUMENT = 1, /* a null pointer, an unknown n_fft or instruction set, too little memory */
+    SER_E_ARGUMENT = 1, /* a null pointer, an unknown n_fft or instruction set, a parameter out of its range, a length
+                           that is not the one pushed, too little memory */
     SER_E_SHORT = 2,    /* fewer samples than reflect padding needs: n_fft / 2 + 1 */
     SER_E_VALUE = 3,    /* a sample is NaN, infinite or beyond +-1e12, a probability not within 0 and 1; nothing of
                            that push was used */
