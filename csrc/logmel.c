@@ -315,7 +315,7 @@ const char *ser_status_text(ser_status status) {
     case SER_E_VALUE: return "NaN, infinity or a value out of range";
     case SER_E_SPACE: return "output too small";
     case SER_E_WEIGHTS: return "weights damaged, or not of this network";
-    case SER_E_LENGTH: return "not as many samples as in the first pass";
+    case SER_E_LENGTH: return "not as many samples as before";
     }
     return "unknown status";
 }

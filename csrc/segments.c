@@ -91,7 +91,7 @@ ser_status ser_segmenter_finish(ser_segmenter *s, uint64_t samples, ser_segment 
     size_t done = 0;
     if (!s || !out || !segments) return SER_E_ARGUMENT;
     *segments = 0;
-    if (samples > s->position || s->position - samples >= FRAME) return SER_E_ARGUMENT;
+    if (samples > s->position || s->position - samples >= FRAME) return SER_E_LENGTH;
     if (s->running) done = end_at(s, samples, out);
     if (s->held) {
         out[done].start = s->last.start;

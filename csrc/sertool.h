@@ -20,14 +20,14 @@ extern "C" {
 
 typedef enum ser_status {
     SER_OK = 0,
-    SER_E_ARGUMENT = 1, /* a null pointer, an unknown n_fft or instruction set, a parameter out of its range, a length
-                           that is not the one pushed, too little memory */
+    SER_E_ARGUMENT = 1, /* a null pointer, an unknown n_fft or instruction set, a parameter out of its range, too little
+                           memory */
     SER_E_SHORT = 2,    /* fewer samples than reflect padding needs: n_fft / 2 + 1 */
     SER_E_VALUE = 3,    /* a sample is NaN, infinite or beyond +-1e12, a probability not within 0 and 1; nothing of
                            that push was used */
     SER_E_SPACE = 4,    /* the output is too small; nothing of that push was used */
     SER_E_WEIGHTS = 5,  /* not the weights of such a network, or damaged */
-    SER_E_LENGTH = 6    /* a pass has more or fewer samples than the first one */
+    SER_E_LENGTH = 6    /* another number of samples than before: than in the first pass, than were pushed */
 } ser_status;
 
 /* One line of English, for ever valid. */
@@ -138,7 +138,7 @@ ser_status ser_segmenter_push(ser_segmenter *s, const float *probabilities, size
                               size_t capacity, size_t *segments);
 
 /* The rest, of a recording of so many samples, the last 160 or fewer of which the last probability stood for; then
- * ready for another recording. out: [2]. SER_OK, or SER_E_ARGUMENT if those are not as many samples as were pushed. */
+ * ready for another recording. out: [2]. SER_OK, SER_E_ARGUMENT, or SER_E_LENGTH, and nothing has changed. */
 ser_status ser_segmenter_finish(ser_segmenter *s, uint64_t samples, ser_segment *out, size_t *segments);
 
 /* The first sample that a segment still to come may have. */

@@ -407,9 +407,9 @@ static void segments(void) {
         CHECK(ser_segmenter_push(&s, p, 1, NULL, 2, &got) == SER_E_ARGUMENT);
         CHECK(ser_segmenter_push(&s, p, 1, out, 2, NULL) == SER_E_ARGUMENT);
         CHECK(ser_segmenter_push(&s, NULL, 0, NULL, 0, &got) == SER_OK && got == 0);
-        CHECK(ser_segmenter_finish(&s, 160 * (uint64_t)(LONG - 1), out, &got) == SER_E_ARGUMENT);
-        CHECK(ser_segmenter_finish(&s, 160 * (uint64_t)LONG + 1, out, &got) == SER_E_ARGUMENT);
-        CHECK(ser_segmenter_finish(&s, 0, out, &got) == SER_E_ARGUMENT);
+        CHECK(ser_segmenter_finish(&s, 160 * (uint64_t)(LONG - 1), out, &got) == SER_E_LENGTH);
+        CHECK(ser_segmenter_finish(&s, 160 * (uint64_t)LONG + 1, out, &got) == SER_E_LENGTH);
+        CHECK(ser_segmenter_finish(&s, 0, out, &got) == SER_E_LENGTH);
         CHECK(ser_segmenter_finish(NULL, 160 * (uint64_t)LONG, out, &got) == SER_E_ARGUMENT);
         CHECK(ser_segmenter_finish(&s, 160 * (uint64_t)LONG, NULL, &got) == SER_E_ARGUMENT);
         CHECK(ser_segmenter_finish(&s, 160 * (uint64_t)LONG, out, NULL) == SER_E_ARGUMENT);
