@@ -1,10 +1,10 @@
-"""Files per second of `sertool label` on a folder, against the same ONNX driven by audinterface and audonnx.
+"""Files per second of `sertool label` with each runtime, against the same ONNX driven by audinterface and audonnx.
 
 python tests/bench/label.py FOLDER [--wav] [--jobs 2] [--runs 3]        (pip install audonnx audinterface)
 
 Same files, same machine, one run, alternating. audinterface gets a process a job, each with a single-threaded
 onnxruntime session; sertool a thread a job. Wall time with start of the workers and without loading Python; the floor
-is decoding alone and onnxruntime alone on decoded samples.
+is decoding (and resampling) alone, and each runtime alone on decoded samples.
 """
 
 import argparse
@@ -26,6 +26,7 @@ import soundfile
 from report import header
 
 from sertool import audio, bundle
+from sertool.bundle import RUNTIMES
 from sertool.labelling import Labeller
 from sertool.labelling.run import label_all
 from sertool.labelling.scan import scan
@@ -70,8 +71,7 @@ def with_audinterface(folder: str, files: list[str], jobs: int):
     return process.process_files(files).to_numpy()
 
 
-def with_sertool(folder: str, files: list[str], jobs: int):
-    labeller = Labeller(folder)
+def with_sertool(labeller: Labeller, files: list[str], jobs: int):
     results = label_all(labeller, scan(files), jobs=jobs, ordered=True)
     return np.array([[r.rows[0][name] for name in labeller.outputs] for r in results], float)
 
@@ -103,47 +103,45 @@ def main():
     print(f"{len(files)} files, {seconds:.1f} s of audio, {options.jobs} jobs, {options.runs} runs each\n")
 
     model = bundle.find(options.model)
-    runtime = Labeller(str(model)).runtime
+    labellers = {runtime: Labeller(str(model), runtime=runtime) for runtime in RUNTIMES}
 
-    def decode(_folder, names, jobs):
+    def decode(_, names, jobs):
         with ThreadPoolExecutor(jobs) as workers:
             list(workers.map(audio.read, names))
 
-    def forward(_folder, _names, jobs):
+    def forward(labeller, _, jobs):
         with ThreadPoolExecutor(jobs) as workers:
-            list(workers.map(runtime.run, decoded))
+            list(workers.map(labeller.runtime.run, decoded))
 
     with tempfile.TemporaryDirectory() as scratch:
         os.symlink((model / "model.onnx").resolve(), Path(scratch, "model.onnx"))
         Path(scratch, "model.yaml").write_text(MODEL_YAML)
-        contenders = {
-            "audinterface + audonnx, processes": (with_audinterface, scratch),
-            "sertool label, threads": (with_sertool, str(model)),
-            "floor: decoding alone": (decode, None),
-            "floor: onnxruntime alone, decoded before": (forward, None),
-        }
+        peer = "audinterface + audonnx, processes"
+        contenders = {peer: (with_audinterface, scratch)}
+        contenders |= {f"sertool label, {name}, threads": (with_sertool, one) for name, one in labellers.items()}
+        contenders |= {"floor: decoding alone": (decode, None)}
+        contenders |= {f"floor: {name} alone, decoded before": (forward, one) for name, one in labellers.items()}
         outputs, times = {}, {name: [] for name in contenders}
         for _ in range(options.runs):
-            for name, (call, folder) in contenders.items():
+            for name, (call, model) in contenders.items():
                 start = time.perf_counter()
-                outputs[name] = call(folder, files, options.jobs)
+                outputs[name] = call(model, files, options.jobs)
                 times[name].append(time.perf_counter() - start)
-    peer = np.median(times["audinterface + audonnx, processes"])
     for name, walls in times.items():
         wall = np.median(walls)
         print(
             f"{name:<42} {wall:7.3f} s ({min(walls):.3f} to {max(walls):.3f})  {len(files) / wall:8.1f} files/s  "
-            f"RTF {wall / seconds:.5f}  {peer / wall:5.2f}x audinterface"
+            f"RTF {wall / seconds:.5f}  {np.median(times[peer]) / wall:5.2f}x audinterface"
         )
-    difference = np.abs(outputs["sertool label, threads"] - outputs["audinterface + audonnx, processes"]).max()
-    ours = np.median(times["sertool label, threads"])
-    forward_only = np.median(times["floor: onnxruntime alone, decoded before"])
-    print(f"\nlargest difference between the two: {difference:.1e}")
-    decoding = np.median(times["floor: decoding alone"])
-    print(
-        f"around the forward pass: {(ours - forward_only) / ours:.1%} of sertool's wall time, "
-        f"{(ours - forward_only - decoding) / ours:.1%} without decoding"
-    )
+    for name in labellers:
+        own = f"sertool label, {name}, threads"
+        floors = "floor: decoding alone", f"floor: {name} alone, decoded before"
+        ours, decoding, forward_only = (np.median(times[key]) for key in (own, *floors))
+        print(
+            f"\n{name}: largest difference from audonnx {np.abs(outputs[own] - outputs[peer]).max():.1e}; "
+            f"{ours / decoding:.2f} times decoding alone; {(ours - forward_only) / ours:.1%} of the wall time is "
+            f"around the forward pass, {(ours - forward_only - decoding) / ours:.1%} without decoding"
+        )
     print(f"peak resident memory of this process: {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024:.0f} MB")
 
 
