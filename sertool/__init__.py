@@ -7,11 +7,11 @@ __version__ = "0.1.0"
 __all__ = ["Augmentation", "Corpus", "Exporter", "Model", "Source", "hookimpl", "load"]
 
 
-def load(model: str = "wav2small", *, variant: str | None = None):
-    """A labeller for a bundled or installed model's name, a bundle folder or a lone ``.onnx`` file.
+def load(model: str = "wav2small", *, variant: str | None = None, runtime: str | None = None):
+    """A labeller for a bundled or installed model's name, a bundle folder or a lone model file.
 
-    Raises sertool.errors.BundleError or UsageError. See sertool.labelling.Labeller for what it can do.
+    ``runtime``, "onnx" or "native", takes a variant that this runs. Raises sertool.errors.BundleError or UsageError. See sertool.labelling.Labeller for what it can do.
     """
     from .labelling import Labeller
 
-    return Labeller(model, variant=variant)
+    return Labeller(model, variant=variant, runtime=runtime)

@@ -65,7 +65,8 @@ class Exporter:
 
     ``export(source, path, metadata, **options)`` writes a Source to a file, with a dict of strings inside, the same
     bytes for the same Source. ``variant`` is what a bundle calls such a file, ``tolerance`` the largest difference of
-    an output from torch that still counts as an export, unless the user says another.
+    an output from torch that still counts as an export, unless the user says another; ``runtime`` what runs the file,
+    one of sertool.bundle.RUNTIMES.
     """
 
     name: str
@@ -73,6 +74,7 @@ class Exporter:
     export: Callable[..., None]
     variant: str = "fp32"
     tolerance: float = 1e-4
+    runtime: str = "onnx"
 
 
 @dataclass(frozen=True)

@@ -3,6 +3,7 @@
 Here are its form, its sums and where it is found; ``archive`` packs and installs it, ``compare`` tells two apart.
 """
 
+from . import container
 from .folder import (
     CARD,
     EXPECTED,
@@ -22,7 +23,7 @@ from .folder import (
     sums,
     write,
 )
-from .manifest import INPUTS, METADATA_KEY, SCHEMA, TASKS, embedded, parse
+from .manifest import INPUTS, METADATA_KEY, RUNTIMES, SCHEMA, TASKS, embedded, parse, runtime_of
 from .store import bundled_folder, find, installed, user_folder
 
 __all__ = [
@@ -31,6 +32,7 @@ __all__ = [
     "INPUTS",
     "MANIFEST",
     "METADATA_KEY",
+    "RUNTIMES",
     "SAMPLES",
     "SCHEMA",
     "SUMS",
@@ -41,6 +43,7 @@ __all__ = [
     "check_lone",
     "check_sums",
     "check_variant",
+    "container",
     "digest",
     "embedded",
     "expected_outputs",
@@ -49,6 +52,7 @@ __all__ = [
     "parse",
     "read",
     "require_digest",
+    "runtime_of",
     "sha256",
     "sums",
     "user_folder",

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..errors import BundleError, UsageError
-from . import graph, names
+from . import container, graph, names
 from . import manifest as manifests
 from .names import quoted
 
@@ -22,7 +22,7 @@ _SUM = re.compile(r"([0-9a-f]{64})  (.+)")
 
 @dataclass(frozen=True)
 class Bundle:
-    """A manifest and where it was found: ``path`` is the bundle's folder, or a lone ONNX file."""
+    """A manifest and where it was found: ``path`` is the bundle's folder, or a lone model file."""
 
     path: Path
     manifest: dict
@@ -37,13 +37,23 @@ class Bundle:
     def outputs(self) -> list[str]:
         return [output["name"] for output in self.manifest["outputs"]]
 
-    def variant(self, name: str | None = None) -> dict:
-        """The named variant's entry, or the default's; BundleError if there is none of that name."""
-        name, variants = name or self.manifest["default"], self.manifest["variants"]
-        for entry in variants:
-            if name == entry["name"]:
+    def variant(self, name: str | None = None, runtime: str | None = None) -> dict:
+        """The named variant's entry, or the default's; of a ``runtime`` the default if that is of it, else the first.
+
+        BundleError if there is none of that name, or of that runtime.
+        """
+        chosen = [entry for entry in self.manifest["variants"] if name in (None, entry["name"])]
+        if not chosen:
+            raise BundleError(f"{self.path}: no variant {name!r} (there are: {self._named()})")
+        chosen.sort(key=lambda entry: entry["name"] != self.manifest["default"])
+        for entry in chosen:
+            if runtime in (None, manifests.runtime_of(entry)):
                 return entry
-        raise BundleError(f"{self.path}: no variant {name!r} (there are: {', '.join(v['name'] for v in variants)})")
+        of = f"variant {name!r} is not" if name else "no variant is"
+        raise BundleError(f"{self.path}: {of} for runtime {runtime} (there are: {self._named()})")
+
+    def _named(self) -> str:
+        return ", ".join(f"{entry['name']} ({manifests.runtime_of(entry)})" for entry in self.manifest["variants"])
 
     def file(self, variant: dict) -> Path:
         """Path of a variant's model file."""
@@ -134,6 +144,8 @@ def check_variant(bundle: Bundle, variant: dict) -> None:
     """
     path = names.regular(bundle.path, variant["file"])
     _match(path, variant, path.stat().st_size, sha256(path))
+    if manifests.runtime_of(variant) != "onnx":
+        return
     if others := graph.external_files(path):
         listed = sums(bundle.path)
         for name in others:
@@ -142,9 +154,10 @@ def check_variant(bundle: Bundle, variant: dict) -> None:
 
 
 def check_lone(path: Path) -> None:
-    """BundleError unless a lone ONNX file is a file, and all that it refers to are files beside or below it."""
-    for name in graph.external_files(names.lone(path)):
-        names.regular(path.parent, name)
+    """BundleError unless a lone model file is a file, and all that it refers to are files beside or below it."""
+    if not container.is_container(names.lone(path)):
+        for name in graph.external_files(path):
+            names.regular(path.parent, name)
 
 
 def expected_outputs(bundle: Bundle) -> dict[str, list[float]]:

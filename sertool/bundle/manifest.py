@@ -1,4 +1,4 @@
-"""The manifest: bundle.json, and the part of it that stands inside each ONNX file (DESIGN.md section 3)."""
+"""The manifest: bundle.json, and the part of it that stands inside each model file (DESIGN.md section 3)."""
 
 import json
 import math
@@ -10,6 +10,8 @@ SCHEMA = "sertool.bundle/1"
 TASKS = ("dimensional", "categorical")
 #: What a variant's file takes: 16 kHz samples, or LogMel frames that the C front-end computes of them.
 INPUTS = ("waveform", "logmel")
+#: What runs a variant's file: onnxruntime, or sertool's own engine in C. Where an entry says nothing, the first.
+RUNTIMES = ("onnx", "native")
 #: Under this key of an ONNX file's metadata_props stands the manifest, so that a lone file still labels.
 METADATA_KEY = "sertool.bundle"
 #: Columns of a table of labels that no output may be called by.
@@ -43,7 +45,7 @@ _DEEPEST = 32  # tables within tables
 
 
 def parse(text: str, source: str, embedded: bool = False) -> dict:
-    """A manifest from JSON, every value that sertool relies on checked; ``embedded`` is the form inside an ONNX file.
+    """A manifest from JSON, every value that sertool relies on checked; ``embedded`` is the form inside a model file.
 
     That form lacks what is measured on the file. Raises BundleError, which names ``source`` and the fault.
     """
@@ -72,18 +74,23 @@ def parse(text: str, source: str, embedded: bool = False) -> dict:
 
 
 def embedded(manifest: dict, variant: dict) -> str:
-    """The manifest as it stands inside a variant's ONNX file: all that it takes to label, and to know what it is.
+    """The manifest as it stands inside a variant's file: all that it takes to label, and to know what it is.
 
     Without the other variants, without what is measured on the file, and without metrics and recipe, which would be a
     tenth of a small model's file; they are in bundle.json.
     """
     own = {
-        "variants": [{key: variant[key] for key in _VARIANT_KEYS}],
+        "variants": [{key: variant[key] for key in (*_VARIANT_KEYS, "runtime") if key in variant}],
         "default": variant["name"],
         "training": {key: value for key, value in manifest["training"].items() if key != "recipe"},
         "metrics": {},
     }
     return json.dumps(manifest | own, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+
+
+def runtime_of(variant: dict) -> str:
+    """Which of RUNTIMES runs a variant's file."""
+    return variant.get("runtime", RUNTIMES[0])
 
 
 def text(manifest: dict) -> str:
@@ -126,6 +133,10 @@ def _check_variant(variant, manifest: dict, source: str, embedded: bool) -> None
         raise BundleError(f"{source}: variant file {quoted(variant['file'])} must be a plain file name")
     if variant["input"] not in INPUTS:
         raise BundleError(f"{source}: input {quoted(variant['input'])} is unknown here (known: {', '.join(INPUTS)})")
+    if runtime_of(variant) not in RUNTIMES:
+        raise BundleError(
+            f"{source}: runtime {quoted(variant['runtime'])} is unknown here (known: {', '.join(RUNTIMES)})"
+        )
     if variant["input"] == "logmel":
         _require(manifest["frontend"], _LOGMEL_KEYS, f"{source}: frontend")
     for key in ("difference", "drop", "cost"):

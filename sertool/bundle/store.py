@@ -40,7 +40,7 @@ def installed() -> dict[str, Path]:
 
 
 def find(model: str) -> Path:
-    """A name, a bundle folder or an .onnx file to its path; BundleError names what there is instead."""
+    """A name, a bundle folder or a model file to its path; BundleError names what there is instead."""
     known = installed()
     if model in known:
         return known[model]

@@ -101,8 +101,9 @@ def check(directory, sha256, as_json):
 @click.argument("one", metavar="A")
 @click.argument("other", metavar="B")
 @click.option("--variant", help="Compare outputs of this variant of both.  [default: the one that each labels with]")
+@click.option("--runtime", type=click.Choice(["onnx", "native"]), help="Compare outputs of variants that this runs.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON object, of metrics all figures.")
-def diff(one, other, variant, as_json):
+def diff(one, other, variant, runtime, as_json):
     """Show what changed from bundle A to B: bundle.json, files, metrics, and outputs on the samples of both.
 
     Exit codes: 0 equal in all of that, 1 different, 2 one of them cannot be read.
@@ -110,7 +111,7 @@ def diff(one, other, variant, as_json):
     from .. import bundle as bundles
     from ..labelling.compare import compare, lines
 
-    found = compare(*(bundles.read(bundles.find(name)) for name in (one, other)), variant)
+    found = compare(*(bundles.read(bundles.find(name)) for name in (one, other)), variant, runtime)
     if as_json:
         click.echo(json.dumps(found, indent=2))
     else:

@@ -46,6 +46,11 @@ Examples:
 )
 @click.option("--corpora", metavar="A,B", default="", help="Take these corpora.  [default: all]")
 @click.option("--against", metavar="MODEL", multiple=True, help="Evaluate this model beside; may be repeated.")
+@click.option(
+    "--runtime",
+    type=click.Choice(["onnx", "native"]),
+    help="Run the models' files for onnxruntime, or for sertool's own engine in C.  [default: each model's choice]",
+)
 @click.option("-j", "--jobs", type=click.IntRange(min=1), help="Files at once, one thread each.  [default: all cores]")
 @click.option(
     "--bootstrap",
@@ -118,6 +123,7 @@ def evaluate(
     splits,
     corpora,
     against,
+    runtime,
     jobs,
     bootstrap,
     resample,
@@ -133,7 +139,7 @@ def evaluate(
 ):
     """Evaluate a model on labelled recordings.
 
-    MODEL is a model's name, bundle folder or .onnx file. CORPUS is a folder of recordings with a manifest.csv, or in
+    MODEL is a model's name, bundle folder or lone model file. CORPUS is a folder of recordings with a manifest.csv, or in
     another layout (sertool plugins lists them). Every recording is labelled just as `sertool label` does it; figures
     are for all of them and by corpus, language, sex and speaker.
     Models that are compared must be of one task: numbers, or classes.
@@ -155,13 +161,14 @@ def evaluate(
 
         robustness.checks([], noise, rooms)
     _check_folders(plots, predictions, None if json_file == "-" else json_file)
-    models = run.labellers([model, *against])
+    models = run.labellers([model, *against], runtime)
     task = run.task(models)
     layout, rows = run.read(corpus, layout, splits, [name for name in corpora.split(",") if name])
     clusters(rows, resample)
 
     with libraries_silenced():
-        course = _course(dict(zip(models, [model, *against][:2], strict=False)), recording) if recording else None
+        shown = dict(zip(models, [model, *against][:2], strict=False))
+        course = _course(shown, recording, runtime) if recording else None
         found = _label_all(models, rows, jobs or cores())
     if found is None:
         click.echo("interrupted: nothing was written", err=True)
@@ -250,7 +257,7 @@ def _label_all(models, rows, jobs: int) -> dict | None:
     return None if stop.is_set() else found
 
 
-def _course(models: dict[str, str], recording: Path) -> dict:
+def _course(models: dict[str, str], recording: Path, runtime: str | None) -> dict:
     """The recording and each model's course over it, all on the first one's windows."""
     from ..evaluation.run import course
     from ..labelling.run import Meter
@@ -258,7 +265,7 @@ def _course(models: dict[str, str], recording: Path) -> dict:
     found, window = {}, None
     with _audio_bar(len(models), "models", "course", meter := Meter()) as shown:
         for done, (name, model) in enumerate(models.items(), start=1):
-            found[name] = course(model, recording, window, meter)
+            found[name] = course(model, recording, window, meter, runtime)
             window = found[name]["window"]
             shown.update(done, "course")
     return {"file": str(recording), "models": found}

@@ -33,9 +33,14 @@ Examples:
 )
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @click.option(
-    "-m", "--model", default="wav2small", show_default=True, help="A model's name, bundle folder or .onnx file."
+    "-m", "--model", default="wav2small", show_default=True, help="A model's name, bundle folder or lone model file."
 )
 @click.option("--variant", help="Which of the bundle's files to run.  [default: the bundle's own choice]")
+@click.option(
+    "--runtime",
+    type=click.Choice(["onnx", "native"]),
+    help="Run one of its files for onnxruntime, or for sertool's own engine in C.  [default: the variant's]",
+)
 @click.option(
     "-o",
     "--output",
@@ -67,7 +72,22 @@ Examples:
 @click.option("--restart", is_flag=True, help="Write an existing output anew.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress and no summary; failures stay in the table.")
 def label(
-    paths, model, variant, output, form, windows, window, hop, no_vad, jobs, ordered, pattern, resume, restart, quiet
+    paths,
+    model,
+    variant,
+    runtime,
+    output,
+    form,
+    windows,
+    window,
+    hop,
+    no_vad,
+    jobs,
+    ordered,
+    pattern,
+    resume,
+    restart,
+    quiet,
 ):
     """Label recordings with emotion.
 
@@ -95,7 +115,7 @@ def label(
     table.require(form)
 
     recordings = scan(with_standard_input(paths), pattern)
-    labeller = Labeller(model, variant, window, hop, vad=not no_vad)
+    labeller = Labeller(model, variant, window, hop, vad=not no_vad, runtime=runtime)
     manifest = labeller.bundle.manifest
     jobs = jobs or cores()
     terminal = on_terminal() and not quiet

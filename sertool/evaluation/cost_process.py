@@ -19,9 +19,10 @@ def noise(seconds: float) -> np.ndarray:
 
 
 def measure(model: str, variant: str | None, seconds: float, repeats: int, warmup: int, threads: int) -> dict:
-    """Load a model and run it, as Runtime does."""
-    from ..runtime import Runtime
+    """Load a model and run it, as Runtime does; what runs it is imported before."""
+    from ..runtime import Runtime, backend, locate
 
+    backend(locate(model, variant)[2])
     samples, before = noise(seconds), peak_bytes()
     start = time.perf_counter()
     runtime = Runtime(model, variant, threads)
@@ -42,7 +43,7 @@ def versus(places: list, seconds: float, repeats: int, warmup: int, threads: int
 
 def parts(pieces: dict, seconds: float, repeats: int, warmup: int, threads: int) -> dict[str, list[float]]:
     """Seconds of files of which each takes what those before it gave: name -> file to name -> times."""
-    from ..runtime import onnxruntime
+    from ..runtime.onnx import onnxruntime
 
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads, options.inter_op_num_threads = threads, 1

@@ -54,16 +54,16 @@ def read(root: Path, layout: str | None, splits=(), corpora=()) -> tuple[str, li
     return layout, chosen
 
 
-def labellers(models: list[str]) -> dict[str, Labeller]:
+def labellers(models: list[str], runtime: str | None = None) -> dict[str, Labeller]:
     """Models by a name that tells them apart, in order: their own, or as they were given where two share one.
 
-    UsageError for a model that is given twice, and for models of different tasks.
+    ``runtime`` as Labeller takes it. UsageError for a model that is given twice, and for models of different tasks.
     """
     loaded, tasks = {}, {}
     for model in models:
         if model in loaded:
             raise UsageError(f"{model} is given twice")
-        loaded[model] = Labeller(model)
+        loaded[model] = Labeller(model, runtime=runtime)
         task = loaded[model].bundle.manifest["task"]
         tasks.setdefault(task, model)
         if len(tasks) > 1:
@@ -90,13 +90,20 @@ def outputs(labeller: Labeller, rows: list[Row], jobs: int, stop, meter) -> Iter
         yield result.recording.path, labels["error"] or [labels[name] for name in labeller.outputs]
 
 
-def course(model: str, file: Path, window: float | None = None, meter: run.Meter | None = None) -> dict:
+def course(
+    model: str,
+    file: Path,
+    window: float | None = None,
+    meter: run.Meter | None = None,
+    runtime: str | None = None,
+) -> dict:
     """A model's outputs over a recording: ``window``, ``hop`` in seconds, ``start``, ``end`` and each output as lists.
 
     Windows overlap by three quarters; outputs of a silent one are None. SertoolError names a file that cannot be read.
     """
-    window = window or Labeller(model).window
-    labeller = Labeller(model, None, window, window * COURSE_HOP, vad=False)  # what is drawn over time has all of it
+    window = window or Labeller(model, runtime=runtime).window
+    # What is drawn over time has all of it.
+    labeller = Labeller(model, None, window, window * COURSE_HOP, vad=False, runtime=runtime)
     try:
         blocks = audio.blocks(file)
         rows, _ = labeller.rows(meter.count(blocks) if meter else blocks)

@@ -9,18 +9,18 @@ from ..runtime import Runtime
 from .selftest import sample
 
 
-def compare(one: Bundle, other: Bundle, variant: str | None = None) -> dict:
+def compare(one: Bundle, other: Bundle, variant: str | None = None, runtime: str | None = None) -> dict:
     """What differs between two bundles, their sums checked first; "equal" says that nothing does.
 
     "bundles": name, version, path, sha256 and variant of each. "fields": key, a, b of every difference in bundle.json
     beyond metrics and timings, which no two exports share. "files": file, a, b in bytes, None where it is missing.
     "metrics": metric, a, b, change of every
-    figure that differs. "outputs": of the default variants, or the one named, over the "clips" samples of both: name,
+    figure that differs. "outputs": of the default variants, or the one named or run by ``runtime``, over the "clips" samples of both: name,
     max and mean difference. Raises BundleError.
     """
     for bundle in (one, other):
         check_sums(bundle)
-    chosen = [bundle.variant(variant) for bundle in (one, other)]
+    chosen = [bundle.variant(variant, runtime) for bundle in (one, other)]
     shared = [name for name in one.outputs if name in other.outputs]
     found = {
         "bundles": [_about(b, v["name"]) for b, v in zip((one, other), chosen, strict=True)],

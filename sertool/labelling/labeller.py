@@ -17,8 +17,8 @@ from .windows import windows as cut
 class Labeller:
     """Emotion labels from one model.
 
-    ``model``: a name, a bundle folder or an .onnx file; ``variant``: one of the bundle's, by default its own choice.
-    ``window`` and ``hop`` in seconds; the bundle's own window, end to end, by default. With ``vad`` the windows of a
+    ``model``: a name, a bundle folder or a model file; ``variant``: one of the bundle's, by default its own choice, or
+    the one that it has for ``runtime``. ``window`` and ``hop`` in seconds; the bundle's own window, end to end, by default. With ``vad`` the windows of a
     recording longer than one are cut from its speech.
     """
 
@@ -29,8 +29,9 @@ class Labeller:
         window: float | None = None,
         hop: float | None = None,
         vad: bool = True,
+        runtime: str | None = None,
     ):
-        self.runtime, self.vad = Runtime(model, variant), vad
+        self.runtime, self.vad = Runtime(model, variant, runtime=runtime), vad
         self.bundle = self.runtime.bundle
         self.outputs = self.bundle.outputs
         self.categorical = self.bundle.manifest["task"] == "categorical"

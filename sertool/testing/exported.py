@@ -35,7 +35,9 @@ def manifest(network: nn.Module, exporter: Exporter, file: Path, about: dict, ta
         "preprocessing": [],
         "window_s": 8.0,
         "shortest_samples": about["shortest"],
-        "variants": [{"name": exporter.variant, "file": file.name, "input": taken}],
+        "variants": [
+            {"name": exporter.variant, "file": file.name, "input": taken, "runtime": exporter.runtime},
+        ],
         "default": exporter.variant,
         "licence": "none",
         "training": {},
@@ -45,7 +47,7 @@ def manifest(network: nn.Module, exporter: Exporter, file: Path, about: dict, ta
 
 def export(network: nn.Module, exporter: Exporter, folder: Path, about: dict, taken: str, options: dict) -> Path:
     """Write a network in eval mode, for the input ``taken``, into a folder as a bundle does; the file's path."""
-    file = folder / "model.onnx"
+    file = folder / f"model.{exporter.runtime}"
     found = manifest(network, exporter, file, about, taken)
     convert = features(found["frontend"], taken)
     inner = frontend.without(network) if taken == "logmel" else network

@@ -213,8 +213,9 @@ def entries(formats: Sequence[Format]) -> list[dict]:
     return [
         {
             "name": name,
-            "file": "model.onnx" if name == "fp32" else f"model.{name}.onnx",
+            "file": f"model{'' if name in ('fp32', form.exporter.runtime) else f'.{name}'}.{form.exporter.runtime}",
             "input": form.input,
+            "runtime": form.exporter.runtime,
             "format": form.text,
         }
         for name, form in zip(names, formats, strict=True)

@@ -1,0 +1,26 @@
+"""Exporters `native` and `native-int8`: weights for sertool's own engine in C, which runs Wav2Small without onnxruntime."""
+
+from sertool import Exporter, hookimpl
+
+
+def write(source, path, metadata):
+    from .export import export
+
+    export(source, path, metadata)
+
+
+def write_int8(source, path, metadata):
+    from .int8 import export
+
+    export(source, path, metadata)
+
+
+@hookimpl
+def register_exporters(register):
+    own = {"runtime": "native"}
+    register(Exporter("native", "Wav2Small for the engine in C, float32", write, "native", 1e-3, **own))
+    register(
+        Exporter(
+            "native-int8", "Wav2Small for the engine in C, 8 bits, calibrated", write_int8, "native-int8", 0.05, **own
+        )
+    )

@@ -1,0 +1,35 @@
+"""Wav2Small to the engine's file, float32."""
+
+import numpy as np
+
+from sertool import Source
+from sertool.bundle import METADATA_KEY
+
+from . import container
+from .network import fold
+
+
+def export(source: Source, path, metadata: dict[str, str]) -> None:
+    """Write ``source``, a Wav2Small, maybe with a softmax behind it, to ``path``; UsageError for anything else.
+
+    Batch norm is folded in float64. Of ``metadata`` the bundle's manifest goes in.
+    """
+    network = fold(source, "native")
+    tensors = network.tensors()
+    for number, (weight, bias) in enumerate(network.convolutions, start=1):
+        tensors |= {f"conv{number}.weight": channels_last(weight), f"conv{number}.bias": bias}
+    tensors |= {"mix.weight": network.mix[0], "mix.bias": network.mix[1]}
+    tensors |= {"sof.weight": network.sof, "lin.weight": network.lin}
+    tensors |= {"head.weight": network.head[0], "head.bias": network.head[1]}
+    container.write(path, {name: single(values) for name, values in tensors.items()}, metadata.get(METADATA_KEY, ""))
+
+
+def channels_last(weight: np.ndarray) -> np.ndarray:
+    """A convolution's weight [outputs, inputs, time, mel] as [outputs, time, mel, inputs], of one input without it."""
+    weight = weight.transpose(0, 2, 3, 1)
+    return weight[..., 0] if weight.shape[3] == 1 else weight
+
+
+def single(values: np.ndarray) -> np.ndarray:
+    """float64 as float32, anything else as it is."""
+    return values.astype(np.float32) if values.dtype == np.float64 else values
