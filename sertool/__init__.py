@@ -10,7 +10,8 @@ __all__ = ["Augmentation", "Corpus", "Exporter", "Model", "Source", "hookimpl", 
 def load(model: str = "wav2small", *, variant: str | None = None, runtime: str | None = None):
     """A labeller for a bundled or installed model's name, a bundle folder or a lone model file.
 
-    ``runtime``, "onnx" or "native", takes a variant that this runs. Raises sertool.errors.BundleError or UsageError. See sertool.labelling.Labeller for what it can do.
+    ``runtime``, "onnx" or "native", takes a variant that this runs. Raises sertool.errors.BundleError or UsageError.
+    See sertool.labelling.Labeller for what it can do.
     """
     from .labelling import Labeller
 

@@ -103,6 +103,16 @@ def timm(torchvision):
     return timm
 
 
+@pytest.fixture(scope="module")
+def one_thread():
+    import torch
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
 @pytest.fixture
 def command(capsys):
     """command(*arguments): sertool in this process; (code, out, err)."""

@@ -1,4 +1,4 @@
-"""Exporters `native` and `native-int8`: weights for sertool's own engine in C, which runs Wav2Small without onnxruntime."""
+"""Exporters `native` and `native-int8`: Wav2Small's weights for sertool's own engine in C."""
 
 from sertool import Exporter, hookimpl
 

@@ -23,7 +23,7 @@ class Folded:
 
     ``convolutions`` are seven (weight [13, inputs, 3 time, 3 mel], bias [13]), each with a ReLU behind it in ``relus``;
     ``mix``, ``head`` (weight, bias); ``sof`` and ``lin`` have no bias: sof's does nothing in the softmax, lin's is in
-    the head. ``mixer`` is the module whose output ``sof`` and ``lin`` read.
+    the head. ``readers`` are the modules of convolutions 2 to 7, mix, sof and lin.
     """
 
     convolutions: list[tuple[np.ndarray, np.ndarray]]
@@ -33,7 +33,7 @@ class Folded:
     head: tuple[np.ndarray, np.ndarray]
     flags: int
     relus: list[nn.Module]
-    mixer: nn.Module
+    readers: list[nn.Module]
 
     def tensors(self, flags: int = 0) -> dict[str, np.ndarray]:
         """The engine's "network", int32 [4]."""
@@ -79,7 +79,7 @@ def _fold(module: nn.Module, softmax: bool) -> Folded:
         (weight, _bias(head) + weight @ _bias(lin)),
         (CENTRE if module.centre else 0) | (SOFTMAX if softmax else 0),
         [block[2] for block in blocks],
-        mix,
+        [*(block[0] for block in blocks[1:]), mix, pool.sof, lin],
     )
 
 

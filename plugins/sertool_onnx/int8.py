@@ -6,12 +6,12 @@ from onnx import TensorProto, helper, numpy_helper
 
 from sertool import Source
 from sertool.errors import UsageError
+from sertool.nn.calibration import second_moments
+from sertool.nn.rounding import rounded
 
 from . import static
-from .calibration import second_moments
 from .constants import Computed
 from .export import plain, save, trace
-from .rounding import rounded
 from .small import fold_pool_biases, learned, shrink
 
 #: What becomes of weights by the operator that takes them: a product in 8 bits, or stored in few bits.

@@ -3,6 +3,7 @@
 Its form is laid down in csrc/sertool.h.
 """
 
+import itertools
 import math
 import struct
 import zlib
@@ -40,7 +41,7 @@ def is_container(path: Path) -> bool:
 
 
 def read(path: Path) -> Container:
-    """A file of native weights; BundleError unless it is whole, every sum right and every part in a place of its own."""
+    """A file of native weights; BundleError unless it is whole, its sums right and each part in a place of its own."""
     try:
         with open(path, "rb") as stream:
             data = stream.read(LARGEST + 1)
@@ -69,7 +70,9 @@ def _parse(data: bytes) -> Container:
     for place in range(_HEADER.size, start, _ENTRY.size):
         name, kind, rank, *shape, offset, length, own_sum, zero = _ENTRY.unpack_from(data, place)
         name = name.rstrip(b"\0").decode("ascii", "replace")
-        _require(name.isascii() and name.isprintable() and name not in ("", *shapes), "a tensor without a name of its own")
+        _require(
+            name.isascii() and name.isprintable() and name not in ("", *shapes), "a tensor without a name of its own"
+        )
         _require(kind in _BYTES and 1 <= rank <= 4 and zero == 0, "a tensor of an unknown kind")
         _require(0 not in shape and set(shape[rank:]) <= {1}, "a tensor of an impossible shape")
         _require(math.prod(shape) * _BYTES[kind] == length, "a tensor of another size than its shape's")
@@ -77,10 +80,11 @@ def _parse(data: bytes) -> Container:
         _require(zlib.crc32(data[offset : offset + length]) == own_sum, "wrong sum")
         shapes[name] = tuple(shape[:rank])
         taken.append((offset, offset + length))
-    taken += [(text, text + text_bytes)] if text else []
-    _require((text == 0) == (text_bytes == 0) and text_bytes <= LARGEST_TEXT and text + text_bytes <= size, "text")
+    if text or text_bytes:
+        _require(0 < text_bytes <= LARGEST_TEXT and text + text_bytes <= size, "a text outside the file, or too long")
+        taken.append((text, text + text_bytes))
     taken.sort()
-    _require(all(end <= begin for (_, end), (begin, _) in zip(taken, taken[1:], strict=False)), "parts that overlap")
+    _require(all(end <= begin for (_, end), (begin, _) in itertools.pairwise(taken)), "parts that overlap")
     said = data[text : text + text_bytes]
     _require(zlib.crc32(said) == text_sum, "wrong sum")
     try:

@@ -29,7 +29,7 @@ class Durations(click.ParamType):
 Columns: weights that the file holds; its size; multiply-accumulates, counted in
 its graph; wall-clock time, the median and the 10th and 90th percentile; RTF,
 time by length of audio; time to load; largest resident memory of a process that
-does nothing else, and how much of it came after onnxruntime was imported.
+does nothing else, and how much of it came after its runtime was imported.
 K, M, G are powers of 1000. Below it the same as multiples of the smallest model
 that a paper measured, where machines cancel out, and the paper's in brackets,
 as far as it says.
@@ -66,7 +66,7 @@ Examples:
 def bench(models, formats, seconds, threads, runs, warmup, sweep, plots, vs, target, markdown, listing):
     """Measure what models cost: weights, operations, memory, time. Each in a process of its own.
 
-    MODEL is a bundle (name, folder or .onnx; NAME:variant=int8 for one of its files) or a network that a plugin
+    MODEL is a bundle (name, folder or file; NAME:variant=int8 for one of its files) or a network that a plugin
     registers, NAME:key=value with its options, exported with random weights: cost does not depend on them. Of a
     name that both have the bundle is taken; NAME: with a colon, or --format, takes the network. Without MODEL: every
     network that a paper measured, and every bundle.

@@ -139,7 +139,7 @@ def evaluate(
 ):
     """Evaluate a model on labelled recordings.
 
-    MODEL is a model's name, bundle folder or lone model file. CORPUS is a folder of recordings with a manifest.csv, or in
+    MODEL is a model's name, bundle folder or lone file. CORPUS is a folder of recordings with a manifest.csv, or in
     another layout (sertool plugins lists them). Every recording is labelled just as `sertool label` does it; figures
     are for all of them and by corpus, language, sex and speaker.
     Models that are compared must be of one task: numbers, or classes.

@@ -59,7 +59,7 @@ class How:
 def subjects(models: Sequence[str], formats: Sequence[str] = ()) -> list[Subject]:
     """The files that ``models`` stand for; of none, every registered network that a paper measured, and every bundle.
 
-    A model is a bundle (name, folder or .onnx; NAME:variant=int8 for one file of it) or NAME:key=value, a registered
+    A model is a bundle (name, folder or file; NAME:variant=int8 for one file of it) or NAME:key=value, a registered
     network. Of one name the bundle comes first, unless there are ``formats``, which are for networks, or a colon ends
     the name. UsageError says what there is instead.
     """
@@ -110,10 +110,15 @@ def _of_bundle(name: str, variant: str | None = None) -> list[Subject]:
             name,
             entry["name"],
             entry["name"],
-            parts=registered.parts if registered and entry["input"] == "waveform" else {},
+            parts=registered.parts if registered and entry["input"] == "waveform" and _is_onnx(entry) else {},
         )
         for entry in entries
     ]
+
+
+def _is_onnx(entry: dict) -> bool:
+    """Whether a variant's file has a graph that can be cut into its parts."""
+    return bundle.runtime_of(entry) == "onnx"
 
 
 def _of_network(name: str, text: str, options: dict, formats: Sequence[str]) -> list[Subject]:
@@ -121,10 +126,11 @@ def _of_network(name: str, text: str, options: dict, formats: Sequence[str]) -> 
     meant = model.published.get("network", f"{name}:")
     network = text if options else meant
     for form in formats:
-        variant = load_plugins().get("exporters", spec.parse(form)[0]).variant
+        exporter = load_plugins().get("exporters", spec.parse(form)[0])
+        variant, parts = exporter.variant, model.parts if exporter.runtime == "onnx" else {}
         published = model.published.get("figures", {}).get(variant, {}) if network == meant else {}
         source = model.published["source"] if published else ""
-        found.append(Subject(text.removesuffix(":"), form, variant, network, published, source, model.parts))
+        found.append(Subject(text.removesuffix(":"), form, variant, network, published, source, parts))
     return found
 
 
@@ -145,7 +151,10 @@ def table(found: Sequence[Subject], how: How, progress: Progress) -> Iterator[di
 
 
 def sweep(found: Sequence[Subject], seconds: Sequence[float], how: How, progress: Progress) -> Iterator[dict]:
-    """As ``table``, a row a subject and length of audio; "parts" is name -> time, where a network tells its parts."""
+    """As ``table``, a row a subject and length of audio.
+
+    "parts" is name -> time, where a network tells its parts and the file is ONNX, which alone can be cut into them.
+    """
     for subject in found:
         yield from _rows(subject, [replace(how, seconds=one) for one in seconds], progress, parts=True)
 
@@ -200,7 +209,7 @@ def _prepare(subject: Subject, folder: Path, progress: Progress) -> tuple[str, s
     """(model, variant) as Runtime takes them; a network is exported into ``folder`` by a process of its own."""
     if subject.network is None:
         return subject.model, subject.variant
-    path = str(folder / "model.onnx")
+    path = str(folder / "model")
     progress(f"{subject.model} {subject.format}: exporting")
     cost.process("export", subject.model, network=subject.network, form=subject.format, path=path)
     return path, None

@@ -1,4 +1,7 @@
-"""What a model costs: weights and multiplications by its ONNX graph, time and memory by running it."""
+"""What a model costs: weights and multiplications by its ONNX graph, time and memory by running it.
+
+Weights and multiplications of native weights are counted in cost_native.py.
+"""
 
 import gc
 import json
@@ -57,7 +60,7 @@ class Cost:
 def fresh(
     model: str, variant: str | None = None, seconds: float = 5.0, repeats: int = 21, threads: int = 1, warmup: int = 3
 ) -> Cost:
-    """Run a model (a name, a bundle folder or an .onnx file) in a process of its own, as `sertool label` runs it.
+    """Run a model (a name, a bundle folder or a model file) in a process of its own, as `sertool label` runs it.
 
     The audio is noise of even level. SertoolError if the model cannot be loaded or run, or if the process dies.
     """

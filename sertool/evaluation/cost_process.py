@@ -8,8 +8,10 @@ from pathlib import Path
 
 import numpy as np
 
+from ..bundle import container
 from ..errors import SertoolError, UsageError
 from ..frontend.filters import SAMPLE_RATE
+from . import cost_native
 from .cost import alternating, cut, macs, parameters, stored_bytes
 
 
@@ -59,6 +61,8 @@ def parts(pieces: dict, seconds: float, repeats: int, warmup: int, threads: int)
 
 def count(path: str, samples: int) -> dict:
     """What can be read off the file."""
+    if container.is_container(Path(path)):
+        return cost_native.count(Path(path), samples)
     return {"parameters": parameters(path), "bytes": stored_bytes(path), "macs": macs(path, samples)}
 
 

@@ -30,7 +30,7 @@ class Engine:
         self.outputs, self.passes = lib.ser_wav2small_outputs(self._engine), lib.ser_wav2small_passes(self._engine)
 
     def run(self, samples) -> np.ndarray:
-        """Outputs float32 [outputs] for float32 [n] at 16 kHz; ValueError on NaN, infinity, or fewer than 33 samples."""
+        """Outputs float32 [outputs] for float32 [n] at 16 kHz; ValueError on NaN, infinity, or below 33 samples."""
         samples, out = as_samples(samples), np.empty(self.outputs, np.float32)
         check(lib.ser_wav2small_run(self._engine, floats(samples), len(samples), floats(out)))
         return out

@@ -14,9 +14,8 @@ def compare(one: Bundle, other: Bundle, variant: str | None = None, runtime: str
 
     "bundles": name, version, path, sha256 and variant of each. "fields": key, a, b of every difference in bundle.json
     beyond metrics and timings, which no two exports share. "files": file, a, b in bytes, None where it is missing.
-    "metrics": metric, a, b, change of every
-    figure that differs. "outputs": of the default variants, or the one named or run by ``runtime``, over the "clips" samples of both: name,
-    max and mean difference. Raises BundleError.
+    "metrics": metric, a, b, change of every figure that differs. "outputs": of the default variants, or of the one
+    named or that ``runtime`` runs, over the "clips" samples of both: name, max and mean difference. Raises BundleError.
     """
     for bundle in (one, other):
         check_sums(bundle)

@@ -18,8 +18,8 @@ class Labeller:
     """Emotion labels from one model.
 
     ``model``: a name, a bundle folder or a model file; ``variant``: one of the bundle's, by default its own choice, or
-    the one that it has for ``runtime``. ``window`` and ``hop`` in seconds; the bundle's own window, end to end, by default. With ``vad`` the windows of a
-    recording longer than one are cut from its speech.
+    the one that it has for ``runtime``, "onnx" or "native". ``window`` and ``hop`` in seconds; the bundle's own window,
+    end to end, by default. With ``vad`` the windows of a recording longer than one are cut from its speech.
     """
 
     def __init__(

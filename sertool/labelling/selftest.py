@@ -18,9 +18,9 @@ LONGEST_SAMPLE = 60
 def check(found: bundle.Bundle, sha256: str | None = None) -> dict:
     """Everything about a bundle: sums, and of each variant that it loads, is labelled rightly and gives what it should.
 
-    Returns name, version, path, sha256 (of the whole bundle), files, and of each of "variants" its name, file,
-    runtime, number of samples, the largest difference from expected.csv and what is allowed. BundleError names the first fault, also
-    that of another sha256 than the one asked for.
+    Returns name, version, path, sha256 (of the whole bundle), files, and of each of "variants" its name, file, runtime,
+    number of samples, the largest difference from expected.csv and what is allowed. BundleError names the first fault,
+    also that of another sha256 than the one asked for.
     """
     digest = bundle.digest(found.path)
     bundle.require_digest(found.path, sha256, digest)
@@ -29,8 +29,8 @@ def check(found: bundle.Bundle, sha256: str | None = None) -> dict:
     for variant in found.manifest["variants"]:
         samples, difference = self_test(found, variant["name"])
         allowed = tolerance(variant)
-        own = {key: variant[key] for key in ("name", "file")} | {"runtime": bundle.runtime_of(variant), "samples": samples}
-        variants.append({**own, "difference": difference, "allowed": allowed})
+        own = {"name": variant["name"], "file": variant["file"], "runtime": bundle.runtime_of(variant)}
+        variants.append({**own, "samples": samples, "difference": difference, "allowed": allowed})
     about = {key: found.manifest[key] for key in ("name", "version")}
     return {**about, "path": str(found.path), "sha256": digest, "files": files, "variants": variants}
 

@@ -40,16 +40,18 @@ def check_augmentation(name: str, random: bool = True, **options) -> None:
     check(name, random, options)
 
 
-def check_exporter(name: str, inputs=("waveform", "logmel"), **options) -> None:
+def check_exporter(name: str, inputs=("waveform", "logmel"), models=(), **options) -> None:
     """Export networks of sertool's building blocks, of each LogMel, for ``inputs`` in turn.
 
+    An exporter that is for some networks only is given registered ``models`` instead, each NAME[:key=value,...]; it
+    must refuse those building blocks with a SertoolError of one line. Each has random weights.
     The same network gives the same bytes twice and stays as it was; the file's metadata reads back; its outputs agree
     with torch's within the exporter's tolerance at odd lengths; a network that cannot be exported is a SertoolError of
     one line and leaves no file.
     """
     from .exporters import check
 
-    check(name, inputs, options)
+    check(name, inputs, models, options)
 
 
 def check_corpus(name: str, folder) -> None:

@@ -10,13 +10,14 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from .. import bundle
+from .. import bundle, spec
 from ..errors import SertoolError
 from ..frontend.filters import GEOMETRIES
 from ..nn import LogMel, SoftmaxPool, UtteranceNorm
 from ..plugins import load_plugins
 from ..registry import Exporter, Source
 from ..runtime import Runtime
+from ..training.targets import answering
 from .exported import differences, export, manifest
 from .faults import doing, refused, require
 from .models import settle
@@ -55,25 +56,46 @@ class Untraceable(nn.Module):
         return waveform[:, :3] if float(waveform.mean()) > 0 else -waveform[:, :3]
 
 
-def check(name: str, inputs, options: dict) -> None:
+def check(name: str, inputs, models, options: dict) -> None:
     exporter, where = load_plugins().get("exporters", name), f"exporter {name!r}"
     variant, tolerance = exporter.variant, exporter.tolerance
     require(isinstance(variant, str) and bool(variant), where, f"variant is {variant!r}, not a name")
     right = isinstance(tolerance, (int, float)) and tolerance > 0 and math.isfinite(tolerance)
     require(right, where, f"tolerance is {tolerance!r}, not a difference of outputs")
+    require(exporter.runtime in bundle.RUNTIMES, where, f"runtime is {exporter.runtime!r}, not one of sertool's")
     with torch.random.fork_rng(devices=[]), tempfile.TemporaryDirectory() as scratch:
         torch.manual_seed(0)
-        for n_fft, taken in zip(GEOMETRIES, itertools.cycle(inputs), strict=False):
-            network = Blocks(n_fft)
+        networks = [_registered(text) for text in models] or [_blocks(n_fft) for n_fft in GEOMETRIES]
+        for number, ((what, network, about), taken) in enumerate(zip(networks, itertools.cycle(inputs), strict=False)):
             settle(network, 16_000)
-            folder = Path(scratch, str(n_fft))
+            folder = Path(scratch, str(number))
             folder.mkdir()
-            _check_network(network, exporter, folder, taken, options, f"{where}, n_fft {n_fft}, {taken}")
-        _check_untraceable(exporter, Path(scratch), options, where)
+            _check_network(network, about, exporter, folder, taken, options, f"{where}, {what}, {taken}")
+        refusals = {"a network that branches on its input": Untraceable()}
+        if models:
+            refusals["a network that it is not for"] = Blocks(64)
+        for what, network in refusals.items():
+            _check_refused(network, exporter, Path(scratch), options, where, what)
 
 
-def _check_network(network: Blocks, exporter: Exporter, folder: Path, taken: str, options: dict, where: str) -> None:
+def _blocks(n_fft: int) -> tuple[str, nn.Module, dict]:
+    """(what it is, a network, what exported.manifest takes about it)."""
+    network = Blocks(n_fft)
     about = {"student": "blocks", "task": "categorical", "outputs": OUTPUTS, "shortest": network.shortest}
+    return f"n_fft {n_fft}", network, about
+
+
+def _registered(text: str) -> tuple[str, nn.Module, dict]:
+    """As ``_blocks``, of a registered model."""
+    name, options = spec.parse(text)
+    model = load_plugins().get("models", name)
+    about = {"student": name, "task": model.task, "outputs": model.outputs, "shortest": model.shortest}
+    return text, answering(model, model.build(**options)), about
+
+
+def _check_network(
+    network: nn.Module, about: dict, exporter: Exporter, folder: Path, taken: str, options: dict, where: str
+) -> None:
     before = copy.deepcopy(network.state_dict())
     with doing(where, "exporting"):
         file = export(network, exporter, folder, about, taken, options)
@@ -85,7 +107,7 @@ def _check_network(network: Blocks, exporter: Exporter, folder: Path, taken: str
         runtime = Runtime(str(file))
         written = manifest(network, exporter, file, about, taken)
         require(runtime.bundle.manifest == written, where, "its metadata reads back as something else")
-        for n, difference in differences(network, file, (network.shortest, network.shortest + 1, *LENGTHS)):
+        for n, difference in differences(network, file, (about["shortest"], about["shortest"] + 1, *LENGTHS)):
             fault = f"differs from torch by {difference:.1e} at {n} samples, allowed is {exporter.tolerance:g}"
             require(difference <= exporter.tolerance, where, fault)
     again = folder / "again"
@@ -97,8 +119,8 @@ def _check_network(network: Blocks, exporter: Exporter, folder: Path, taken: str
         require(same, where, f"exporting twice gives other bytes ({path.name})")
 
 
-def _check_untraceable(exporter: Exporter, folder: Path, options: dict, where: str) -> None:
-    file, source = folder / "untraceable.onnx", Source(Untraceable().eval(), torch.zeros(1, 80_000))
-    with refused(where, "a network that branches on its input", SertoolError):
+def _check_refused(network, exporter: Exporter, folder: Path, options: dict, where: str, what: str) -> None:
+    file, source = folder / "refused", Source(network.eval(), torch.zeros(1, 80_000))
+    with refused(where, what, SertoolError):
         exporter.export(source, file, {bundle.METADATA_KEY: "{}"}, **options)
     require(not file.exists(), where, "leaves a file of a network that it could not export")

@@ -47,6 +47,9 @@ AUGMENTATIONS = {
     "mixup": {"sounds": "$folder"},
     "polarity": {"random": False},
 }
+#: Exporter -> what it is checked with.
+WAV2SMALL = {"inputs": ["waveform"], "models": ["wav2small", "wav2small:centre=true", "wav2small-emotion"]}
+EXPORTERS = {"native": WAV2SMALL, "native-int8": WAV2SMALL}
 
 
 POINTS = [point for point in importlib.metadata.entry_points(group="sertool") if point.dist.name == "sertool"]
@@ -77,7 +80,7 @@ def test_augmentations(name, tmp_path):
 
 @pytest.mark.parametrize("name", ours("exporters"))
 def test_exporters(name):
-    check_exporter(name)
+    check_exporter(name, **EXPORTERS.get(name, {}))
 
 
 @pytest.mark.parametrize("package", sorted(point.value for point in POINTS))

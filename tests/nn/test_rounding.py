@@ -1,4 +1,4 @@
-"""How exporter onnx-int8 rounds: against exhaustive search, and what layers see against what they answer."""
+"""How weights are rounded: against exhaustive search, and what layers see against what they answer."""
 
 import itertools
 
@@ -7,8 +7,8 @@ import pytest
 import torch
 from torch import nn
 
-from sertool_onnx.calibration import second_moments
-from sertool_onnx.rounding import rounded
+from sertool.nn.calibration import second_moments
+from sertool.nn.rounding import rounded
 
 pytestmark = pytest.mark.usefixtures("one_thread")
 

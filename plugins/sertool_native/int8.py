@@ -1,0 +1,73 @@
+"""Wav2Small to the engine's file, 8 bits."""
+
+import numpy as np
+import torch
+
+from sertool import Source
+from sertool.bundle import METADATA_KEY
+from sertool.errors import UsageError
+from sertool.nn.calibration import second_moments
+from sertool.nn.rounding import rounded
+
+from . import container
+from .export import channels_last, single
+from .network import INT8, Folded, fold
+
+#: What activations end at: of a ReLU unsigned, of the mixing layer signed.
+RELU, SIGNED = 255, 127
+
+
+def export(source: Source, path, metadata: dict[str, str]) -> None:
+    """As exporter `native`, but with weights and activations in 8 bits, LogMel, first and last layer in float32.
+
+    An activation's scale, one a channel behind a ReLU and one for all that the pool reads, lets the largest value on
+    ``source.clips`` be the last level: to cut off a ten-thousandth of them cost seven times the error. Scales are in
+    the weights that read and make an activation; these have one scale an output and are rounded so that outputs
+    change least on the clips (sertool.nn.rounding). UsageError as `native`, and without clips.
+    """
+    network = fold(source, "native-int8")
+    if not source.clips:
+        raise UsageError("native-int8: needs recordings to calibrate with (--calibrate DIR)")
+    scales = [largest / RELU for largest in _largest(source, network)]
+    pooled = scales.pop().max(keepdims=True) * RELU / SIGNED
+    moments = second_moments(source.module, source.clips)
+    tensors = network.tensors(INT8)
+    weight, bias = network.convolutions[0]
+    first = channels_last(weight) / scales[0][:, None, None]
+    tensors |= {"conv1.weight": first, "conv1.bias": bias / scales[0]}
+    layers = [(f"conv{i}", *layer) for i, layer in enumerate(network.convolutions[1:], start=2)]
+    layers += [("mix", *network.mix), ("sof", network.sof, None), ("lin", network.lin, None)]
+    one = np.ones(1)
+    read, made = [*scales, pooled, pooled], [*scales[1:], pooled, one, one]
+    names = {id(part): name for name, part in source.module.named_modules()}
+    for (name, weight, bias), part, into, out in zip(layers, network.readers, read, made, strict=True):
+        into, out = np.resize(into, weight.shape[1]), np.resize(out, len(weight))
+        taps = np.repeat(into, weight[0, 0].size)
+        matrix = weight.reshape(len(weight), -1) * taps / out[:, None]
+        spread = moments[f"{names[id(part)]}.weight"] / np.outer(taps, taps)
+        values, scale = rounded(matrix, -SIGNED, SIGNED, spread)
+        values = values.reshape(weight.shape)
+        tensors |= {f"{name}.weight": channels_last(values) if values.ndim == 4 else values, f"{name}.scale": scale}
+        tensors |= {} if bias is None else {f"{name}.bias": bias / out}
+    tensors |= {"head.weight": network.head[0], "head.bias": network.head[1]}
+    container.write(path, {name: single(values) for name, values in tensors.items()}, metadata.get(METADATA_KEY, ""))
+
+
+@torch.no_grad()
+def _largest(source: Source, network: Folded) -> list[np.ndarray]:
+    """Of each ReLU and of the mixing layer, the largest magnitude [13] of each channel on the clips, in float64."""
+    parts = [*network.relus, network.readers[6]]
+    found = [np.full(13, 1e-6) for _ in parts]  # of a channel that is never anything but 0 any scale will do
+
+    def look(part, inputs, output):
+        largest = output.abs().amax(dim=(0, 2, 3)).double().numpy()
+        np.maximum(found[parts.index(part)], largest, out=found[parts.index(part)])
+
+    hooks = [part.register_forward_hook(look) for part in parts]
+    try:
+        for clip in source.clips:
+            source.module(clip)
+    finally:
+        for hook in hooks:
+            hook.remove()
+    return found
