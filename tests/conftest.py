@@ -151,6 +151,32 @@ def bundle_copy(tmp_path):
 
 
 @pytest.fixture(scope="session")
+def native_bundle(tmp_path_factory):
+    """native_bundle(name): a copy of a shipped bundle with variants native, its default, and native-int8."""
+    made = {}
+
+    def make(name="wav2small"):
+        if name in made:
+            return made[name]
+        from sertool import audio, bundle
+        from sertool.training import sources, variants
+
+        origin, shipped = sources.find(name), bundle.bundled_folder() / name
+        clips = [audio.read(file) for file in origin.samples]
+        folder = Path(shutil.copytree(shipped, tmp_path_factory.mktemp("native") / name))
+        manifest = bundle.read(shipped).manifest
+        manifest["variants"] = [entry for entry in manifest["variants"] if bundle.runtime_of(entry) == "onnx"]
+        formats = [variants.parse("native"), variants.parse("native-int8")]
+        for form, entry in zip(formats, variants.entries(formats), strict=True):
+            variants.export(origin.network, form, folder / entry["file"], manifest, entry, clips)
+            manifest["variants"].append(entry | {"difference": {"max": form.exporter.tolerance}})
+        bundle.write(folder, manifest | {"default": "native"}, (folder / bundle.CARD).read_text(encoding="utf-8"))
+        return made.setdefault(name, folder)
+
+    return make
+
+
+@pytest.fixture(scope="session")
 def labeller():
     from sertool.labelling import Labeller
 
