@@ -17,17 +17,17 @@ def export(source: Source, path, metadata: dict[str, str]) -> None:
     network = fold(source, "native")
     tensors = network.tensors()
     for number, (weight, bias) in enumerate(network.convolutions, start=1):
-        tensors |= {f"conv{number}.weight": channels_last(weight), f"conv{number}.bias": bias}
-    tensors |= {"mix.weight": network.mix[0], "mix.bias": network.mix[1]}
-    tensors |= {"sof.weight": network.sof, "lin.weight": network.lin}
+        tensors |= {f"conv{number}.weight": outputs_last(weight), f"conv{number}.bias": bias}
+    tensors |= {"mix.weight": network.mix[0].T, "mix.bias": network.mix[1]}
+    tensors |= {"sof.weight": network.sof.T, "lin.weight": network.lin.T}
     tensors |= {"head.weight": network.head[0], "head.bias": network.head[1]}
     container.write(path, {name: single(values) for name, values in tensors.items()}, metadata.get(METADATA_KEY, ""))
 
 
-def channels_last(weight: np.ndarray) -> np.ndarray:
-    """A convolution's weight [outputs, inputs, time, mel] as [outputs, time, mel, inputs], of one input without it."""
-    weight = weight.transpose(0, 2, 3, 1)
-    return weight[..., 0] if weight.shape[3] == 1 else weight
+def outputs_last(weight: np.ndarray) -> np.ndarray:
+    """A convolution's weight [outputs, inputs, time, mel] as [time, mel, inputs, outputs], of one input without it."""
+    weight = weight.transpose(2, 3, 1, 0)
+    return weight[:, :, 0] if weight.shape[2] == 1 else weight
 
 
 def single(values: np.ndarray) -> np.ndarray:

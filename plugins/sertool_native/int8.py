@@ -10,7 +10,7 @@ from sertool.nn.calibration import second_moments
 from sertool.nn.rounding import rounded
 
 from . import container
-from .export import channels_last, single
+from .export import outputs_last, single
 from .network import INT8, Folded, fold
 
 #: What activations end at: of a ReLU unsigned, of the mixing layer signed.
@@ -33,8 +33,7 @@ def export(source: Source, path, metadata: dict[str, str]) -> None:
     moments = second_moments(source.module, source.clips)
     tensors = network.tensors(INT8)
     weight, bias = network.convolutions[0]
-    first = channels_last(weight) / scales[0][:, None, None]
-    tensors |= {"conv1.weight": first, "conv1.bias": bias / scales[0]}
+    tensors |= {"conv1.weight": outputs_last(weight) / scales[0], "conv1.bias": bias / scales[0]}
     layers = [(f"conv{i}", *layer) for i, layer in enumerate(network.convolutions[1:], start=2)]
     layers += [("mix", *network.mix), ("sof", network.sof, None), ("lin", network.lin, None)]
     one = np.ones(1)
@@ -47,7 +46,9 @@ def export(source: Source, path, metadata: dict[str, str]) -> None:
         spread = moments[f"{names[id(part)]}.weight"] / np.outer(taps, taps)
         values, scale = rounded(matrix, -SIGNED, SIGNED, spread)
         values = values.reshape(weight.shape)
-        tensors |= {f"{name}.weight": channels_last(values) if values.ndim == 4 else values, f"{name}.scale": scale}
+        if values.ndim == 4:
+            values = values.transpose(0, 2, 3, 1)
+        tensors |= {f"{name}.weight": values, f"{name}.scale": scale}
         tensors |= {} if bias is None else {f"{name}.bias": bias / out}
     tensors |= {"head.weight": network.head[0], "head.bias": network.head[1]}
     container.write(path, {name: single(values) for name, values in tensors.items()}, metadata.get(METADATA_KEY, ""))
