@@ -36,7 +36,7 @@ class Engine:
         return out
 
     def push(self, samples) -> None:
-        """Take float32 [n] in. A recording is pushed ``passes`` times, whole, with ``next`` between the times.
+        """Take float32 [n] in. A recording is pushed ``passes`` times, whole, with a ``next`` after each time.
 
         ValueError on NaN or infinity, and for more samples than there were the first time.
         """
@@ -44,11 +44,11 @@ class Engine:
         check(lib.ser_wav2small_push(self._engine, floats(samples), len(samples)))
 
     def next(self) -> None:
-        """End a pass but the last; ValueError if it was shorter than 33 samples or than the first."""
+        """End a pass; ValueError if it was shorter than 33 samples or than the first."""
         check(lib.ser_wav2small_next(self._engine))
 
     def finish(self) -> np.ndarray:
-        """Outputs float32 [outputs] after the last pass; then ready for another recording. ValueError as ``next``."""
+        """Outputs float32 [outputs] after the last pass; then ready for another recording. ValueError before that."""
         out = np.empty(self.outputs, np.float32)
         check(lib.ser_wav2small_finish(self._engine, floats(out)))
         return out
