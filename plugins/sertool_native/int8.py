@@ -16,19 +16,23 @@ from .network import INT8, Folded, fold
 #: What activations end at: of a ReLU unsigned, of the mixing layer signed.
 RELU, SIGNED = 255, 127
 
+#: So many times the largest activation on the clips is the last level. On speech it costs 6 % more error than 1 does;
+#: on what calibration never saw, as tones, errors are two thirds. To cut off a ten-thousandth cost seven times as much.
+HEADROOM = 1.15
+
 
 def export(source: Source, path, metadata: dict[str, str]) -> None:
     """As exporter `native`, but with weights and activations in 8 bits, LogMel, first and last layer in float32.
 
-    An activation's scale, one a channel behind a ReLU and one for all that the pool reads, lets the largest value on
-    ``source.clips`` be the last level: to cut off a ten-thousandth of them cost seven times the error. Scales are in
-    the weights that read and make an activation; these have one scale an output and are rounded so that outputs
-    change least on the clips (sertool.nn.rounding). UsageError as `native`, and without clips.
+    Activations have a scale a channel behind a ReLU and one for all that the pool reads, by the largest values on
+    ``source.clips``. These scales are in the weights that make and read an activation; weights have one scale an output
+    and are rounded so that outputs change least on the clips (sertool.nn.rounding). UsageError as `native`, and without
+    clips.
     """
     network = fold(source, "native-int8")
     if not source.clips:
         raise UsageError("native-int8: needs recordings to calibrate with (--calibrate DIR)")
-    scales = [largest / RELU for largest in _largest(source, network)]
+    scales = [HEADROOM * largest / RELU for largest in _largest(source, network)]
     pooled = scales.pop().max(keepdims=True) * RELU / SIGNED
     moments = second_moments(source.module, source.clips)
     tensors = network.tensors(INT8)
