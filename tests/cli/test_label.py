@@ -498,10 +498,34 @@ def modules_after(*arguments):
     return set(done.stderr.decode().split())
 
 
-def test_labelling_imports_no_training_library(three):
-    modules = modules_after("label", three, "--quiet")
-    assert "onnxruntime" in modules
-    assert not modules & {"torch", "onnx", "transformers", "timm", "librosa", "scipy", "av", "pyarrow", "rich"}
+@pytest.mark.parametrize("runtime", ["onnx", "native"])
+def test_labelling_imports_what_runs_the_model_and_no_training_library(three, native_bundle, runtime):
+    modules = modules_after("label", three, "--quiet", "-m", native_bundle(), "--runtime", runtime)
+    assert ("onnxruntime" in modules) == (runtime == "onnx")
+    heavy = {"torch", "onnx", "transformers", "timm", "librosa", "scipy", "av", "pyarrow", "rich"}
+    assert not modules & heavy
+
+
+def test_the_runtime_is_chosen_and_named(three, native_bundle, command, tmp_path):
+    found = {}
+    for options in ([], ["--runtime", "native"], ["--runtime", "onnx"], ["--variant", "native-int8"]):
+        output = tmp_path / f"{len(found)}.jsonl"
+        assert command("label", three, "-m", native_bundle(), "-o", output, "--ordered", "-q", *options).code == 0
+        rows = [json.loads(line) for line in output.read_text().splitlines()]
+        found[len(found)] = np.array([[row[name] for name in ("arousal", "dominance", "valence")] for row in rows])
+    default, native, onnx, small = found.values()
+    assert np.array_equal(default, native)
+    assert 0 <= np.abs(native - onnx).max() < 1e-5
+    assert 1e-5 < np.abs(native - small).max() < 0.05
+
+
+def test_a_runtime_that_a_bundle_has_nothing_for_is_one_line(three, native_bundle, command):
+    code, out, err = command("label", three, "-m", native_bundle() / "model.onnx", "--runtime", "native")
+    assert (code, out) == (2, "")
+    assert err.splitlines() == [
+        f"sertool: {native_bundle()}/model.onnx: no variant is for runtime native (there are: fp32 (onnx))"
+    ]
+    assert command("label", three, "-m", native_bundle(), "--runtime", "tflite").code == 2
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["label", "--help"], ["--version"]], ids=" ".join)
