@@ -518,6 +518,7 @@ def test_a_sound_exporter_passes(exporter):
         ({"variant": ""}, ": variant is ''"),
         ({"tolerance": 0}, ": tolerance is 0"),
         ({"tolerance": float("nan")}, ": tolerance is nan"),
+        ({"runtime": "tflite"}, ": runtime is 'tflite'"),
     ],
     ids=lambda value: next(iter(value)) if isinstance(value, dict) else "",
 )
@@ -533,6 +534,18 @@ def test_an_exporter_is_held_to_each_input_that_is_asked_for(exporter):
     check_exporter(exporter(only_waveforms), inputs=("waveform",))
     wanted = ", n_fft 144, logmel: exporting raised UsageError: takes waveforms only"
     assert fault(check_exporter, exporter(only_waveforms)) == f"exporter 'toy'{wanted}"
+
+
+def test_an_exporter_of_some_networks_is_held_to_those_and_to_refusing_others(exporter):
+    def only_wav2small(model, source):
+        if type(source.module).__name__ != "Wav2Small":
+            raise UsageError("only Wav2Small")
+
+    check_exporter(exporter(only_wav2small), inputs=("waveform",), models=("wav2small", "wav2small:centre=true"))
+    wanted = "exporter 'toy', wav2small-emotion, waveform: exporting raised UsageError: only Wav2Small"
+    assert fault(check_exporter, exporter(only_wav2small), models=("wav2small-emotion",)) == wanted
+    said = fault(check_exporter, exporter(), inputs=("waveform",), models=("wav2small",))
+    assert said.startswith("exporter 'toy': a network that it is not for")
 
 
 # Corpora

@@ -1,4 +1,4 @@
-"""What native weights hold and compute, against the network in torch and its ONNX graph; what they cost, as any file."""
+"""What native weights hold and compute, against torch and the ONNX graph; what they cost, as any file."""
 
 import pytest
 

@@ -8,6 +8,7 @@ import torch
 
 from sertool.errors import UsageError
 from sertool.runtime import Runtime
+from sertool.testing.clips import sound
 from sertool.training import variants
 from sertool.training.variants import Limits, Material
 
@@ -81,6 +82,7 @@ def test_variants_are_called_by_what_tells_them_apart():
     assert names("onnx") == [("fp32", "model.onnx")]
     assert names("onnx", "onnx:input=logmel") == [("fp32", "model.onnx"), ("fp32-logmel", "model.fp32-logmel.onnx")]
     assert names("onnx-int8:recipe=matmul") == [("int8", "model.int8.onnx")]
+    assert names("native", "native-int8") == [("native", "model.native"), ("native-int8", "model.native-int8.native")]
     two = names("onnx-int8:recipe=matmul", "onnx-int8:recipe=weights,bits=4")
     assert [name for name, _ in two] == ["int8-matmul", "int8-weights-4"]
 
@@ -131,6 +133,27 @@ def test_only_what_keeps_the_limits_is_written(written):
     assert [(e["name"], e["written"]) for e in found.variants] == [("fp32-logmel", True), ("fp32", False)]
     assert len(found.missed) == 1
     assert found.missed[0].startswith("fp32 has ")
+
+
+def test_native_weights_are_compared_with_torch_and_kept(wav2small, tmp_path):
+    network, manifest = wav2small
+    manifest = manifest | {"variants": []}
+    clips = [sound(n, level) for n, level in ((3_001, 0.1), (16_000, 0.3), (40_000, 0.02))]
+    formats = [variants.parse("native"), variants.parse("native-int8")]
+    found = variants.write(tmp_path, manifest, network, formats, Material(clips, clips, runs=0))
+    assert not found.missed
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.native", "model.native-int8.native"]
+    plain, small = manifest["variants"]
+    assert (plain["runtime"], small["runtime"], manifest["default"]) == ("native", "native", "native")
+    assert plain["difference"]["max"] < 1e-4 < small["difference"]["max"] < 0.05
+
+
+def test_8_bits_without_recordings_leave_nothing(wav2small, tmp_path):
+    network, manifest = wav2small
+    clips = [sound(16_000)]
+    with pytest.raises(UsageError, match=r"native-int8: needs recordings to calibrate with \(--calibrate DIR\)"):
+        variants.write(tmp_path, manifest | {"variants": []}, network, [variants.parse("native-int8")], Material(clips))
+    assert not list(tmp_path.iterdir())
 
 
 def test_logmel_from_the_c_front_end_gives_what_torch_gives(wav2small, written):
