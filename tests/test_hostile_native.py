@@ -1,5 +1,6 @@
 """Native weights made to do harm, or damaged: each is refused with one line."""
 
+import contextlib
 import json
 import os
 import struct
@@ -13,8 +14,9 @@ import soundfile
 
 from sertool import bundle
 from sertool.bundle import container
-from sertool.errors import BundleError, SertoolError
+from sertool.errors import AudioError, BundleError, SertoolError
 from sertool.runtime import Runtime
+from sertool.testing.clips import sound
 
 ENTRY = struct.Struct("<24s10I")
 
@@ -196,6 +198,25 @@ def test_outputs_that_are_not_as_many_as_the_manifest_names_are_refused(whole, g
     other = (native_bundle("wav2small-emotion") / "model.native").read_bytes()
     said = whole[whole.rindex(b'{"default"') :]
     assert "4 outputs, not 3 as its manifest says" in given(sealed(*parts(other), text=said))
+
+
+@pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf, 3e38, 1e-45])
+@pytest.mark.parametrize("file", ["model.native", "model.native-int8.native"])
+def test_weights_that_are_no_numbers_give_an_error_or_numbers(native_bundle, tmp_path, file, value):
+    whole, clip = (native_bundle() / file).read_bytes(), sound(3_000)
+    entries, rest = parts(whole)
+    start = len(whole) - len(rest)
+    for index, (_, kind, *_, offset, length, _, _) in enumerate(parts(whole)[0]):
+        if kind != 1:
+            continue
+        entries, rest = parts(whole)
+        filled = np.full(length // 4, value, "<f4").tobytes()
+        entries[index][9] = zlib.crc32(filled)
+        rest = rest[: offset - start] + filled + rest[offset - start + length :]
+        (tmp_path / "it").write_bytes(sealed(entries, rest))
+        runtime = Runtime(str(tmp_path / "it"))
+        with contextlib.suppress(AudioError):  # its output is not a number
+            assert np.isfinite(runtime.run(clip)).all()
 
 
 def test_a_file_that_is_as_large_as_nothing_is_not_read(tmp_path, whole):

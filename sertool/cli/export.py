@@ -20,6 +20,8 @@ Formats: NAME[:KEY=VALUE,...]; `sertool plugins` lists the exporters. First-part
                                 in 4), computed in float32: the smallest
   onnx-fp16                     weights in 16 bits
   audonnx                       float32 with the model.yaml of audonnx.load
+  native                        Wav2Small for sertool's engine in C, float32
+  native-int8                   the same in 8 bits, calibrated: needs --calibrate
 input=logmel, in a format or as --input, leaves the LogMel to sertool's C
 front-end: faster, but only sertool runs such a file.
 \b
