@@ -1,5 +1,7 @@
 """Wav2Small to the engine's file, float32."""
 
+from pathlib import Path
+
 import numpy as np
 
 from sertool import Source
@@ -21,15 +23,10 @@ def export(source: Source, path, metadata: dict[str, str]) -> None:
     tensors |= {"mix.weight": network.mix[0].T, "mix.bias": network.mix[1]}
     tensors |= {"sof.weight": network.sof.T, "lin.weight": network.lin.T}
     tensors |= {"head.weight": network.head[0], "head.bias": network.head[1]}
-    container.write(path, {name: single(values) for name, values in tensors.items()}, metadata.get(METADATA_KEY, ""))
+    Path(path).write_bytes(container.packed(tensors, metadata.get(METADATA_KEY, "")))
 
 
 def outputs_last(weight: np.ndarray) -> np.ndarray:
     """A convolution's weight [outputs, inputs, time, mel] as [time, mel, inputs, outputs], of one input without it."""
     weight = weight.transpose(2, 3, 1, 0)
     return weight[:, :, 0] if weight.shape[2] == 1 else weight
-
-
-def single(values: np.ndarray) -> np.ndarray:
-    """float64 as float32, anything else as it is."""
-    return values.astype(np.float32) if values.dtype == np.float64 else values

@@ -1,17 +1,22 @@
 """Wav2Small to the engine's file, 8 bits."""
 
+from dataclasses import replace
+from functools import partial
+from pathlib import Path
+
 import numpy as np
 import torch
 
 from sertool import Source
 from sertool.bundle import METADATA_KEY
 from sertool.errors import UsageError
+from sertool.frontend.native import Engine
 from sertool.nn.calibration import second_moments
 from sertool.nn.rounding import rounded
 
 from . import container
-from .export import outputs_last, single
-from .network import INT8, Folded, fold
+from .export import outputs_last
+from .network import INT8, SOFTMAX, Folded, fold
 
 #: What activations end at: of a ReLU unsigned, of the mixing layer signed.
 RELU, SIGNED = 255, 127
@@ -26,8 +31,8 @@ def export(source: Source, path, metadata: dict[str, str]) -> None:
 
     Activations have a scale a channel behind a ReLU and one for all that the pool reads, by the largest values on
     ``source.clips``. These scales are in the weights that make and read an activation; weights have one scale an output
-    and are rounded so that outputs change least on the clips (sertool.nn.rounding). UsageError as `native`, and without
-    clips.
+    and are rounded so that outputs change least on the clips (sertool.nn.rounding). What is left of the mean error of
+    the network's outputs goes into the last bias. UsageError as `native`, and without clips.
     """
     network = fold(source, "native-int8")
     if not source.clips:
@@ -55,7 +60,18 @@ def export(source: Source, path, metadata: dict[str, str]) -> None:
         tensors |= {f"{name}.weight": values, f"{name}.scale": scale}
         tensors |= {} if bias is None else {f"{name}.bias": bias / out}
     tensors |= {"head.weight": network.head[0], "head.bias": network.head[1]}
-    container.write(path, {name: single(values) for name, values in tensors.items()}, metadata.get(METADATA_KEY, ""))
+    tensors["head.bias"] = network.head[1] + _shift(source, network, tensors)
+    Path(path).write_bytes(container.packed(tensors, metadata.get(METADATA_KEY, "")))
+
+
+@torch.no_grad()
+def _shift(source: Source, network: Folded, tensors: dict[str, np.ndarray]) -> np.ndarray:
+    """Torch's outputs less the engine's [outputs], before a softmax, on average over the clips."""
+    module = source.module[0] if network.flags & SOFTMAX else source.module
+    logits = replace(network, flags=network.flags & ~SOFTMAX).tensors(INT8)
+    engine = Engine(container.packed(tensors | logits))
+    differences = [module(clip)[0].numpy() - engine.run(clip[0].numpy()) for clip in source.clips]
+    return np.mean(differences, axis=0, dtype=np.float64).round(4)  # further digits are the processor's
 
 
 @torch.no_grad()
@@ -64,11 +80,10 @@ def _largest(source: Source, network: Folded) -> list[np.ndarray]:
     parts = [*network.relus, network.readers[6]]
     found = [np.full(13, 1e-6) for _ in parts]  # of a channel that is never anything but 0 any scale will do
 
-    def look(part, inputs, output):
-        largest = output.abs().amax(dim=(0, 2, 3)).double().numpy()
-        np.maximum(found[parts.index(part)], largest, out=found[parts.index(part)])
+    def look(largest, part, inputs, output):
+        np.maximum(largest, output.abs().amax(dim=(0, 2, 3)).double().numpy(), out=largest)
 
-    hooks = [part.register_forward_hook(look) for part in parts]
+    hooks = [part.register_forward_hook(partial(look, largest)) for part, largest in zip(parts, found, strict=True)]
     try:
         for clip in source.clips:
             source.module(clip)
