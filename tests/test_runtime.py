@@ -1,5 +1,6 @@
 """Which runtime runs a variant, and that both give what torch gives."""
 
+import json
 import shutil
 import subprocess
 import sys
@@ -115,3 +116,20 @@ def test_onnxruntime_is_imported_for_onnx_files_alone(native_bundle, kind, loade
     script = "import sys, sertool; sertool.load(sys.argv[1], runtime=sys.argv[2]); print('onnxruntime' in sys.modules)"
     call = [sys.executable, "-c", script, str(native_bundle()), kind]
     assert subprocess.run(call, capture_output=True, text=True, check=True).stdout.strip() == str(loaded)
+
+
+def test_whatever_takes_a_variant_takes_a_runtime(native_bundle, command, tmp_path):
+    from sertool.evaluation import run
+    from sertool.testing import write_clips
+
+    folder = str(native_bundle())
+    for kind, variant in (("onnx", "fp32"), ("native", "native")):
+        (labeller,) = run.labellers([folder], kind).values()
+        assert labeller.runtime.variant["name"] == variant
+        found = json.loads(command("bundle", "diff", folder, folder, "--runtime", kind, "--json").out)
+        assert [about["variant"] for about in found["bundles"]] == [variant, variant]
+        corpus, call = write_clips(tmp_path / "corpus"), ("--bootstrap", "0", "--json", "-", "--runtime", kind)
+        found = json.loads(command("evaluate", folder, corpus, *call).out)
+        assert [model["variant"] for model in found["models"]] == [variant]
+    code, _, err = command("evaluate", "wav2small", tmp_path / "corpus", "--against", "nowhere", "--runtime", "native")
+    assert (code, len(err.splitlines())) == (2, 1)
