@@ -29,7 +29,7 @@ from .targets import Categorical, Dimensional
 LENGTHS = (33, 34, 63, 64, 65, 100, 16_000, 80_001, 960_000)
 
 #: Outputs that differ from torch by no more are the same to whoever reads them; `label` runs the fastest such variant.
-EQUAL = 0.01
+EQUAL = 0.001
 #: A metric may drop so far for that.
 EQUAL_METRIC = 0.005
 #: Faster by less, or not in nine rounds of ten, is the day's noise.
@@ -213,13 +213,19 @@ def entries(formats: Sequence[Format]) -> list[dict]:
     return [
         {
             "name": name,
-            "file": f"model{'' if name in ('fp32', form.exporter.runtime) else f'.{name}'}.{form.exporter.runtime}",
+            "file": _file(name, form.exporter.runtime),
             "input": form.input,
             "runtime": form.exporter.runtime,
             "format": form.text,
         }
         for name, form in zip(names, formats, strict=True)
     ]
+
+
+def _file(name: str, runtime: str) -> str:
+    """model.RUNTIME, or model.VARIANT.RUNTIME without saying the runtime twice."""
+    variant = "" if name in ("fp32", runtime) else "." + name.removeprefix(f"{runtime}-")
+    return f"model{variant}.{runtime}"
 
 
 def export(network, form: Format, path: Path, manifest: dict, entry: dict, calibrate) -> None:
