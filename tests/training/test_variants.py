@@ -142,7 +142,7 @@ def test_native_weights_are_compared_with_torch_and_kept(wav2small, tmp_path):
     formats = [variants.parse("native"), variants.parse("native-int8")]
     found = variants.write(tmp_path, manifest, network, formats, Material(clips, clips, runs=0))
     assert not found.missed
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.native", "model.int8.native"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["model.int8.native", "model.native"]
     plain, small = manifest["variants"]
     assert (plain["runtime"], small["runtime"], manifest["default"]) == ("native", "native", "native")
     assert plain["difference"]["max"] < 1e-4 < small["difference"]["max"] < 0.05
