@@ -14,6 +14,8 @@ _SOURCES += ("wav2small_plain.c", "wav2small.c")
 #: What preprocessor conditions speak of -> whether they hold: no vectors, one lane, headers once.
 _CONDITIONS = {r"LANES == 1": True, r"LANES > 1": False, r"ifndef SER\w*_H": True, r"__cplusplus": False}
 _CONDITIONS |= {r"__GNUC__|__clang__|__x86_64__|WITH_VECTORS": False}
+#: What is left for the compiler to find out.
+_KEPT = "__ARM_FEATURE_SIMD32"
 
 #: What stands in for macros of logmel_kernel.h, and is left out for n_fft 144.
 _CHANGES = (
@@ -87,26 +89,25 @@ def _plain(name: str) -> str:
 
 def _resolved(name: str) -> Iterator[str]:
     lines = iter((CSRC / name).read_text(encoding="utf-8").splitlines())
-    branches = []  # of each condition around a line: (whether this branch holds, whether one did before)
+    branches = []  # of each condition around a line: (whether this branch holds, whether one did before, None if kept)
     for line in lines:
         reached = all(holds for holds, _ in branches)
-        if not line.startswith("#"):
+        word = line[1:].split()[0] if line.startswith("#") else ""
+        if word in ("if", "ifdef", "ifndef"):
+            branches.append((True, None) if _KEPT in line else (_holds(line), False))
+        if not word or (branches and branches[-1][1] is None):
             if reached:
                 yield line
-            continue
-        while line.endswith("\\"):
-            line = line[:-1] + next(lines)
-        word = line[1:].split()[0]
-        if word in ("if", "ifdef", "ifndef"):
-            branches.append((_holds(line), False))
         elif word in ("elif", "else"):
             holds, before = branches.pop()
             before = before or holds
             branches.append((not before and (word == "else" or _holds(line)), before))
-        elif word == "endif":
-            branches.pop()
         elif reached and word == "include" and "_kernel.h" in line:
             yield from _resolved(line.split('"')[1])
+        while word and line.endswith("\\"):
+            line = next(lines)
+        if word == "endif":
+            branches.pop()
 
 
 def _holds(line: str) -> bool:
