@@ -70,7 +70,7 @@ class _Part:
         self.text = _OWN.sub("static ", text)
         self._functions = set(_FUNCTION.findall(code))
         self._values = {*_VARIABLE.findall(code), *_TYPE.findall(code)}
-        self._values |= {name for body in _ENUM.findall(code) for name in _NAME.findall(body)}
+        self._values |= {name for body in _ENUM.findall(code) for name in re.findall(r"(?:^|,)\s*(\w+)", body)}
         # Locals and members may be called like functions, which count where they are called or somebody's value.
         self._called = {*re.findall(r"(?<![.>\w])(\w+)\(", code), *re.findall(r" = (\w+);", code)}
         self._named = set(_NAME.findall(code))
