@@ -35,6 +35,6 @@ int main(void) {
     end = counted();
     for (at = top - DEEPEST; *at == PAINT; at++) {
     }
-    printf("%d %d %.1f\n", status, (int)(top - at), (double)(end - start) * 40e-6);
+    printf("%d %d %.1f %d\n", status, (int)(top - at), (double)(end - start) * 40e-6, (int)sizeof engine);
     return 0;
 }
