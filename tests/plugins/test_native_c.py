@@ -306,11 +306,11 @@ def test_the_header_says_what_it_is(exported):
 @needs("gcc")
 def test_no_text_of_a_bundle_gets_out_of_its_comment_or_string(exported, tmp_path):
     odd = '*/ #error /* \\ ??/ "é" %s'
-    tensors, _ = container.read(exported().weights)
+    tensors, _ = container.unpacked(exported().weights)
     outputs = [{"name": f'1{odd}{i} "\\', "range": [0, 1]} for i in range(3)]
     manifest = {"name": "3-é w", "version": odd, "title": odd, "licence": odd, "outputs": outputs}
-    container.write(tmp_path / "odd", tensors, json.dumps(manifest | {"preprocessing": [{"step": odd}]}))
-    for name, text in write_pair((tmp_path / "odd").read_bytes(), "odd").items():
+    weights = container.packed(tensors, json.dumps(manifest | {"preprocessing": [{"step": odd}]}))
+    for name, text in write_pair(weights, "odd").items():
         (tmp_path / name).write_text(text, encoding="utf-8")
     run("gcc", *STRICT, tmp_path / "main.c", tmp_path / "model_3___w.c", "-o", tmp_path / "it", "-lm")
     said = subprocess.run([tmp_path / "it"], input=sound(500).tobytes(), capture_output=True, check=True).stdout
