@@ -333,3 +333,13 @@ def test_a_bundle_holds_one_pair(tmp_path):
     with pytest.raises(UsageError, match=r"formats c and c:bits=32 both write (main|wav2small)\.[ch]: leave one out"):
         exports.export("wav2small", tmp_path / "two", ["c", "c:bits=32"], calibrate=samples, runs=0)
     assert not (tmp_path / "two").exists()
+
+
+def test_the_page_about_it_says_what_is_so(exported):
+    page, pair = (CSRC.parents[1] / "docs" / "c.md").read_text(), exported()
+    said = set(re.findall(r"\b(?:wav2small_|WAV2SMALL_)\w+", page))
+    assert len(said) > 8
+    assert {name for name in said if not re.search(rf"\b{name}\b", pair.header.read_text())} == set()
+    for bits, memory in BYTES.items():
+        rows = [line.split(" | ") for line in page.splitlines() if line.startswith(f"| {bits} |")]
+        assert {row[4] for row in rows} == {f"{memory:,}"}
