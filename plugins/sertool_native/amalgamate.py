@@ -48,7 +48,7 @@ _OWN = re.compile(r"^(?=(?:void|int|size_t|ser_status) \w+\(|const ser_kernel )"
 def amalgamate(roots: str) -> str:
     """All of the sources that the C text ``roots`` calls or names, and that calls and names, in an order to compile.
 
-    All functions are static; ser_wav2small is declared, ser_status is left for others to do.
+    All functions are static. The types ser_status and ser_wav2small are left to whoever goes before it.
     """
     text = "\n\n".join(f"/* ==== {name} */\n\n{_plain(name)}" for name in _SOURCES)
     for pattern, new in _CHANGES:
