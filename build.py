@@ -20,7 +20,7 @@ except ModuleNotFoundError:  # `python build.py` needs cffi and a compiler only
 
 
 class KernelBuildHook(BuildHookInterface):
-    """Puts the compiled kernel into wheels and editable installs and tags them cp310-abi3."""
+    """Puts the compiled kernel into wheels and editable installs, tags them cp310-abi3; into wheels its sources too."""
 
     def initialize(self, version, build_data):
         extension = compile_kernel()
@@ -28,6 +28,9 @@ class KernelBuildHook(BuildHookInterface):
         build_data["pure_python"] = False
         build_data["tag"] = f"cp310-abi3-{platform}"
         build_data["artifacts"].append(extension.relative_to(ROOT).as_posix())
+        if version == "standard":  # exporter c makes files of them
+            for source in sorted((ROOT / "csrc").glob("*.[ch]")):
+                build_data["force_include"][str(source)] = f"sertool_native/csrc/{source.name}"
 
 
 def declarations() -> str:

@@ -250,7 +250,7 @@ size_t ser_logmel_ready(const ser_logmel *s, size_t n) {
 }
 
 /* Compute `count` frames at the head of the carry, at most s->lanes, and drop what no later frame needs. */
-static void take_frames(ser_logmel *s, int count, float *out) {
+static void write_frames(ser_logmel *s, int count, float *out) {
     const size_t used = (size_t)count * (size_t)s->g->hop;
     s->block(s->g, s->carry + 1, count, s->work, out);
     s->held -= used;
@@ -283,7 +283,7 @@ ser_status ser_logmel_push(ser_logmel *s, const float *samples, size_t n, float 
             for (i = 1; i <= half; i++) s->carry[1 + half - i] = s->carry[1 + half + i];
         count = (size_t)(complete_frames(g, s->samples) - s->frames);
         if (count && (n == 0 || count == (size_t)s->lanes)) {
-            take_frames(s, (int)count, out + done * (size_t)g->n_mels);
+            write_frames(s, (int)count, out + done * (size_t)g->n_mels);
             done += count;
         }
     }
@@ -302,7 +302,7 @@ ser_status ser_logmel_finish(ser_logmel *s, float *out) {
     if (!out) return SER_E_ARGUMENT;
     for (i = 0; i < half; i++) s->carry[s->held + i] = s->carry[s->held - 2 - i];
     s->held += half;
-    take_frames(s, 1, out); /* the only one: hop is half of n_fft */
+    write_frames(s, 1, out); /* the only one: hop is half of n_fft */
     rewind_to_start(s);
     return SER_OK;
 }

@@ -108,7 +108,13 @@ def test_wheel_holds_recipe_and_bundle_unchanged(wheel, name):
         assert archive.read(name) == source.read_bytes()
 
 
-def test_wheel_holds_no_sources_of_c_and_no_tests(wheel):
+def test_wheel_holds_the_c_that_an_exporter_writes_and_no_other_and_no_tests(wheel):
+    sources = {path.name: path.read_bytes() for path in (ROOT / "csrc").glob("*.[ch]")}
+    with zipfile.ZipFile(wheel) as archive:
+        held = {name: archive.read(name) for name in archive.namelist() if name.endswith((".c", ".h"))}
+    templates = {f"sertool_native/pair/{name}" for name in ("main.c", "model.c", "model.h")}
+    assert held.keys() == templates | {f"sertool_native/csrc/{name}" for name in sources}
+    assert {name: held[f"sertool_native/csrc/{name}"] for name in sources} == sources
     with zipfile.ZipFile(wheel) as archive:
         tops = {name.split("/")[0] for name in archive.namelist()}
     assert {top for top in tops if not top.endswith(".dist-info")} == {"sertool", *PLUGINS}

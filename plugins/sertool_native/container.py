@@ -26,3 +26,15 @@ def packed(tensors: dict[str, np.ndarray], text: str = "") -> bytes:
     head = HEADER.pack(MAGIC, place + len(data) + len(said), len(tensors), start, len(said), zlib.crc32(said), 0)[:-4]
     total = zlib.crc32(entries, zlib.crc32(head))
     return head + total.to_bytes(4, "little") + entries + data + said
+
+
+def unpacked(data: bytes) -> tuple[dict[str, np.ndarray], str]:
+    """What ``packed`` made one of: the arrays by name, and the text."""
+    count, text, text_bytes = struct.unpack_from("<8x4xIII", data)[:3]
+    tensors = {}
+    for i in range(count):
+        name, kind, rank, *shape, place, size, _, _ = ENTRY.unpack_from(data, HEADER.size + ENTRY.size * i)
+        dtype = next(dtype for dtype, number in TYPES.items() if number == kind)
+        values = np.frombuffer(data[place : place + size], dtype)
+        tensors[name.rstrip(b"\0").decode("ascii")] = values.reshape(shape[:rank])
+    return tensors, data[text : text + text_bytes].decode()

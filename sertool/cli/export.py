@@ -22,6 +22,8 @@ Formats: NAME[:KEY=VALUE,...]; `sertool plugins` lists the exporters. First-part
   audonnx                       float32 with the model.yaml of audonnx.load
   native                        Wav2Small for sertool's engine in C, float32
   native-int8                   the same in 8 bits, calibrated: needs --calibrate
+  c                             native-int8, and NAME.c and NAME.h that hold it and
+                                need nothing else (bits=32: as native)
 input=logmel, in a format or as --input, leaves the LogMel to sertool's C
 front-end: faster, but only sertool runs such a file.
 \b

@@ -159,12 +159,14 @@ def write(
     if reference == asked:
         work.append((plain, *entries([plain])))
     with tempfile.TemporaryDirectory(dir=folder) as scratch:
-        jobs = []
+        jobs, names = [], {}
         for done, (form, entry) in enumerate(work):
             progress("exporting", done, len(work))
             path = Path(scratch, str(done), entry["file"])  # alone in its folder, for what it may put beside it
             path.parent.mkdir()
             export(network, form, path, manifest, entry, material.calibrate)
+            if done < asked:
+                _claim(names, form, path.parent)
             jobs.append(Job(form, entry, path, Runtime(str(path))))
         _compare(network, jobs, material.clips, progress)
         outputs = _check(jobs, jobs[reference], material.checks, progress)
@@ -247,6 +249,14 @@ def export(network, form: Format, path: Path, manifest: dict, entry: dict, calib
             raise
         reason = re.sub(r"^\w+(\.\w+)*\(\) ", "", str(error))
         raise UsageError(f"{form.text}: {reason}; {form.exporter.name} is {form.exporter.summary}") from None
+
+
+def _claim(names: dict[str, str], form: Format, folder: Path) -> None:
+    """Note whose the files in a folder are; UsageError if another format wrote one of that name."""
+    for file in folder.iterdir():
+        if file.name in names:
+            raise UsageError(f"formats {names[file.name]} and {form.text} both write {file.name}: leave one out")
+        names[file.name] = form.text
 
 
 def _compare(network, jobs: list[Job], clips, progress) -> None:
