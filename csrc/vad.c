@@ -16,7 +16,7 @@ enum {
     PATTERNS = 16,
     MIXED = 32,
     UNITS = 32,
-    CHUNK = 2048,                     /* samples at once */
+    CHUNK = 512,                      /* samples at once: as many rows as LogMel computes at once */
     MOST_ROWS = ROWS + CHUNK / 32 + 1 /* that wait for the end of a step, and those of a chunk */
 };
 
@@ -26,6 +26,7 @@ struct ser_vad {
     uint64_t samples, rows, frames; /* pushed, computed, written */
     size_t held;                    /* rows that wait */
     int heard;                      /* anything but digital silence */
+    float before;                   /* the last sample */
     float top;                      /* of the level, dB */
     float floor[BANDS];             /* of each band, dB */
     float hidden[UNITS];
@@ -160,7 +161,7 @@ ser_status ser_vad_init(void *memory, size_t bytes, ser_isa isa, ser_vad **vad) 
     at += (ALIGNMENT - (uintptr_t)at % ALIGNMENT) % ALIGNMENT;
     s = (ser_vad *)(void *)at;
     status = ser_logmel_init(at + aligned(sizeof *s), ser_logmel_size(64), 64, isa, &s->logmel);
-    if (status == SER_OK) status = ser_logmel_normalise(s->logmel, 0, 4096); /* faint noise, too, above its floor */
+    if (status == SER_OK) status = ser_logmel_normalise(s->logmel, 0, 16384); /* faint noise, too, above its floor */
     if (status != SER_OK) return status;
     s->step = step_plain;
 #if WITH_VECTORS
@@ -211,11 +212,16 @@ ser_status ser_vad_push(ser_vad *s, const float *samples, size_t n, float *out, 
     ready = ser_vad_ready(s, n);
     if (ready > capacity) return SER_E_SPACE;
     if (ready && !out) return SER_E_ARGUMENT;
+    if (n && !s->samples) s->before = samples[0];
     while (n) {
         const size_t take = n < CHUNK ? n : CHUNK;
-        size_t got, used = 0;
-        const ser_status status =
-            ser_logmel_push(s->logmel, samples, take, s->waiting + s->held * MELS, MOST_ROWS - s->held, &got);
+        float emphasised[CHUNK];
+        size_t got, used = 0, i;
+        ser_status status;
+        emphasised[0] = (samples[0] - 0.97f * s->before) * 0.5f; /* halved, what is usable stays so */
+        for (i = 1; i < take; i++) emphasised[i] = (samples[i] - 0.97f * samples[i - 1]) * 0.5f;
+        s->before = samples[take - 1];
+        status = ser_logmel_push(s->logmel, emphasised, take, s->waiting + s->held * MELS, MOST_ROWS - s->held, &got);
         if (status != SER_OK) return status;
         s->samples += take;
         samples += take;

@@ -219,6 +219,19 @@ def events(rng, n: int) -> np.ndarray:
     return out
 
 
+def puffs(rng, n: int) -> np.ndarray:
+    """Breath and wind on a microphone: swells of what is mostly below 200 Hz."""
+    frequencies = np.fft.rfftfreq(n, 1 / RATE)
+    shape = 1 / (1 + (frequencies / rng.uniform(40, 250)) ** rng.uniform(1.5, 4)) + rng.choice([0, 0.003, 0.03, 0.1])
+    sound = np.fft.irfft(np.fft.rfft(rng.standard_normal(n)) * shape, n)
+    swell, at, longest = np.zeros(n), 0, rng.uniform(0.3, 2)
+    while at < n:
+        length = min(int(rng.uniform(0.1, longest) * RATE) + 2, n - at)
+        swell[at : at + length] = np.sin(np.linspace(0, np.pi, length)) ** rng.uniform(0.5, 3) * rng.uniform(0.1, 1)
+        at += length + int(rng.exponential(2) * RATE)
+    return sound * swell
+
+
 def clips(rng, files: tuple, n: int, sparse: bool, other_pitch: bool) -> np.ndarray:
     """Recordings one after another, each at 0 dBFS, with pauses or without: float [n]."""
     out, at = np.zeros(n), 0
@@ -238,7 +251,7 @@ def noise(rng, of: Material, n: int, synthetic: bool = True) -> np.ndarray:
     if which < 0.12 and of.bursts:
         return clips(rng, of.bursts, n, True, synthetic and rng.random() < 0.4)
     if which < 0.55 and synthetic:
-        found = (coloured if which < 0.25 else music if which < 0.38 else events)(rng, n)
+        found = (coloured if which < 0.22 else music if which < 0.33 else puffs if which < 0.41 else events)(rng, n)
         return found / 10 ** (level(found) / 20)
     kind = of.noise[rng.integers(len(of.noise))]
     return clips(rng, kind, n, rng.random() < 0.4, synthetic and rng.random() < 0.4)
@@ -256,7 +269,8 @@ def scene(rng, of: Material, seconds: float, snr=(-5, 30), dbfs=(-45, 0), held_o
     n = int(seconds * RATE) // FRAME * FRAME
     talkers = 0 if rng.random() < 0.2 else 1 if rng.random() < 0.55 else int(rng.integers(2, 5))
     db = rng.uniform(*snr)
-    mixed, frames = people(rng, of, n, talkers, db)
+    talk, frames = people(rng, of, n, talkers, db)
+    mixed = talk
     if talkers == 0 or db < 28:
         other = noise(rng, of, n, not held_out)
         if rng.random() < 0.25:
@@ -266,18 +280,34 @@ def scene(rng, of: Material, seconds: float, snr=(-5, 30), dbfs=(-45, 0), held_o
         if rng.random() < 0.15:
             other[: int(rng.integers(n // 2))] *= 10 ** (-rng.uniform(10, 50) / 20)  # it sets in
         mixed = mixed + other * 10 ** (-db / 20)
-    if talkers and not held_out and rng.random() < 0.06:  # others talk behind them: who would say whether it is speech?
-        babble = sum(people(rng, of, n, 3, 99)[0] for _ in range(3))
-        mixed = mixed + babble * 10 ** ((level(mixed) - level(babble) - rng.uniform(5, 20)) / 20)
-        frames[frames == SILENT] = UNCLEAR
+    faint = talkers == 0 and rng.random() < 0.2  # voices that are too faint to be meant
+    if not held_out:
+        mixed = mixed + (people(rng, of, n, 2, 99)[0] if faint else 0)
+        mixed = mixed + (beside(rng, of, mixed, frames) if talkers else 0)
     for start, end in _runs(frames == SILENT):
         if start > 0 and end < len(frames) and end - start <= 100 and frames[start - 1] == frames[end] == SPEECH:
             frames[start:end] = PAUSE
     if rng.random() < 0.8:  # the microphone's own
         mixed = mixed + 10 ** (rng.uniform(-80, -30) / 20) * rng.standard_normal(n)
-    if talkers == 0 and not held_out:
-        dbfs = dbfs[0] - 35, dbfs[1]  # where nobody speaks it may be quieter
-    return recorded(rng, mixed, rng.uniform(*dbfs)), frames
+    peak, mixed = np.abs(talk).max(), equalised(rng, mixed)
+    if talkers == 0:
+        peak, dbfs = np.abs(mixed).max(), dbfs if held_out else (-80, -58) if faint else (dbfs[0] - 35, dbfs[1])
+    return recorded(rng, mixed / max(peak, 1e-6), rng.uniform(*dbfs)), frames
+
+
+def beside(rng, of: Material, mixed: np.ndarray, frames: np.ndarray) -> np.ndarray:
+    """What else is heard: breath on the microphone, voices too faint to be meant, or as many as make frames unclear."""
+    other, n = np.zeros_like(mixed), len(mixed)
+    if rng.random() < 0.35:
+        found = (puffs if rng.random() < 0.7 else events)(rng, n)
+        other += found / (np.abs(found).max() + 1e-9) * 10 ** (rng.uniform(-20, 15) / 20)
+    if rng.random() < 0.3:
+        other += people(rng, of, n, 2, 99)[0] * 10 ** (rng.uniform(-50, -28) / 20)
+    if rng.random() < 0.06:
+        babble = sum(people(rng, of, n, 3, 99)[0] for _ in range(3))
+        other += babble * 10 ** ((level(mixed) - level(babble) - rng.uniform(5, 20)) / 20)
+        frames[frames == SILENT] = UNCLEAR
+    return other
 
 
 def people(rng, of: Material, n: int, talkers: int, snr: float) -> tuple[np.ndarray, np.ndarray]:
@@ -311,8 +341,8 @@ def people(rng, of: Material, n: int, talkers: int, snr: float) -> tuple[np.ndar
     return mixed, frames
 
 
-def recorded(rng, samples: np.ndarray, dbfs: float) -> np.ndarray:
-    """As a microphone, a telephone, a driven input and 16 bits leave it, its peaks at so many dBFS: float32 [n]."""
+def equalised(rng, samples: np.ndarray) -> np.ndarray:
+    """Through a microphone, some loudspeaker or a telephone: float [n]."""
     frequencies = np.fft.rfftfreq(len(samples), 1 / RATE)
     knots = np.array([0, 100, 300, 800, 2000, 4000, 8000])
     response = np.interp(frequencies, knots, rng.normal(0, 3, len(knots)) + rng.normal(0, 4) * np.linspace(-1, 1, 7))
@@ -323,12 +353,16 @@ def recorded(rng, samples: np.ndarray, dbfs: float) -> np.ndarray:
     elif kind < 0.35:
         low, high = rng.uniform(20, 200), rng.uniform(2500, 8000)
     response = response - 60 * (np.clip((low - frequencies) / 150, 0, 1) + np.clip((frequencies - high) / 300, 0, 1))
-    samples = np.fft.irfft(np.fft.rfft(samples) * 10 ** (response / 20), len(samples))
-    samples = samples / np.abs(samples).max(initial=1e-6)
-    if rng.random() < 0.15:
-        drive = rng.uniform(1, 8)
-        samples = np.clip(drive * samples, -1, 1)
+    return np.fft.irfft(np.fft.rfft(samples) * 10 ** (response / 20), len(samples))
+
+
+def recorded(rng, samples: np.ndarray, dbfs: float) -> np.ndarray:
+    """As an input that may be driven too far and 16 bits leave it, full scale at so many dBFS: float32 [n]."""
     samples = samples * 10 ** (dbfs / 20)
+    peak = np.abs(samples).max()
+    samples = samples / max(1, peak / 1.5)
+    if rng.random() < 0.15:
+        samples = np.clip(samples, -peak / rng.uniform(1, 8), peak / rng.uniform(1, 8))
     if rng.random() < 0.1:
         samples = samples + rng.uniform(-0.02, 0.02)
     if rng.random() < 0.1:  # switched off and on
