@@ -1,6 +1,7 @@
 """Training the voice activity detector: scenes and their truth, a run of it, and that csrc/vad.c is its network."""
 
 import csv
+import importlib
 import re
 import sys
 from pathlib import Path
@@ -18,8 +19,13 @@ RATE, FRAME = audio.SAMPLE_RATE, vad.FRAME
 CSRC = Path(__file__).resolve().parents[2] / "csrc"
 TABLE = re.compile(r"vad_(\w+)\[(\d+)\] = \{(.*?)\};", re.DOTALL)
 
-sys.path.insert(0, str(CSRC))
-from make_vad_tables import tables  # noqa: E402
+
+@pytest.fixture(scope="module")
+def tables():
+    """What csrc/make_vad_tables.py makes of weights."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(sys, "path", [str(CSRC), *sys.path])
+        return importlib.import_module("make_vad_tables").tables
 
 
 def shipped() -> network.Network:
@@ -85,7 +91,7 @@ def test_the_c_network_is_the_one_that_is_trained(name):
     np.testing.assert_allclose(vad.probabilities(samples), by_torch(shipped(), samples), rtol=0, atol=1e-4)
 
 
-def test_the_tables_hold_the_weights_and_are_what_the_program_writes():
+def test_the_tables_hold_the_weights_and_are_what_the_program_writes(tables):
     net = shipped().float()
     assert sum(weights.numel() for weights in net.parameters()) - 2 * network.UNITS <= 10_000  # two biases are one
     text = tables({name: weights.numpy() for name, weights in net.state_dict().items()})
@@ -199,7 +205,7 @@ rate = 4e-3
 """
 
 
-def test_a_recipe_is_trained_and_becomes_tables(corpora, tmp_path, capsys):
+def test_a_recipe_is_trained_and_becomes_tables(corpora, tables, tmp_path):
     recipe = tmp_path / "recipe.toml"
     recipe.write_text(RECIPE.format(corpus="talk"))
     found = []
