@@ -3,8 +3,6 @@
 
 #include "sertool.h"
 
-enum { FRAME = 160 };
-
 ser_vad_parameters ser_vad_parameters_default(void) {
     const ser_vad_parameters defaults = {0.5, 0.35, 0.25, 0.1, 0.03};
     return defaults;
@@ -49,7 +47,7 @@ static size_t end_at(ser_segmenter *s, uint64_t end, ser_segment *out) {
 /* 1 if the held segment has room for all of its padding, whatever comes and however short the last frame is. */
 static int has_room(const ser_segmenter *s) {
     const uint64_t next = s->running ? s->start : s->position, end = s->last.end;
-    return next - end >= 2 * s->padding && end + s->padding <= s->position - FRAME + 1;
+    return next - end >= 2 * s->padding && end + s->padding <= s->position - SER_VAD_FRAME + 1;
 }
 
 ser_status ser_segmenter_push(ser_segmenter *s, const float *probabilities, size_t n, ser_segment *out,
@@ -62,7 +60,7 @@ ser_status ser_segmenter_push(ser_segmenter *s, const float *probabilities, size
     for (i = 0; i < n; i++)
         if (!(probabilities[i] >= 0 && probabilities[i] <= 1)) return SER_E_VALUE;
     now = *s; /* so that a refused push changes nothing */
-    for (i = 0; i < n; i++, now.position += FRAME) {
+    for (i = 0; i < n; i++, now.position += SER_VAD_FRAME) {
         if (probabilities[i] >= now.threshold) {
             if (!now.running) now.start = now.position;
             now.running = 1;
@@ -91,7 +89,7 @@ ser_status ser_segmenter_finish(ser_segmenter *s, uint64_t samples, ser_segment 
     size_t done = 0;
     if (!s || !out || !segments) return SER_E_ARGUMENT;
     *segments = 0;
-    if (samples > s->position || s->position - samples >= FRAME) return SER_E_LENGTH;
+    if (samples > s->position || s->position - samples >= SER_VAD_FRAME) return SER_E_LENGTH;
     if (s->running) done = end_at(s, samples, out);
     if (s->held) {
         out[done].start = s->last.start;

@@ -99,6 +99,36 @@ ser_status ser_logmel_push(ser_logmel *logmel, const float *samples, size_t n, f
  * after init, ready for another recording, its normalisation kept. SER_OK, SER_E_ARGUMENT or SER_E_SHORT. */
 ser_status ser_logmel_finish(ser_logmel *logmel, float *out);
 
+/* ---- voice activity ---------------------------------------------------------------------------------------------
+ * The probability that somebody speaks, every 10 ms: a recurrent network of some 10,000 weights over LogMel (n_fft 64).
+ * ceil(n / 160) probabilities for n samples, each told once the 0.2 s after it are there (at the latest 0.22 s after its
+ * end), from what has been heard so far. What the level is does not matter, nor how the samples are cut into pushes: the
+ * bits are the same.
+ */
+typedef struct ser_vad ser_vad;
+
+enum {
+    SER_VAD_FRAME = 160, /* samples that a probability stands for */
+    SER_VAD_REST = 22    /* no more probabilities than these are left for ser_vad_finish */
+};
+
+/* Bytes to hand to ser_vad_init. Does not depend on the length of the recording. */
+size_t ser_vad_size(void);
+
+/* Make a detector in memory [bytes]; *vad points into it. SER_OK or SER_E_ARGUMENT. */
+ser_status ser_vad_init(void *memory, size_t bytes, ser_isa isa, ser_vad **vad);
+
+/* Probabilities that a push of n more samples would write. */
+size_t ser_vad_ready(const ser_vad *vad, size_t n);
+
+/* samples: [n], read only during the call. out: [capacity]; *frames probabilities, 0 to 1, are written.
+ * SER_OK, SER_E_ARGUMENT, SER_E_VALUE or SER_E_SPACE. */
+ser_status ser_vad_push(ser_vad *vad, const float *samples, size_t n, float *out, size_t capacity, size_t *frames);
+
+/* The probabilities still missing into out: [capacity], *frames of them, at most SER_VAD_REST. Afterwards the detector
+ * is as after init, ready for another recording. SER_OK, or SER_E_ARGUMENT or SER_E_SPACE, and nothing has changed. */
+ser_status ser_vad_finish(ser_vad *vad, float *out, size_t capacity, size_t *frames);
+
 /* ---- segments of speech -----------------------------------------------------------------------------------------
  * Probabilities, one per 160 samples (10 ms), to segments. Speech begins at `threshold` and ends where it falls below
  * `lower`, once `shortest_silence_s` have passed from there without reaching `threshold` again. Shorter speech than

@@ -1,4 +1,4 @@
-"""test_frontend.c with sanitizers and under valgrind, for every instruction set; sertool.h as C and as C++."""
+"""test_frontend.c and test_vad.c with sanitizers and valgrind, for every instruction set; sertool.h as C and C++."""
 
 import shutil
 import subprocess
@@ -20,6 +20,7 @@ def needs(tool: str):
     return pytest.mark.skipif(shutil.which(tool) is None, reason=f"{tool} is not installed")
 
 
+PROGRAMS = ("test_frontend", "test_vad")
 COMPILERS = [pytest.param(name, marks=needs(name)) for name in ("gcc", "clang")]
 
 
@@ -31,32 +32,34 @@ def run(*command) -> str:
 
 @pytest.fixture(scope="session")
 def program(tmp_path_factory):
-    """program(compiler, *flags) -> the test program's path, compiled once."""
+    """program(name, compiler, *flags) -> a test program's path, compiled once."""
     built = {}
 
-    def program(compiler: str, *flags: str) -> Path:
-        if (compiler, flags) not in built:
-            path = tmp_path_factory.mktemp("csrc") / "test_frontend"
-            run(compiler, *FLAGS, *flags, HERE / "test_frontend.c", *sorted(CSRC.glob("*.c")), "-o", path, "-lm")
-            built[compiler, flags] = path
-        return built[compiler, flags]
+    def program(name: str, compiler: str, *flags: str) -> Path:
+        if (name, compiler, flags) not in built:
+            path = tmp_path_factory.mktemp("csrc") / name
+            run(compiler, *FLAGS, *flags, HERE / f"{name}.c", *sorted(CSRC.glob("*.c")), "-o", path, "-lm")
+            built[name, compiler, flags] = path
+        return built[name, compiler, flags]
 
     return program
 
 
 @pytest.mark.parametrize("isa", available_isas())
 @pytest.mark.parametrize("compiler", COMPILERS)
-def test_contract_holds_under_sanitizers(program, compiler, isa):
-    assert "all true" in run(program(compiler, *SANITIZERS), isa)
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_contract_holds_under_sanitizers(program, name, compiler, isa):
+    assert "all true" in run(program(name, compiler, *SANITIZERS), isa)
 
 
 # valgrind 3.19 knows no AVX-512, and reads clang's debug information up to DWARF 4.
 @pytest.mark.parametrize("isa", [isa for isa in available_isas() if isa in ("plain", "128", "avx2")])
 @pytest.mark.parametrize("compiler", COMPILERS)
+@pytest.mark.parametrize("name", PROGRAMS)
 @needs("valgrind")
-def test_contract_holds_under_valgrind(program, compiler, isa):
+def test_contract_holds_under_valgrind(program, name, compiler, isa):
     valgrind = ["valgrind", "-q", "--error-exitcode=1", "--leak-check=full"]
-    assert "all true" in run(*valgrind, program(compiler, "-gdwarf-4"), isa)
+    assert "all true" in run(*valgrind, program(name, compiler, "-gdwarf-4"), isa)
 
 
 @pytest.mark.parametrize("compiler", COMPILERS)

@@ -8,6 +8,7 @@ import pytest
 import soundfile
 
 from sertool import bundle
+from sertool.frontend.kernel import available_isas, lib
 from sertool.frontend.segments import Parameters, segments
 from sertool.frontend.vad import Vad, probabilities
 
@@ -54,7 +55,7 @@ def found(samples) -> np.ndarray:
 
 # ---- probabilities: form ----------------------------------------------------------------------------------------
 
-LENGTHS = [0, 1, 32, 33, 159, 160, 161, 7_999, 8_000, 8_001, 8_160, 15_999, 16_000, 16_001, 24_000, 24_001, 83_333]
+LENGTHS = [0, 1, 32, 33, 159, 160, 161, 319, 320, 321, 3_519, 3_520, 3_521, 3_551, 3_552, 3_553, 16_000, 83_333]
 
 
 @pytest.mark.parametrize("n", LENGTHS)
@@ -65,12 +66,20 @@ def test_a_probability_for_every_10_ms_begun(n):
 
 
 @pytest.mark.parametrize("n", LENGTHS)
-def test_same_bits_however_it_is_cut(n):
+def test_same_bits_however_it_is_cut_and_whatever_instructions_are_used(n):
     samples, rng = np.resize(voice_note(), n), np.random.default_rng(5)
     whole = probabilities(samples)
     for pieces in (0, 1, 3, 40):
         assert streamed(samples, np.sort(rng.integers(0, n + 1, pieces))).tobytes() == whole.tobytes()
     assert streamed(samples, range(1_600, n, 1_600)).tobytes() == whole.tobytes()
+    for isa in available_isas():
+        vad = Vad(isa)
+        assert np.concatenate([vad.push(samples), vad.finish()]).tobytes() == whole.tobytes()
+
+
+def test_an_unknown_instruction_set_is_an_error():
+    with pytest.raises(ValueError, match="instruction set 'mmx' is not to be had here"):
+        Vad("mmx")
 
 
 def test_after_finish_another_recording_may_begin():
@@ -80,21 +89,22 @@ def test_after_finish_another_recording_may_begin():
         assert again.tobytes() == probabilities(samples[:n]).tobytes()
 
 
-def test_what_follows_more_than_0_6_seconds_later_does_not_matter():
+def test_what_follows_more_than_0_2_seconds_later_does_not_matter():
     samples = voice_note()
     whole = probabilities(samples)
     for n in (16_000, 50_000, 70_400):
-        settled = n // FRAME - 60
+        settled = n // FRAME - 22
         got = probabilities(np.concatenate([samples[:n], noise(3, -10)]))
         assert got[:settled].tobytes() == whole[:settled].tobytes()
-        assert (got[settled + 20 : settled + 60] != whole[settled + 20 : settled + 60]).all()
+        assert (got[settled + 4 : settled + 22] != whole[settled + 4 : settled + 22]).all()
 
 
-def test_a_frame_is_told_within_one_and_a_half_seconds():
+def test_a_frame_is_told_within_0_22_seconds():
     vad, told = Vad(), 0
-    for i, piece in enumerate(np.split(voice_note()[: 8 * RATE], 800), 1):
+    for i, piece in enumerate(np.split(voice_note()[: 4 * RATE], 400), 1):
         told += len(vad.push(piece))
-        assert i - 150 < told <= i - 50 or told == 0
+        assert i - 23 < told <= i - 20 or (told == 0 and i <= 22)
+    assert len(vad.finish()) == 400 - told <= lib.SER_VAD_REST
 
 
 def test_memory_does_not_grow():
@@ -105,7 +115,7 @@ def test_memory_does_not_grow():
         vad.push(second)
     grown = tracemalloc.get_traced_memory()[0]
     tracemalloc.stop()
-    assert grown < 100_000  # the frames that it remembers, made anew; a minute of LogMel is 3 MB
+    assert grown < 10_000
 
 
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
@@ -137,9 +147,9 @@ def test_most_of_a_clip_that_is_speech_is_found(path):
     power = (samples[: len(samples) // FRAME * FRAME].reshape(-1, FRAME) ** 2).mean(axis=1)
     loud = np.repeat(power > power.max() / 300, FRAME)
     covered = found(samples)[: len(loud)]
-    assert covered[loud].mean() > 0.95
+    assert covered[loud].mean() > 0.9
     begins = int(np.argmax(loud))
-    assert found(samples[begins:])[: RATE // 2].mean() > 0.9  # at once, without a second of noise to learn from
+    assert found(samples[begins:])[: RATE // 2].mean() > 0.5  # soon, without a second of noise to learn from
 
 
 def test_pauses_are_not_speech_and_speech_is():
@@ -160,11 +170,12 @@ def test_faint_noise_after_digital_silence_is_not_speech():
     assert covered[: len(clip)].mean() > 0.7
 
 
-@pytest.mark.parametrize("gain", [-50, -25, 20])
-def test_the_level_does_not_matter(gain):
-    samples = voice_note()
+@pytest.mark.parametrize("gain", [-40, -25, 20])
+def test_the_level_of_a_voice_does_not_matter(gain):
+    """The peaks reach -3 dBFS; what comes before the voice may be called faint if it is."""
+    samples, since = voice_note(), 3 * RATE // FRAME + 20
     changed = (samples * 10 ** (gain / 20)).astype(np.float32)
-    np.testing.assert_allclose(probabilities(changed), probabilities(samples), rtol=0, atol=1e-3)
+    np.testing.assert_allclose(probabilities(changed)[since:], probabilities(samples)[since:], rtol=0, atol=0.05)
 
 
 @pytest.mark.parametrize("seconds", [0.05, 1, 20])

@@ -1,0 +1,255 @@
+/* Streaming voice activity: LogMel rows are gathered to steps of 20 ms, and a small recurrent network takes them. */
+#include "check.h"
+#include "sertool.h"
+#include "vad_tables.h"
+
+enum {
+    MELS = 26,
+    ROWS = 10,   /* of a step */
+    FRAMES = 2,  /* of a step */
+    LATE = 10,   /* steps heard before one is told */
+    BANDS = 25,  /* the first of the mels holds no Fourier bin */
+    PADDED = 32, /* BANDS, up to whole vectors */
+    SEEN = 2 * BANDS + 2,
+    GROUPS = 6,
+    GROUPS_WIDE = 16,
+    PATTERNS = 16,
+    MIXED = 32,
+    UNITS = 32,
+    CHUNK = 512,                      /* samples at once: as many rows as LogMel computes at once */
+    MOST_ROWS = ROWS + CHUNK / 32 + 1 /* that wait for the end of a step, and those of a chunk */
+};
+
+struct ser_vad {
+    void (*step)(ser_vad *, const float *rows);
+    ser_logmel *logmel;
+    uint64_t samples, rows, frames; /* pushed, computed, written */
+    size_t held;                    /* rows that wait */
+    int heard;                      /* anything but digital silence */
+    float before;                   /* the last sample */
+    float top;                      /* of the level, dB */
+    float floor[BANDS];             /* of each band, dB */
+    float hidden[UNITS];
+    float waiting[MOST_ROWS * MELS + PADDED];
+};
+
+static float between(float low, float x, float high) { return x < low ? low : x > high ? high : x; }
+
+/* Floors fall fast and rise by 3 dB a second, the top rises fast and falls by 0.5: both move with the recording's level,
+ * so that what lies over or under them does not depend on it. Digital silence says nothing about it. */
+static void follow(ser_vad *s, const float *mean, float level) {
+    const int silent = !(level > -99.0f);
+    int i;
+    if (!s->heard) {
+        for (i = 0; i < BANDS; i++) s->floor[i] = mean[i];
+        s->top = level;
+    } else if (!silent) {
+        for (i = 0; i < BANDS; i++) {
+            const float up = mean[i] - s->floor[i];
+            s->floor[i] += up < 0 ? 0.3f * up : up < 0.06f ? up : 0.06f;
+        }
+        level -= s->top;
+        s->top += level > 0 ? 0.2f * level : level > -0.01f ? level : -0.01f;
+    }
+    if (!silent) s->heard = 1;
+}
+
+/* ---- the kernel, once for each instruction set ---------------------------------------------------------------- */
+
+static inline int32_t int_of(float x) {
+    int32_t i;
+    memcpy(&i, &x, sizeof i);
+    return i;
+}
+static inline float float_of(int32_t i) {
+    float x;
+    memcpy(&x, &i, sizeof x);
+    return x;
+}
+
+#define NAME(x) x##_plain
+#define TARGET
+#define LANES 1
+#define vec float
+#define GET(p) (*(p))
+#define PUT(p, v) (*(p) = (v))
+#define AS_INT(v) int_of(v)
+#define AS_FLOAT(v) float_of(v)
+#define AT_LEAST(v, c) ((v) > (c) ? (v) : (c))
+#define AT_MOST(v, c) ((v) < (c) ? (v) : (c))
+#include "vad_kernel.h"
+#undef GET
+#undef PUT
+#undef AS_INT
+#undef AS_FLOAT
+#undef AT_LEAST
+#undef AT_MOST
+
+#if (defined(__clang__) || (defined(__GNUC__) && __GNUC__ >= 12)) && (defined(__x86_64__) || defined(__aarch64__))
+#define WITH_VECTORS 1
+
+#define VECTORS(n) \
+    typedef float vec##n __attribute__((vector_size(4 * (n)))); \
+    typedef int32_t ivec##n __attribute__((vector_size(4 * (n)))); \
+    typedef float loose##n __attribute__((vector_size(4 * (n)), aligned(4), may_alias))
+VECTORS(4);
+VECTORS(8);
+VECTORS(16);
+
+#define GET(p) ((vec) * (const loose *)(p))
+#define PUT(p, v) (*(loose *)(p) = (loose)(v))
+#define AS_INT(v) ((ivec)(v))
+#define AS_FLOAT(v) ((vec)(v))
+#define PICK(yes, v, c) ((vec)(((ivec)(v) & (ivec)(yes)) | ((ivec)((vec){0} + (c)) & ~(ivec)(yes))))
+#define AT_LEAST(v, c) PICK((v) > (c), v, c)
+#define AT_MOST(v, c) PICK((v) < (c), v, c)
+
+#define NAME(x) x##_128
+#define TARGET
+#define LANES 4
+#define vec vec4
+#define ivec ivec4
+#define loose loose4
+#include "vad_kernel.h"
+#undef loose
+
+#if defined(__x86_64__)
+#define NAME(x) x##_avx2
+#define TARGET __attribute__((target("avx2")))
+#define LANES 8
+#define vec vec8
+#define ivec ivec8
+#define loose loose8
+#include "vad_kernel.h"
+#undef loose
+
+#define NAME(x) x##_avx512
+#define TARGET __attribute__((target("avx512f")))
+#define LANES 16
+#define vec vec16
+#define ivec ivec16
+#define loose loose16
+#include "vad_kernel.h"
+#undef loose
+#endif
+
+#else
+#define WITH_VECTORS 0
+#endif
+
+/* ---- streaming ------------------------------------------------------------------------------------------------ */
+
+enum { ALIGNMENT = 64 };
+
+static size_t aligned(size_t bytes) { return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT; }
+
+static void rewind_to_start(ser_vad *s) {
+    s->samples = s->rows = s->frames = 0;
+    s->held = 0;
+    s->heard = 0;
+    memset(s->hidden, 0, sizeof s->hidden);
+}
+
+size_t ser_vad_size(void) { return ALIGNMENT + aligned(sizeof(ser_vad)) + ser_logmel_size(64); }
+
+ser_status ser_vad_init(void *memory, size_t bytes, ser_isa isa, ser_vad **vad) {
+    unsigned char *at = memory;
+    ser_vad *s;
+    ser_status status;
+    if (!memory || !vad || bytes < ser_vad_size() || !ser_isa_available(isa)) return SER_E_ARGUMENT;
+    memset(memory, 0, ser_vad_size());
+    at += (ALIGNMENT - (uintptr_t)at % ALIGNMENT) % ALIGNMENT;
+    s = (ser_vad *)(void *)at;
+    status = ser_logmel_init(at + aligned(sizeof *s), ser_logmel_size(64), 64, isa, &s->logmel);
+    if (status == SER_OK) status = ser_logmel_normalise(s->logmel, 0, 16384); /* faint noise, too, above its floor */
+    if (status != SER_OK) return status;
+    s->step = step_plain;
+#if WITH_VECTORS
+    if (isa == SER_ISA_BEST || isa == SER_ISA_128) s->step = step_128;
+#if defined(__x86_64__)
+    if (isa == SER_ISA_AVX2 || (isa == SER_ISA_BEST && ser_isa_available(SER_ISA_AVX2))) s->step = step_avx2;
+    if (isa == SER_ISA_AVX512 || (isa == SER_ISA_BEST && ser_isa_available(SER_ISA_AVX512))) s->step = step_avx512;
+#endif
+#endif
+    rewind_to_start(s);
+    *vad = s;
+    return SER_OK;
+}
+
+/* Frames that so many rows tell. */
+static uint64_t told(uint64_t rows) {
+    const uint64_t steps = rows / ROWS;
+    return steps > LATE ? (steps - LATE) * FRAMES : 0;
+}
+
+/* Take the next step, from rows [ROWS][MELS]; write the frames that it tells to out [capacity] from `done` on, and say
+ * how many are there then. */
+static size_t advance(ser_vad *s, const float *rows, float *out, size_t done, size_t capacity) {
+    size_t count, frame;
+    int i;
+    s->step(s, rows);
+    s->rows += ROWS;
+    count = (size_t)(told(s->rows) - s->frames);
+    if (count > capacity - done) count = capacity - done;
+    for (frame = 0; frame < count; frame++) {
+        float sum = vad_head_bias[frame];
+        for (i = 0; i < UNITS; i++) sum += vad_head[frame * UNITS + (size_t)i] * s->hidden[i];
+        out[done + frame] = sigmoid_plain(sum);
+    }
+    s->frames += count;
+    return done + count;
+}
+
+size_t ser_vad_ready(const ser_vad *s, size_t n) {
+    return (size_t)(told(s->rows + s->held + ser_logmel_ready(s->logmel, n)) - s->frames);
+}
+
+ser_status ser_vad_push(ser_vad *s, const float *samples, size_t n, float *out, size_t capacity, size_t *frames) {
+    size_t ready, done = 0;
+    if (!s || !frames || (n && !samples)) return SER_E_ARGUMENT;
+    *frames = 0;
+    if (!ser_all_usable(samples, n)) return SER_E_VALUE;
+    ready = ser_vad_ready(s, n);
+    if (ready > capacity) return SER_E_SPACE;
+    if (ready && !out) return SER_E_ARGUMENT;
+    if (n && !s->samples) s->before = samples[0];
+    while (n) {
+        const size_t take = n < CHUNK ? n : CHUNK;
+        float emphasised[CHUNK];
+        size_t got, used = 0, i;
+        ser_status status;
+        emphasised[0] = (samples[0] - 0.97f * s->before) * 0.5f; /* halved, what is usable stays so */
+        for (i = 1; i < take; i++) emphasised[i] = (samples[i] - 0.97f * samples[i - 1]) * 0.5f;
+        s->before = samples[take - 1];
+        status = ser_logmel_push(s->logmel, emphasised, take, s->waiting + s->held * MELS, MOST_ROWS - s->held, &got);
+        if (status != SER_OK) return status;
+        s->samples += take;
+        samples += take;
+        n -= take;
+        for (s->held += got; s->held >= ROWS; s->held -= ROWS, used += ROWS)
+            done = advance(s, s->waiting + used * MELS, out, done, ready);
+        memmove(s->waiting, s->waiting + used * MELS, s->held * MELS * sizeof *s->waiting);
+    }
+    *frames = done;
+    return SER_OK;
+}
+
+ser_status ser_vad_finish(ser_vad *s, float *out, size_t capacity, size_t *frames) {
+    size_t left, done = 0, i;
+    float last[MELS];
+    if (!s || !frames) return SER_E_ARGUMENT;
+    *frames = 0;
+    left = (size_t)((s->samples + SER_VAD_FRAME - 1) / SER_VAD_FRAME - s->frames);
+    if (left > capacity) return SER_E_SPACE;
+    if (left && !out) return SER_E_ARGUMENT;
+    if (ser_logmel_finish(s->logmel, last) != SER_OK)
+        for (i = 0; i < MELS; i++) last[i] = -100.0f; /* too short for a row: silence */
+    while (done < left) { /* the last row goes on */
+        for (; s->held < ROWS; s->held++) memcpy(s->waiting + s->held * MELS, last, sizeof last);
+        done = advance(s, s->waiting, out, done, left);
+        s->held = 0;
+    }
+    rewind_to_start(s);
+    *frames = done;
+    return SER_OK;
+}
