@@ -6,6 +6,7 @@
  * number % 13. With T known, each channel fills its own rows token by token; a row that two channels share waits for
  * the later one.
  */
+#include "check.h"
 #include "engine.h"
 
 #include <string.h>
@@ -297,6 +298,7 @@ ser_status ser_wav2small_push(ser_wav2small *e, const float *samples, size_t n) 
         return status;
     }
     if (n > e->samples - e->pushed) return SER_E_LENGTH;
+    if (!ser_all_usable(samples, n)) return SER_E_VALUE; /* before a part of them is used */
     while (n) {
         const size_t take = n < CHUNK ? n : CHUNK;
         size_t frames;

@@ -20,7 +20,7 @@ static uint32_t crc32(uint32_t crc, const unsigned char *p, size_t n) {
                                        0x4db26158u, 0x5005713cu, 0xedb88320u, 0xf00f9344u, 0xd6d6a3e8u, 0xcb61b38cu,
                                        0x9b64c2b0u, 0x86d3d2d4u, 0xa00ae278u, 0xbdbdf21cu};
     crc = ~crc;
-    while (n--) {
+    for (; n; n--) {
         crc ^= *p++;
         crc = crc >> 4 ^ table[crc & 15];
         crc = crc >> 4 ^ table[crc & 15];
@@ -59,9 +59,9 @@ static const void *tensor(const container *c, const char *name, const char *suff
                           const uint32_t *shape) {
     char wanted[NAME + 1] = {0};
     uint32_t i;
-    int axis;
-    memcpy(wanted, name, strlen(name));
-    memcpy(wanted + strlen(name), suffix, strlen(suffix));
+    int axis, at = 0;
+    while (*name) wanted[at++] = *name++;
+    while (*suffix) wanted[at++] = *suffix++;
     for (i = 0; i < c->tensors; i++) {
         const unsigned char *entry = c->bytes + HEADER + ENTRY * i;
         uint32_t bytes = type == INT8 ? 1 : 4;

@@ -1,7 +1,8 @@
-"""test_frontend.c and test_vad.c with sanitizers and valgrind, for every instruction set; sertool.h as C and C++."""
+"""test_*.c with sanitizers and under valgrind, for every instruction set; sertool.h as C and as C++."""
 
 import shutil
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ STRICT = ["-Wall", "-Wextra", "-Werror", "-pedantic"]
 # Contraction off, as build.py does: sertool.h promises the same bits on that condition.
 FLAGS = ["-std=c99", *STRICT, "-O2", "-g", "-ffp-contract=off", f"-I{CSRC}"]
 SANITIZERS = ["-fsanitize=address,undefined", "-fno-sanitize-recover=all"]
+UNROLLED = "wav2small_vector.c"  # takes half a minute to compile with sanitizers unless at -O0
 
 
 def needs(tool: str):
@@ -32,17 +34,36 @@ def run(*command) -> str:
 
 @pytest.fixture(scope="session")
 def program(tmp_path_factory):
-    """program(name, compiler, *flags) -> a test program's path, compiled once."""
-    built = {}
+    """program(source, compiler, *flags) -> the test program's path; what it is made of is compiled once."""
+    objects, built = {}, {}
 
-    def program(name: str, compiler: str, *flags: str) -> Path:
-        if (name, compiler, flags) not in built:
-            path = tmp_path_factory.mktemp("csrc") / name
-            run(compiler, *FLAGS, *flags, HERE / f"{name}.c", *sorted(CSRC.glob("*.c")), "-o", path, "-lm")
-            built[name, compiler, flags] = path
-        return built[name, compiler, flags]
+    def program(source: str, compiler: str, *flags: str) -> Path:
+        if (compiler, flags) not in objects:
+            folder = tmp_path_factory.mktemp("objects")
+            for path in CSRC.glob("*.c"):
+                hasty = ["-O0"] if path.name == UNROLLED and flags == tuple(SANITIZERS) else []
+                run(compiler, *FLAGS, *flags, *hasty, "-c", path, "-o", folder / f"{path.stem}.o")
+            objects[compiler, flags] = sorted(folder.iterdir())
+        if (source, compiler, flags) not in built:
+            path = tmp_path_factory.mktemp("csrc") / source
+            run(compiler, *FLAGS, *flags, HERE / f"{source}.c", *objects[compiler, flags], "-o", path, "-lm")
+            built[source, compiler, flags] = path
+        return built[source, compiler, flags]
 
     return program
+
+
+@pytest.fixture(scope="session")
+def containers(tmp_path_factory):
+    """The folder of NAME.weights for each NAME of containers.py."""
+    folder = tmp_path_factory.mktemp("containers")
+    run(sys.executable, HERE / "containers.py", folder)
+    return folder
+
+
+# valgrind 3.19 knows no AVX-512, and reads clang's debug information up to DWARF 4.
+VALGRIND = ["valgrind", "-q", "--error-exitcode=1", "--leak-check=full"]
+VALGRIND_ISAS = [isa for isa in available_isas() if isa in ("plain", "128", "avx2")]
 
 
 @pytest.mark.parametrize("isa", available_isas())
@@ -52,14 +73,49 @@ def test_contract_holds_under_sanitizers(program, name, compiler, isa):
     assert "all true" in run(program(name, compiler, *SANITIZERS), isa)
 
 
-# valgrind 3.19 knows no AVX-512, and reads clang's debug information up to DWARF 4.
-@pytest.mark.parametrize("isa", [isa for isa in available_isas() if isa in ("plain", "128", "avx2")])
+@pytest.mark.parametrize("isa", VALGRIND_ISAS)
 @pytest.mark.parametrize("compiler", COMPILERS)
 @pytest.mark.parametrize("name", PROGRAMS)
 @needs("valgrind")
 def test_contract_holds_under_valgrind(program, name, compiler, isa):
-    valgrind = ["valgrind", "-q", "--error-exitcode=1", "--leak-check=full"]
-    assert "all true" in run(*valgrind, program(name, compiler, "-gdwarf-4"), isa)
+    assert "all true" in run(*VALGRIND, program(name, compiler, "-gdwarf-4"), isa)
+
+
+# Between the compilers every kind of container meets every instruction set.
+ENGINES = [
+    pytest.param(compiler, isa, kind, marks=needs(compiler))
+    for compiler, kinds in (("gcc", ("float", "int8-classes")), ("clang", ("float-classes", "int8")))
+    for isa in available_isas()
+    for kind in kinds
+    if isa != "best"  # is one of the others
+]
+
+
+@pytest.mark.parametrize(("compiler", "isa", "kind"), ENGINES)
+def test_engine_holds_its_contract_under_sanitizers(program, containers, compiler, isa, kind):
+    assert "all true" in run(program("test_engine", compiler, *SANITIZERS), isa, containers / f"{kind}.weights")
+
+
+@needs("gcc")
+def test_engine_takes_no_more_than_sixteen_outputs(program, containers):
+    engine = program("test_engine", "gcc", *SANITIZERS)
+    done = subprocess.run([engine, "plain", containers / "too-many-outputs.weights"], capture_output=True, text=True)
+    assert done.returncode == 1
+    assert "not true: ser_wav2small_init" in done.stderr
+
+
+@pytest.mark.parametrize("isa", VALGRIND_ISAS)
+@pytest.mark.parametrize(
+    ("compiler", "kind"),
+    [
+        pytest.param("gcc", "float-classes", marks=needs("gcc")),
+        pytest.param("clang", "int8-classes", marks=needs("clang")),
+    ],
+)
+@needs("valgrind")
+def test_engine_holds_its_contract_under_valgrind(program, containers, compiler, isa, kind):
+    engine = program("test_engine", compiler, "-gdwarf-4")
+    assert "all true" in run(*VALGRIND, engine, isa, containers / f"{kind}.weights", "briefly")
 
 
 @pytest.mark.parametrize("compiler", COMPILERS)
