@@ -2,7 +2,7 @@
 """Fuzz the C entry points with libFuzzer, sanitizers on, and keep the inputs that reach something new in corpus/.
 
     tests/csrc/fuzz/run.py [--minutes 10] [TARGET...]      needs clang
-    tests/csrc/fuzz/run.py --replay gcc|clang [TARGET...]  only what is kept, without libFuzzer: what test_fuzz.py does
+    tests/csrc/fuzz/run.py --replay gcc|clang [TARGET...]  only seeds and what is kept, without libFuzzer
     tests/csrc/fuzz/run.py --coverage [TARGET...]          lines of csrc that what is kept reaches; needs llvm-cov
 
 Without TARGET all of them. What fails is left in the folder that is named, and the exit status is 1.
@@ -48,7 +48,16 @@ def seeds(target: str) -> list[bytes]:
         edits = bytes([0, 0, 0, 0, 0, 5, 3]) + struct.pack("<If", 7, 1e30) + bytes([4, 2, 9, 1, 5, 3, 64])
         bare = b"SERNATV1" + struct.pack("<6I", 96, 1, 0, 0, 0, 0) + b"network".ljust(24, b"\0")
         bare += struct.pack("<10I", 3, 1, 4, 1, 1, 1, 64, 16, 0, 0)
-        return [*nothing, nothing[0] + edits, nothing[9] + edits, *(bytes([kind, 0]) + bare for kind in (0, 32, 64))]
+        cut = [bytes([128, 0, 224]) + struct.pack("<I", at) for at in (31, 1000, 60000)]
+        beyond = [bytes([128, 0, 0, 0, 0, 0, 0, 1, 3, field, 152]) for field in (6, 7)]  # offset, bytes: 2^24
+        return [
+            *nothing,
+            *cut,
+            *beyond,
+            nothing[0] + edits,
+            nothing[9] + edits,
+            *(bytes([kind, 0]) + bare for kind in (0, 32, 64)),
+        ]
     if target == "logmel":
         recording = bytes([0]) + noise + bytes([99, 4]) + short + bytes([50, 5])
         return [bytes([kind, isa]) + 2 * recording for kind in range(2) for isa in range(4)]
@@ -96,8 +105,10 @@ def kept(target: str) -> list[Path]:
 
 def replay(target: str, compiler: str, folder: Path) -> bool:
     sanitizers = CLANGS if compiler == "clang" else SANITIZERS
-    program = build(target, compiler, folder, f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all")
-    done = run(program, *kept(target))
+    program = build(target, compiler, folder, "-O1", f"-fsanitize={sanitizers}", "-fno-sanitize-recover=all")
+    for i, seed in enumerate(seeds(target)):
+        (folder / f"{target}-seed{i}").write_bytes(seed)
+    done = run(program, *kept(target), *sorted(folder.glob(f"{target}-seed*")))
     print(f"{target}: {done.stdout}" if done.returncode == 0 else f"{target} fails\n{done.stderr[-6000:]}", end="")
     return done.returncode == 0
 
