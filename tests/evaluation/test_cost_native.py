@@ -12,7 +12,7 @@ def test_weights_are_the_trained_ones_less_what_is_folded(native_bundle, variant
     network = load_plugins().get("models", "wav2small").build()
     trained = sum(weight.numel() for weight in network.parameters() if weight.requires_grad)
     norms, biases = 7 * 13, 2 * 169  # of a gain and an offset a bias is left; sof's and lin's biases are gone
-    file = native_bundle() / f"{'model' if variant == 'native' else 'model.native-int8'}.native"
+    file = native_bundle() / fX
     found = cost_native.count(file, 80_000)
     assert found["parameters"] == trained - norms - biases
     assert found["bytes"] == file.stat().st_size

@@ -106,7 +106,7 @@ def test_train_command_writes_a_sound_bundle_that_labels(overrides, labels, tmp_
     assert done.returncode == 0, done.stderr
     folder = tmp_path / "run" / "wav2small"
     found = bundle.read(folder)
-    assert bundle.check_sums(found) == 10  # the int8 variant and the torch weights among them
+    assert bundle.check_sums(found) == 12  # four variants and the torch weights among them
     check = subprocess.run(
         [sys.executable, "-m", "sertool", "bundle", "check", str(folder)], capture_output=True, text=True
     )
