@@ -7,12 +7,12 @@ from sertool.evaluation import bench, cost, cost_native
 from sertool.plugins import load_plugins
 
 
-@pytest.mark.parametrize("variant", ["native", "native-int8"])
-def test_weights_are_the_trained_ones_less_what_is_folded(native_bundle, variant):
+@pytest.mark.parametrize("name", ["model.native", "model.int8.native"])
+def test_weights_are_the_trained_ones_less_what_is_folded(native_bundle, name):
     network = load_plugins().get("models", "wav2small").build()
     trained = sum(weight.numel() for weight in network.parameters() if weight.requires_grad)
     norms, biases = 7 * 13, 2 * 169  # of a gain and an offset a bias is left; sof's and lin's biases are gone
-    file = native_bundle() / fX
+    file = native_bundle() / name
     found = cost_native.count(file, 80_000)
     assert found["parameters"] == trained - norms - biases
     assert found["bytes"] == file.stat().st_size
