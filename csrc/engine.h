@@ -2,8 +2,7 @@
 #ifndef SER_ENGINE_H
 #define SER_ENGINE_H
 
-#include <string.h>
-
+#include "bits.h"
 #include "weights.h"
 
 enum {
@@ -67,14 +66,13 @@ extern const ser_kernel ser_kernel_int8_128, ser_kernel_int8_avx2, ser_kernel_vn
 /* e^x for x <= 0, 0 being e^-87 and less. x = n ln 2 + r, |r| <= ln(2) / 2; the series of e^r up to r^6 leaves an
  * error of 1e-7. Every kernel does these steps in this order. */
 static inline float ser_exp(float x) {
-    int32_t n, bits;
-    float r, scale;
+    int32_t n;
+    float r;
     x = x > -87.0f ? x : -87.0f;
     n = (int32_t)(x * 1.44269504f - 0.5f);
     r = x - (float)n * 0.693359375f + (float)n * 2.12194440e-4f;
-    bits = (n + 127) << 23;
-    memcpy(&scale, &bits, sizeof scale);
-    return scale * ((((((1.0f / 720 * r + 1.0f / 120) * r + 1.0f / 24) * r + 1.0f / 6) * r + 0.5f) * r + 1.0f) * r + 1.0f);
+    return float_of((n + 127) << 23) *
+           ((((((1.0f / 720 * r + 1.0f / 120) * r + 1.0f / 24) * r + 1.0f / 6) * r + 0.5f) * r + 1.0f) * r + 1.0f);
 }
 
 #endif

@@ -1,4 +1,5 @@
 /* Streaming LogMel: a carry of at most one block of frames, and a kernel that computes several frames at once. */
+#include "bits.h"
 #include "check.h"
 #include "logmel_tables.h"
 #include "sertool.h"
@@ -19,17 +20,6 @@ static const geometry geometries[] = {
 };
 
 /* ---- the kernel, once for each instruction set ---------------------------------------------------------------- */
-
-static inline int32_t int_of(float x) {
-    int32_t i;
-    memcpy(&i, &x, sizeof i);
-    return i;
-}
-static inline float float_of(int32_t i) {
-    float x;
-    memcpy(&x, &i, sizeof x);
-    return x;
-}
 
 #define NAME(x) x##_plain
 #define TARGET

@@ -1,4 +1,5 @@
 /* Streaming voice activity: LogMel rows are gathered to steps of 20 ms, and a small recurrent network takes them. */
+#include "bits.h"
 #include "check.h"
 #include "sertool.h"
 #include "vad_tables.h"
@@ -55,17 +56,6 @@ static void follow(ser_vad *s, const float *mean, float level) {
 }
 
 /* ---- the kernel, once for each instruction set ---------------------------------------------------------------- */
-
-static inline int32_t int_of(float x) {
-    int32_t i;
-    memcpy(&i, &x, sizeof i);
-    return i;
-}
-static inline float float_of(int32_t i) {
-    float x;
-    memcpy(&x, &i, sizeof x);
-    return x;
-}
 
 #define NAME(x) x##_plain
 #define TARGET

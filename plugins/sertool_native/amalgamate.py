@@ -8,7 +8,7 @@ HERE = Path(__file__).resolve().parent
 #: In a wheel beside this file, in a checkout at its root.
 CSRC = next(folder for folder in (HERE / "csrc", HERE.parents[1] / "csrc") if folder.is_dir())
 
-_SOURCES = ("sertool.h", "check.h", "logmel_tables.h", "logmel.c", "statistics.c", "weights.h", "engine.h")
+_SOURCES = ("sertool.h", "bits.h", "check.h", "logmel_tables.h", "logmel.c", "statistics.c", "weights.h", "engine.h")
 _SOURCES += ("wav2small_plain.c", "wav2small.c")
 
 #: What preprocessor conditions speak of -> whether they hold: no vectors, one lane, headers once.

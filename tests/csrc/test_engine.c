@@ -4,6 +4,7 @@
  * Outputs are compared with the network computed all at once, in double, from the description in sertool.h. Every
  * buffer has exactly the size that is asked for.
  */
+#include "contract.h"
 #include "sertool.h"
 
 #include <math.h>
@@ -11,40 +12,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CHECK(yes) \
-    do { \
-        if (!(yes)) { \
-            fprintf(stderr, "%s:%d: not true: %s\n", __FILE__, __LINE__, #yes); \
-            exit(1); \
-        } \
-    } while (0)
-
-enum { CANARY = 0xa5, GUARD = 128, C = 13, MELS = 26, WIDTH = 169, MOST = 16, LONG = 3001 };
+enum { C = 13, MELS = 26, WIDTH = 169, MOST = 16, LONG = 3001 };
 
 static ser_isa isa;
 static unsigned char *weights; /* [weight_bytes] */
 static size_t weight_bytes;
 static int outputs, centred, softmax, int8; /* what the container says */
-
-static void *allocate(size_t bytes) {
-    void *memory = malloc(bytes ? bytes : 1);
-    if (!memory) {
-        fprintf(stderr, "no memory\n");
-        exit(1);
-    }
-    return memory;
-}
-
-/* Noise in [-0.5, 0.5): [n], the caller frees it. */
-static float *noise(size_t n, uint32_t seed) {
-    float *x = allocate(n * sizeof *x);
-    size_t i;
-    for (i = 0; i < n; i++) {
-        seed = seed * 1664525u + 1013904223u;
-        x[i] = (float)(seed >> 8) / 16777216.0f - 0.5f;
-    }
-    return x;
-}
 
 /* Noise whose level goes up and down, so that tokens differ. */
 static float *voice(size_t n, uint32_t seed) {
@@ -52,13 +25,6 @@ static float *voice(size_t n, uint32_t seed) {
     size_t i;
     for (i = 1; i < n; i++) x[i] = x[i] * (float)(1.001 + sin((double)i / 150)) + 0.7f * x[i - 1];
     return x;
-}
-
-static int all_canaries(const unsigned char *bytes, size_t n) {
-    size_t i;
-    for (i = 0; i < n; i++)
-        if (bytes[i] != CANARY) return 0;
-    return 1;
 }
 
 static ser_wav2small *make(void **memory, ser_isa which) {

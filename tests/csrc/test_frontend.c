@@ -3,6 +3,7 @@
  * Says what failed and exits 1. Every buffer has exactly the size that sertool.h asks for, so that a sanitizer or
  * valgrind sees a byte too far; canaries see it without them.
  */
+#include "contract.h"
 #include "sertool.h"
 
 #include <math.h>
@@ -10,45 +11,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CHECK(yes) \
-    do { \
-        if (!(yes)) { \
-            fprintf(stderr, "%s:%d: n_fft %d: not true: %s\n", __FILE__, __LINE__, n_fft, #yes); \
-            exit(1); \
-        } \
-    } while (0)
-
-enum { CANARY = 0xa5, GUARD = 128, LONG = 3001 };
+enum { LONG = 3001 };
 
 static ser_isa isa;
 static int n_fft;
-
-static void *allocate(size_t bytes) {
-    void *memory = malloc(bytes ? bytes : 1);
-    if (!memory) {
-        fprintf(stderr, "no memory\n");
-        exit(1);
-    }
-    return memory;
-}
-
-/* Noise in [-0.5, 0.5): [n], the caller frees it. */
-static float *noise(size_t n, uint32_t seed) {
-    float *x = allocate(n * sizeof *x);
-    size_t i;
-    for (i = 0; i < n; i++) {
-        seed = seed * 1664525u + 1013904223u;
-        x[i] = (float)(seed >> 8) / 16777216.0f - 0.5f;
-    }
-    return x;
-}
-
-static int all_canaries(const unsigned char *bytes, size_t n) {
-    size_t i;
-    for (i = 0; i < n; i++)
-        if (bytes[i] != CANARY) return 0;
-    return 1;
-}
 
 static size_t frames_of(const ser_logmel *s, size_t n) { return 1 + n / (size_t)ser_logmel_hop(s); }
 

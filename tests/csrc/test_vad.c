@@ -1,6 +1,7 @@
 /* The voice activity detector's contract as sertool.h states it, from C: `test_vad ISA` with ISA plain, 128, avx2 or
  * avx512. As test_frontend.c does, it says what failed and exits 1; every buffer has exactly the size that is needed.
  */
+#include "contract.h"
 #include "sertool.h"
 
 #include <math.h>
@@ -8,43 +9,16 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define CHECK(yes) \
-    do { \
-        if (!(yes)) { \
-            fprintf(stderr, "%s:%d: not true: %s\n", __FILE__, __LINE__, #yes); \
-            exit(1); \
-        } \
-    } while (0)
-
-enum { CANARY = 0xa5, GUARD = 128, LONG = 9001 };
+enum { LONG = 9001 };
 
 static ser_isa isa;
 
-static void *allocate(size_t bytes) {
-    void *memory = malloc(bytes ? bytes : 1);
-    if (!memory) {
-        fprintf(stderr, "no memory\n");
-        exit(1);
-    }
-    return memory;
-}
-
 /* Noise that comes and goes: [n], the caller frees it. */
 static float *sound(size_t n, uint32_t seed) {
-    float *x = allocate(n * sizeof *x);
+    float *x = noise(n, seed);
     size_t i;
-    for (i = 0; i < n; i++) {
-        seed = seed * 1664525u + 1013904223u;
-        x[i] = ((float)(seed >> 8) / 16777216.0f - 0.5f) * (float)(1 + i / 100 % 17) / 17.0f;
-    }
+    for (i = 0; i < n; i++) x[i] *= (float)(1 + i / 100 % 17) / 17.0f;
     return x;
-}
-
-static int all_canaries(const unsigned char *bytes, size_t n) {
-    size_t i;
-    for (i = 0; i < n; i++)
-        if (bytes[i] != CANARY) return 0;
-    return 1;
 }
 
 static size_t frames_of(size_t n) { return (n + SER_VAD_FRAME - 1) / SER_VAD_FRAME; }
