@@ -162,7 +162,7 @@ typedef struct ser_segmenter {
 ser_status ser_segmenter_init(ser_segmenter *s, const ser_vad_parameters *parameters);
 
 /* probabilities: [n], read only during the call. out: [capacity]; the *segments that became certain are written, at
- * most n / 2 + 1. They come in order, do not overlap, and are the same however the probabilities are cut into pushes.
+ * most n / 2 + 2. They come in order, do not overlap, and are the same however the probabilities are cut into pushes.
  * SER_OK, SER_E_ARGUMENT, SER_E_VALUE or SER_E_SPACE. */
 ser_status ser_segmenter_push(ser_segmenter *s, const float *probabilities, size_t n, ser_segment *out,
                               size_t capacity, size_t *segments);

@@ -58,7 +58,7 @@ class Segmenter:
         if probabilities.ndim != 1:
             raise ValueError(f"probabilities must be [frames], not {list(probabilities.shape)}")
         n = len(probabilities)
-        found, written = ffi.new("ser_segment[]", n // 2 + 1), ffi.new("size_t *")
+        found, written = ffi.new("ser_segment[]", n // 2 + 2), ffi.new("size_t *")
         check(lib.ser_segmenter_push(self._state, floats(probabilities), n, found, len(found), written))
         return _pairs(found, written)
 

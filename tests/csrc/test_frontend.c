@@ -288,7 +288,7 @@ static ser_segment *segments_in_pieces(ser_segmenter *s, const float *p, size_t 
     size_t at = 0, got = 99;
     *found = 0;
     while (at < n) {
-        const size_t now = n - at < piece ? n - at : piece, most = now / 2 + 1;
+        const size_t now = n - at < piece ? n - at : piece, most = now / 2 + 2;
         ser_segment *out = allocate(most * sizeof *out);
         float *copy = allocate(now * sizeof *copy);
         const uint64_t uncertain = ser_segmenter_uncertain(s);

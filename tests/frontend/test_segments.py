@@ -259,3 +259,12 @@ def test_memory_does_not_grow_and_parameters_are_kept():
     for _ in range(2):
         assert segmenter.push(runs((10, 0), (50, 1), (30, 0))) == [(10 * FRAME, 60 * FRAME)]
         assert segmenter.finish() == []
+
+
+def test_one_probability_may_end_two_segments():
+    """One that was held, for the next began too near, and that one, which ended long before: found by fuzzing."""
+    parameters = Parameters(shortest_speech_s=0.2, shortest_silence_s=0.02, padding_s=0.4)
+    told = [1] * 30 + [0] * 10 + [1] * 30 + [0] + [0.4] * 100
+    segmenter = Segmenter(parameters)
+    assert segmenter.push(told) == []
+    assert segmenter.push([0]) == [(0, 35 * 160), (35 * 160, 110 * 160)]

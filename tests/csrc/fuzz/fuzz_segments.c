@@ -53,10 +53,10 @@ static void add(found *f, const ser_segment *segments, size_t n) {
 }
 
 static ser_segment *pushed(ser_segmenter *s, const float *p, size_t n, size_t *segments) {
-    ser_segment *out = apart(NULL, (n / 2 + 1) * sizeof *out);
+    ser_segment *out = apart(NULL, (n / 2 + 2) * sizeof *out);
     const uint64_t uncertain = ser_segmenter_uncertain(s);
     size_t i;
-    CHECK(ser_segmenter_push(s, p, n, out, n / 2 + 1, segments) == SER_OK && *segments <= n / 2 + 1);
+    CHECK(ser_segmenter_push(s, p, n, out, n / 2 + 2, segments) == SER_OK && *segments <= n / 2 + 2);
     for (i = 0; i < *segments; i++) CHECK(out[i].start >= uncertain);
     CHECK(ser_segmenter_uncertain(s) >= uncertain);
     CHECK(*segments == 0 || ser_segmenter_uncertain(s) >= out[*segments - 1].end);
@@ -107,8 +107,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t n) {
             break;
         }
         if (!probable(x, count)) {
-            out = apart(NULL, (count / 2 + 1) * sizeof *out);
-            CHECK(ser_segmenter_push(&s, x, count, out, count / 2 + 1, &segments) == SER_E_VALUE && !segments);
+            out = apart(NULL, (count / 2 + 2) * sizeof *out);
+            CHECK(ser_segmenter_push(&s, x, count, out, count / 2 + 2, &segments) == SER_E_VALUE && !segments);
         } else {
             ser_segmenter before = s;
             out = pushed(&s, x, count, &segments);
