@@ -12,7 +12,11 @@ class Model:
 
     ``build(**options)`` returns a torch module: [batch, samples] float32 -> [batch, len(outputs)]: numbers where the
     ``task`` is "dimensional", one logit a class where it is "categorical" (a bundle of it answers probabilities).
-    ``shortest`` is the fewest samples it takes. ``recipes`` are TOML training recipes, found by their file name.
+    ``shortest`` is the fewest samples it takes, ``longest`` the most, where there is a limit. ``recipes`` are TOML
+    training recipes, found by their file name.
+
+    A module may have the parts ``encoder``, frozen, and ``head``, ``network(x)`` being
+    ``network.head(network.encoder(x))``. Training then can compute the encoder's outputs once and keep them (cache.versions in a recipe).
 
     For `sertool bench`: ``published`` is what a paper measured, {"source": where it stands, "network": the network it
     means, NAME:key=value, where that is not the one without options, "figures": {variant: {"parameters", "macs",
@@ -26,6 +30,7 @@ class Model:
     outputs: tuple[str, ...]
     shortest: int
     task: str = "dimensional"
+    longest: int | None = None
     recipes: tuple[Path, ...] = ()
     published: dict[str, Any] = field(default_factory=dict)
     parts: dict[str, str] = field(default_factory=dict)

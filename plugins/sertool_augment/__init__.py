@@ -20,3 +20,6 @@ def register_augmentations(register):
     register(Augmentation("speed", "faster or slower, pitch with it: low, high (factor)", _lazily("Speed")))
     register(Augmentation("equaliser", "a random smooth frequency response: bands, range (dB)", _lazily("Equaliser")))
     register(Augmentation("band", "nothing above a random frequency: low, high (Hz)", _lazily("Band")))
+    register(
+        Augmentation("codec", "through a lossy codec and back: kinds (ulaw, gsm, mp3, vorbis, opus)", _lazily("Codec"))
+    )

@@ -1,8 +1,13 @@
 """The augmentations. Each takes float32 [n] at 16 kHz and a numpy Generator and returns new float32 samples."""
 
+import io
+from typing import ClassVar
+
 import numpy as np
+import soundfile
 
 from sertool import audio
+from sertool.errors import UsageError
 from sertool.training.buckets import Bucket
 from sertool.training.spectrum import energy, fft_size, filtered, with_energy_of
 
@@ -93,3 +98,36 @@ class Band:
     def __call__(self, samples, rng):
         edge = rng.uniform(self.low, self.high)
         return filtered(samples, lambda hertz: 0.5 + 0.5 * np.cos(np.pi * np.clip((hertz - edge) / 500 + 0.5, 0, 1)))
+
+
+class Codec:
+    """Write through a random one of ``kinds`` and read again, as telephones and messengers do.
+
+    ulaw and gsm at 8 kHz; mp3, vorbis and opus at 16 kHz and a random quality. Length kept; energy and range nearly.
+    Louder than full scale is clipped. UsageError for a kind that there is not.
+    """
+
+    #: Kind -> (container, coding, rate in Hz, compression levels of libsndfile from and to).
+    KINDS: ClassVar = {
+        "ulaw": ("WAV", "ULAW", 8_000, None),
+        "gsm": ("WAV", "GSM610", 8_000, None),
+        "mp3": ("MP3", "MPEG_LAYER_III", audio.SAMPLE_RATE, (0.5, 0.99)),
+        "vorbis": ("OGG", "VORBIS", audio.SAMPLE_RATE, (0.5, 0.95)),
+        "opus": ("OGG", "OPUS", audio.SAMPLE_RATE, (0.5, 0.99)),
+    }
+
+    def __init__(self, kinds=tuple(KINDS)):
+        if not kinds or not {*kinds} <= {*self.KINDS}:
+            raise UsageError(f"codec: kinds are of {', '.join(self.KINDS)}, not {kinds!r}")
+        self.kinds = tuple(kinds)
+
+    def __call__(self, samples, rng):
+        container, coding, rate, levels = self.KINDS[self.kinds[rng.integers(len(self.kinds))]]
+        level = None if levels is None else rng.uniform(*levels)
+        file = io.BytesIO()
+        sent = np.clip(audio.resample(samples, audio.SAMPLE_RATE, rate), -1, 1)
+        soundfile.write(file, sent, rate, coding, format=container, compression_level=level)
+        file.seek(0)
+        heard, rate = soundfile.read(file, dtype="float32")
+        heard = audio.resample(heard, rate, audio.SAMPLE_RATE)[: len(samples)]
+        return np.pad(heard, (0, len(samples) - len(heard)))

@@ -2,19 +2,25 @@
 
 import contextlib
 import copy
+import hashlib
 import io
 import logging
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import onnx
 import torch
+from onnx import TensorProto
 from torch.nn.utils import parametrize
 
 from sertool import Source
-from sertool.errors import SertoolError
+from sertool.errors import SertoolError, UsageError
 
 OPSET = 18
+
+#: Bytes of a tensor that may lie apart, and what their places in that file are multiples of.
+SMALLEST_APART, ALIGNED = 1024, 64
 
 
 def export(source: Source, path, metadata: dict[str, str]) -> None:
@@ -48,8 +54,8 @@ def trace(source: Source, opset: int = OPSET) -> onnx.ModelProto:
     return program.model_proto
 
 
-def save(model: onnx.ModelProto, path, metadata: dict[str, str]) -> None:
-    """Check and write a graph, with ``metadata`` and without any other note."""
+def save(model: onnx.ModelProto, path, metadata: dict[str, str], apart: str = "") -> None:
+    """Check and write a graph, with ``metadata`` and without any other note; a part's weights ``apart`` if it is named."""
     for thing in [*model.graph.node, *model.graph.input, *model.graph.output, *model.graph.initializer]:
         thing.ClearField("metadata_props")
         thing.ClearField("doc_string")
@@ -59,7 +65,31 @@ def save(model: onnx.ModelProto, path, metadata: dict[str, str]) -> None:
     for key, value in metadata.items():
         model.metadata_props.add(key=key, value=value)
     onnx.checker.check_model(model)
+    if apart:
+        put_apart(model, apart, Path(path).parent)
     onnx.save(model, path)
+
+
+def put_apart(model: onnx.ModelProto, part: str, folder: Path) -> None:
+    """Move the weights of the module's ``part`` into a file PART-DIGEST.bin beside the graph (ONNX's external data).
+
+    Models that share a frozen part then share that file: its name is made from its bytes, these from the weights alone.
+    UsageError if the graph has no such weights.
+    """
+    tensors = [t for t in model.graph.initializer if f".{part}." in f".{t.name}" and len(t.raw_data) >= SMALLEST_APART]
+    if not tensors:
+        raise UsageError(f"apart: the network has no weights of a part {part!r}")
+    tensors.sort(key=lambda tensor: tensor.name)
+    data = b"".join(tensor.raw_data + bytes(-len(tensor.raw_data) % ALIGNED) for tensor in tensors)
+    name, place = f"{part}-{hashlib.sha256(data).hexdigest()[:16]}.bin", 0
+    (folder / name).write_bytes(data)
+    for tensor in tensors:
+        length = len(tensor.raw_data)
+        for key, value in (("location", name), ("offset", place), ("length", length)):
+            tensor.external_data.add(key=key, value=str(value))
+        tensor.ClearField("raw_data")
+        tensor.data_location = TensorProto.EXTERNAL
+        place += length + -length % ALIGNED
 
 
 @contextlib.contextmanager

@@ -39,6 +39,7 @@ def export(
     bits: int = 8,
     conv: int = 8,
     basis: bool = False,
+    apart: str = "",
 ) -> None:
     """As exporter `onnx`, with learned weights in few bits, a scale for each output, and all else in float32.
 
@@ -48,7 +49,8 @@ def export(
     float32; "static" computes matrices and convolutions in 8 bits, with the ranges that ``source.clips`` show (see
     static.py). Products in 8 bits take their input as it comes (onnxruntime's dynamic quantisation) and weights of 7,
     because with 8 processors without VNNI overflow; convolutions in 8 bits are so several times slower (ConvInteger).
-    What is stored, onnxruntime restores as it loads the file, which so is as fast as float32.
+    What is stored, onnxruntime restores as it loads the file, which so is as fast as float32. ``apart`` names a part of
+    the network whose weights go to a file of their own (see export.put_apart).
 
     With ``source.clips``, weights are rounded so that the outputs of their layers change least on them. Buffers are
     never quantised, nor LogMel's constants unless ``basis`` asks for it. Raises UsageError for what it does not know,
@@ -73,7 +75,7 @@ def export(
         few = {"MatMul": bits, "Gemm": bits, "Conv": conv}
         _quantise(model.graph, recipe, few, weights, second_moments(source.module, source.clips))
     shrink(model, source.module)
-    save(model, path, metadata)
+    save(model, path, metadata, apart)
 
 
 def _quantise(graph: onnx.GraphProto, recipe: str, bits: dict, weights: dict[str, str], moments: dict) -> None:

@@ -9,7 +9,8 @@ import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
-from sertool.nn import LogMel
+from sertool.nn import LogMel, Positions
+from sertool.nn.positions import sinusoids
 
 from .constants import Computed
 
@@ -26,6 +27,7 @@ USUAL = {"dilations": 1, "strides": 1, "pads": 0}
 def learned(graph: onnx.GraphProto, module: torch.nn.Module, basis: bool = False) -> dict[str, str]:
     """Initialiser -> the parameter of ``module`` that it holds, maybe transposed; LogMel's only with ``basis``."""
     fixed = set() if basis else {f"{place}{name}" for place, part in _logmels(module) for name in part.state_dict()}
+    fixed |= {f"{name}.weight" for name, part in module.named_modules() if isinstance(part, Positions)}
     parameters = {name: value for name, value in module.named_parameters(remove_duplicate=False) if name not in fixed}
     turned = {_digest(value.detach().T.numpy()): name for name, value in parameters.items() if value.ndim == 2}
     found = {}
@@ -82,12 +84,15 @@ def fold_pool_biases(graph: onnx.GraphProto) -> None:
 def shrink(model: onnx.ModelProto, module: torch.nn.Module) -> None:
     """Say exactly the same in fewer bytes.
 
-    LogMel's Fourier basis becomes nodes of double precision, and matrices that are mostly zero, as its filters, their
+    LogMel's Fourier basis and sinusoidal positions become nodes of double precision, and matrices that are mostly zero, as its filters, their
     non-zeros: onnxruntime computes both once, as it loads the file.
     """
     graph = model.graph
     for place, part in _logmels(module):
         _compute_basis(graph, place, part.geometry.n_fft)
+    for name, part in module.named_modules():
+        if isinstance(part, Positions):
+            _compute_positions(graph, f"{name}.weight".lstrip("."), *part.weight.shape)
     _scatter(graph)
     for node in graph.node:
         _drop_defaults(node)
@@ -113,6 +118,22 @@ def _compute_basis(graph: onnx.GraphProto, place: str, n_fft: int) -> None:
     window = add("Sub", half, add("Mul", cosine, half))
     for wave, name in (("Cos", "real"), ("Sin", "imaginary")):
         add("Cast", add("Mul", add(wave, angle), window), to=TensorProto.FLOAT, output=f"{place}{name}")
+    add.into(graph)
+
+
+def _compute_positions(graph: onnx.GraphProto, name: str, longest: int, width: int) -> None:
+    """sertool.nn.positions.sinusoids, operation by operation, where a table is that to the bit."""
+    table = next((numpy_helper.to_array(tensor) for tensor in graph.initializer if tensor.name == name), None)
+    if table is None or not np.array_equal(table, sinusoids(longest, width)):
+        return
+    add = Computed(name)
+    step = add.tensor(-np.log(10_000) / (width // 2 - 1))
+    numbers = [add("Cast", add.tensor(np.arange(n)), to=TensorProto.DOUBLE) for n in (width // 2, longest)]
+    rates = add("Exp", add("Mul", numbers[0], step))
+    angles = add("Mul", add("Reshape", numbers[1], [-1, 1]), rates)
+    both = add("Concat", add("Sin", angles), add("Cos", angles), axis=1)
+    half = add("Cast", add("Cast", both, to=TensorProto.FLOAT), to=TensorProto.FLOAT16)
+    add("Cast", half, to=TensorProto.FLOAT, output=name)
     add.into(graph)
 
 

@@ -1,5 +1,6 @@
 """The mean of any members."""
 
+import csv
 from pathlib import Path
 
 import numpy as np
@@ -11,11 +12,12 @@ from sertool.nn.checkpoint import read_json
 from sertool.nn.weights import fill, read_saved
 from sertool.plugins import load_plugins
 from sertool.runtime import Runtime
+from sertool.training.kept import digest, is_split
 
 from . import DIMENSIONS
 from .checkpoint import Frozen, freeze
 
-KINDS = ("model", "bundle", "run")
+KINDS = ("model", "bundle", "run", "crossval")
 
 #: Probability below which a logarithm says no more.
 SMALLEST = 1e-7
@@ -26,8 +28,9 @@ class Ensemble(Frozen):
 
     Of classes it is the mean of probabilities, given as logarithms: logits, as any categorical network. Each of
     ``members`` is a table: {"model": a registered name, and that model's options}, {"bundle": a name, a bundle folder
-    or an .onnx file} or {"run": a folder of `sertool train`, whose best weights it takes}. ``shortest`` is the fewest
-    samples that all of them take. WavLM and Dawn are the teacher of arXiv 2408.13920: 483,943,750 parameters. Raises
+    or an .onnx file}, {"run": a folder of `sertool train`, whose best weights it takes} or {"crossval": a folder of
+    `sertool crossval`}, whose folds answer each for the recordings that it left out. ``shortest`` is the fewest samples
+    that all of them take. WavLM and Dawn are the teacher of arXiv 2408.13920: 483,943,750 parameters. Raises
     UsageError if a table is wrong or a member lacks one of the outputs, and what loading it raises.
     """
 
@@ -38,10 +41,11 @@ class Ensemble(Frozen):
         self.members = nn.ModuleList(_member(table, names) for table in members)
         self.classes = any(member.classes for member in self.members)
         self.shortest = max(member.shortest for member in self.members)
+        self.knows_files = any(member.knows_files for member in self.members)
         freeze(self)
 
-    def forward(self, waveform: Tensor) -> Tensor:
-        mean = torch.stack([member(waveform).float() for member in self.members]).mean(dim=0)
+    def forward(self, waveform: Tensor, files: list[Path] | None = None) -> Tensor:
+        mean = torch.stack([member(waveform, files).float() for member in self.members]).mean(dim=0)
         return mean.clamp(min=SMALLEST).log() if self.classes else mean
 
 
@@ -59,13 +63,45 @@ class Member(Frozen):
         self.what, self.network, self.shortest, self.count = what, network, shortest, len(names)
         self.classes, self.logits = classes, logits
         self.order = [list(names).index(name) for name in wanted]
+        self.knows_files = isinstance(network, Crossfit)
 
-    def forward(self, waveform: Tensor) -> Tensor:
-        outputs = self.network(waveform)
+    def forward(self, waveform: Tensor, files: list[Path] | None = None) -> Tensor:
+        outputs = self.network(waveform, files) if self.knows_files else self.network(waveform)
         if outputs.shape[1] != self.count:
             raise UsageError(f"{self.what}: built with {outputs.shape[1]} outputs, but registered with {self.count}")
         outputs = outputs[:, self.order]
         return torch.softmax(outputs.float(), dim=1) if self.logits else outputs
+
+
+class Crossfit(nn.Module):
+    """The networks of a cross-validation's folds; of classes the mean of their probabilities, as logarithms.
+
+    For a clip of a recording that a fold left out, as ``files`` tell, that fold alone answers: a network is surer of
+    what it was fitted on than of anything else, and so would say no more than the label. For any other recording all
+    answer. Folds with one and the same frozen encoder run it once.
+    """
+
+    def __init__(self, networks: list[nn.Module], left_out: dict[Path, int], classes: bool):
+        super().__init__()
+        self.networks, self.left_out, self.classes = nn.ModuleList(networks), left_out, classes
+        split = all(is_split(network) for network in networks)
+        self.together = split and len({digest(network.encoder) for network in networks}) == 1
+        if self.together:
+            for network in networks[1:]:
+                network.encoder = networks[0].encoder
+
+    def forward(self, waveform: Tensor, files: list[Path] | None = None) -> Tensor:
+        if self.together:
+            states = self.networks[0].encoder(waveform)
+            answers = torch.stack([network.head(states) for network in self.networks])
+        else:
+            answers = torch.stack([network(waveform) for network in self.networks])
+        answers = torch.softmax(answers.float(), dim=2) if self.classes else answers.float()
+        mean = answers.mean(dim=0)
+        for place, file in enumerate(files or []):
+            if (fold := self.left_out.get(file.resolve())) is not None:
+                mean[place] = answers[fold, place]
+        return mean.clamp(min=SMALLEST).log() if self.classes else mean
 
 
 class ClipByClip(nn.Module):
@@ -90,7 +126,7 @@ def _member(table: dict, names) -> Member:
         return _registered(what, options, f"teacher: member {what!r}", names)
     if options:
         raise UsageError(f"teacher: member {table}: a {kinds[0]} takes no {next(iter(options))!r}")
-    return _bundle(what, names) if kinds == ["bundle"] else _run(Path(what), names)
+    return {"bundle": _bundle, "run": _run, "crossval": _crossval}[kinds[0]](what, names)
 
 
 def _registered(name: str, options: dict, what: str, names) -> Member:
@@ -110,7 +146,25 @@ def _bundle(name: str, names) -> Member:
     return Member(f"teacher: bundle {name}", network, outputs, names, runtime.shortest, classes, logits=False)
 
 
-def _run(folder: Path, names) -> Member:
+def _crossval(run: str, names) -> Member:
+    folders = sorted(path.parent for path in Path(run).glob("fold-*/report.json"))
+    if not folders:
+        raise UsageError(f"{run}: no finished fold of `sertool crossval` in it")
+    members = [_run(str(folder), names) for folder in folders]
+    left_out = {}
+    for fold, folder in enumerate(folders):
+        root = Path(read_json(folder / "recipe.json")["data"]["root"])
+        with open(folder / "rows.csv", newline="", encoding="utf-8") as stream:
+            tested = [row["file"] for row in csv.DictReader(stream) if row["part"] == "test"]
+        left_out |= {(root / file).resolve(): fold for file in tested}
+    first = members[0]
+    network = Crossfit([member.network for member in members], left_out, first.logits)
+    outputs = load_plugins().get("models", read_json(folders[0] / "recipe.json")["model"]["name"]).outputs
+    return Member(f"teacher: {run}", network, outputs, names, first.shortest, first.classes, first.logits)
+
+
+def _run(run: str, names) -> Member:
+    folder = Path(run)
     recipe, best = folder / "recipe.json", folder / "best.pt"
     for path in (recipe, best):
         if not path.is_file():

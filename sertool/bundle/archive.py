@@ -11,7 +11,7 @@ from pathlib import Path
 
 from ..errors import BundleError, UsageError
 from . import names
-from .folder import MANIFEST, SUMS, Bundle, check_sums, digest, read, require_digest, sha256, sums
+from .folder import MANIFEST, SUMS, Bundle, check_sums, digest, place, read, require_digest, sha256, sums
 from .names import quoted
 from .store import bundled_folder, installed, user_folder
 
@@ -41,8 +41,9 @@ def pack(bundle: Bundle, target: Path, force: bool = False) -> str:
             for name in sorted([*sums(bundle.path), SUMS]):
                 entry = zipfile.ZipInfo(f"{bundle.manifest['name']}/{name}", _DATE)
                 entry.create_system, entry.external_attr = 3, (stat.S_IFREG | 0o644) << 16  # as Unix does, anywhere
-                entry.file_size = (bundle.path / name).stat().st_size  # decides on zip64
-                with open(bundle.path / name, "rb") as source, archive.open(entry, "w") as stream:
+                path = place(bundle.path, name)
+                entry.file_size = path.stat().st_size  # decides on zip64
+                with open(path, "rb") as source, archive.open(entry, "w") as stream:
                     shutil.copyfileobj(source, stream, _BLOCK)
         found = sha256(written)
         put(written)
@@ -144,11 +145,11 @@ def _copied(source: Path, folder: Path, wanted: str | None) -> Bundle:
     require_digest(source, wanted, digest(source))
     target = folder / "copy"
     listed = [*sums(source), SUMS]
-    if sum(names.regular(source, name).stat().st_size for name in listed) > names.LARGEST_BUNDLE:
+    if sum(place(source, name).stat().st_size for name in listed) > names.LARGEST_BUNDLE:
         raise BundleError(f"{source}: larger than {names.LARGEST_BUNDLE / 1e9:g} GB")
     for name in listed:
         (target / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(source / name, target / name)
+        shutil.copyfile(place(source, name), target / name)
     found = Bundle(target, manifest)
     with _named_after(source, target):
         check_sums(found)

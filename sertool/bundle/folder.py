@@ -4,6 +4,7 @@ import csv
 import hashlib
 import json
 import math
+import os
 import re
 from dataclasses import dataclass
 from pathlib import Path
@@ -11,7 +12,7 @@ from pathlib import Path
 from ..errors import BundleError, UsageError
 from . import container, graph, names
 from . import manifest as manifests
-from .names import quoted
+from .names import quoted, shared_folder
 
 MANIFEST, CARD, SUMS, SAMPLES, EXPECTED = "bundle.json", "README.md", "SHA256SUMS", "samples", "expected.csv"
 #: The torch weights, under their names in the network, where a bundle brings them along to be exported again.
@@ -82,9 +83,12 @@ def write(folder: Path, manifest: dict, card: str) -> Bundle:
     manifests.parse(text, str(folder / MANIFEST))
     (folder / MANIFEST).write_text(text, encoding="utf-8")
     (folder / CARD).write_text(card, encoding="utf-8")
-    there = [name for name in names.files(folder) if name != SUMS]
-    names.check_paths(there, str(folder))
-    lines = [f"{sha256(folder / name)}  {name}\n" for name in there]
+    there = {name for name in names.files(folder) if name != SUMS}
+    for variant in manifest["variants"]:
+        if manifests.runtime_of(variant) == "onnx":
+            there |= graph.external_files(folder / variant["file"])
+    names.check_paths(sorted(there), str(folder))
+    lines = [f"{sha256(place(folder, name))}  {name}\n" for name in sorted(there)]
     (folder / SUMS).write_text("".join(lines), encoding="utf-8", newline="\n")
     return read(folder)
 
@@ -101,6 +105,16 @@ def sums(folder: Path) -> dict[str, str]:
             raise BundleError(f"{folder / SUMS}: more than {names.MOST_FILES} files")
     names.check_paths(listed, str(folder / SUMS))
     return listed
+
+
+def place(folder: Path, name: str) -> Path:
+    """Path of a file that a bundle lists: its own, or one that ships with sertool for several models.
+
+    BundleError as ``names.regular``. Whoever uses it compares it with its sum.
+    """
+    if not os.path.lexists(folder / name) and (shared_folder() / name).is_file():
+        return names.regular(shared_folder(), name)
+    return names.regular(folder, name)
 
 
 def digest(folder: Path) -> str:
@@ -123,7 +137,7 @@ def check_sums(bundle: Bundle) -> int:
     folder = bundle.path
     listed = sums(folder)
     for name, expected in listed.items():
-        if sha256(names.regular(folder, name)) != expected:
+        if sha256(place(folder, name)) != expected:
             raise BundleError(f"{folder / name}: its sum is not the one in {SUMS}; the file was changed or damaged")
     needed = {MANIFEST, CARD, f"{SAMPLES}/{EXPECTED}", *(v["file"] for v in bundle.manifest["variants"])}
     if missing := sorted(needed - listed.keys()):
@@ -149,7 +163,7 @@ def check_variant(bundle: Bundle, variant: dict) -> None:
     if others := graph.external_files(path):
         listed = sums(bundle.path)
         for name in others:
-            if sha256(names.regular(bundle.path, name)) != listed.get(name):
+            if sha256(place(bundle.path, name)) != listed.get(name):
                 raise BundleError(f"{path}: refers to {quoted(name)}, which is not as {SUMS} lists it")
 
 

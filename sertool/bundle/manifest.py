@@ -120,6 +120,8 @@ def _check_input(manifest: dict, source: str) -> None:
     _check(0 < window <= _LONGEST_WINDOW, source, "window_s", window, f"above 0 and at most {_LONGEST_WINDOW}")
     longest = int(window * SAMPLE_RATE)
     _check(1 <= shortest <= longest, source, "shortest_samples", shortest, f"1 to {longest}, those of a window")
+    most = manifest.get("longest_samples", longest)
+    _check(type(most) is int and most >= longest, source, "longest_samples", most, f"{longest}, a window's, or more")
     try:
         steps.build(manifest["preprocessing"])
     except UsageError as error:

@@ -20,6 +20,11 @@ _RESERVED = re.compile(r"(con|prn|aux|nul|com\d|lpt\d)(\..*)?", re.IGNORECASE)  
 _UNSAFE = re.compile(r'^[ .-]|[<>:"/\\|?*]|[ .]$')
 
 
+def shared_folder() -> Path:
+    """Where files lie that several of the shipped models use, as a frozen encoder."""
+    return Path(__file__).parents[1] / "bundles" / "shared"
+
+
 def is_plain(name: str) -> bool:
     """Whether a name can be a file's on any system, and typed and printed without harm: no path, no control code."""
     short = 0 < len(name.encode("utf-8", "surrogatepass")) <= 200

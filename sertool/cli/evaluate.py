@@ -34,6 +34,7 @@ Examples:
   sertool evaluate wav2small corpora/ --split val
   sertool evaluate wav2small corpora/ --against runs/wav2small/teacher --plots plots/
   sertool evaluate wav2small corpora/ --robustness --json result.json
+  sertool evaluate wav2small corpora/ --against mobile --crop 0.5,1,2
   sertool evaluate wav2small-emotion corpora/ --split test-ood --plots plots/"""
 )
 @click.argument("model")
@@ -46,6 +47,13 @@ Examples:
 )
 @click.option("--corpora", metavar="A,B", default="", help="Take these corpora.  [default: all]")
 @click.option("--against", metavar="MODEL", multiple=True, help="Evaluate this model beside; may be repeated.")
+@click.option(
+    "--crop",
+    "crops",
+    metavar="S,S",
+    default="",
+    help="Measure on the middle of each recording, too, for so many seconds: 0.5,1,2,5.",
+)
 @click.option(
     "--runtime",
     type=click.Choice(["onnx", "native"]),
@@ -123,6 +131,7 @@ def evaluate(
     splits,
     corpora,
     against,
+    crops,
     runtime,
     jobs,
     bootstrap,
@@ -161,13 +170,14 @@ def evaluate(
 
         robustness.checks([], noise, rooms)
     _check_folders(plots, predictions, None if json_file == "-" else json_file)
-    models = run.labellers([model, *against], runtime)
+    whole = run.labellers([model, *against], runtime)
+    models = run.cropped(whole, _seconds(crops))
     task = run.task(models)
     layout, rows = run.read(corpus, layout, splits, [name for name in corpora.split(",") if name])
     clusters(rows, resample)
 
     with libraries_silenced():
-        shown = dict(zip(models, [model, *against][:2], strict=False))
+        shown = dict(zip(whole, [model, *against][:2], strict=False))
         course = _course(shown, recording, runtime) if recording else None
         found = _label_all(models, rows, jobs or cores())
     if found is None:
@@ -224,6 +234,19 @@ def evaluate(
     if json_file != "-":
         _show(about, models, reports, checks)
     return 1 if failed else 0
+
+
+def _seconds(crops: str) -> list[float]:
+    """The lengths of --crop; UsageError for one that is none."""
+    from ..errors import UsageError
+
+    try:
+        found = [float(text) for text in crops.split(",") if text.strip()]
+    except ValueError:
+        found = [0.0]
+    if not all(0.05 <= seconds <= 3600 for seconds in found) or len(set(found)) < len(found):
+        raise UsageError(f"--crop {crops}: write different lengths in seconds, from 0.05, as 0.5,1,2,5")
+    return found
 
 
 def _check_folders(plots, *files) -> None:

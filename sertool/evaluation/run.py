@@ -74,6 +74,31 @@ def labellers(models: list[str], runtime: str | None = None) -> dict[str, Labell
     return loaded if alike else dict(zip(own, loaded.values(), strict=True))
 
 
+class Cropped:
+    """A Labeller that hears the middle ``seconds`` of each recording; all of a shorter one."""
+
+    def __init__(self, labeller: Labeller, seconds: float):
+        self._labeller, self._samples = labeller, round(seconds * audio.SAMPLE_RATE)
+
+    def __getattr__(self, name: str):
+        return getattr(self._labeller, name)
+
+    def rows(self, blocks):
+        """As Labeller.rows, of the middle."""
+        samples = np.concatenate([np.zeros(0, np.float32), *blocks])
+        start = max(0, (len(samples) - self._samples) // 2)
+        return self._labeller.rows([samples[start : start + self._samples]])
+
+
+def cropped(models: dict[str, Labeller], crops: list[float]) -> dict[str, Labeller]:
+    """Each model as it is, and after it as it does on the middle of each recording, for so many seconds each."""
+    return {
+        label: found
+        for name, labeller in models.items()
+        for label, found in ((name, labeller), *((f"{name} {s:g} s", Cropped(labeller, s)) for s in crops))
+    }
+
+
 def task(models: dict[str, Labeller]) -> str:
     """The task that all of ``labellers`` have."""
     return next(iter(models.values())).bundle.manifest["task"]

@@ -45,6 +45,11 @@ class Labeller:
                 f"({self.runtime.shortest / audio.SAMPLE_RATE:g} s), the hop must be above 0 and at most the window"
             )
 
+        longest = self.runtime.longest
+        if longest and samples * (1 + SHORTEST_REST) > longest:
+            most = int(longest / (1 + SHORTEST_REST) / audio.SAMPLE_RATE)
+            raise UsageError(f"window {self.window:g} s: {self.bundle.manifest['name']} takes at most {most} s at once")
+
     def label(self, recording, rate: float | None = None, *, windows: bool = False) -> dict | list[dict]:
         """Labels of a file, or of an array [samples] or [samples, channels] with its ``rate`` in Hz.
 

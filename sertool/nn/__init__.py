@@ -3,5 +3,6 @@
 from .logmel import LogMel
 from .normalise import UtteranceNorm
 from .pooling import SoftmaxPool
+from .positions import Positions
 
-__all__ = ["LogMel", "SoftmaxPool", "UtteranceNorm"]
+__all__ = ["LogMel", "Positions", "SoftmaxPool", "UtteranceNorm"]

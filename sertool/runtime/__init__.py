@@ -41,17 +41,20 @@ class Runtime:
             self._features = features(manifest["frontend"], form)
         except ValueError as error:
             raise BundleError(f"{path}: {error}") from None
+        self.longest = manifest.get("longest_samples")
         self.shortest, self._shape = manifest["shortest_samples"], (1, len(self.bundle.outputs))
         self._model.fit(manifest["frontend"], form, len(self.bundle.outputs))
 
     def run(self, samples: np.ndarray) -> np.ndarray:
         """Outputs float32 [k] for float32 [n] at 16 kHz, which the bundle's pre-processing steps are applied to.
 
-        AudioError if what they leave is too short or an output is not finite, BundleError for another number of them.
+        AudioError if what they leave is too short or too long, or an output is not finite, BundleError for another number of them.
         """
         samples = self._prepare(samples)
         if len(samples) < self.shortest:
             raise AudioError(f"too short: {len(samples)} samples at 16 kHz, the model needs {self.shortest}")
+        if self.longest and len(samples) > self.longest:
+            raise AudioError(f"too long in one piece: {len(samples)} samples at 16 kHz, the model takes {self.longest}")
         try:
             inputs = self._features(samples)
         except ValueError as error:

@@ -2,6 +2,7 @@
 
 import os
 import re
+from pathlib import Path
 
 import numpy as np
 
@@ -11,6 +12,7 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 import onnxruntime
 
 from .. import bundle as bundles
+from ..bundle import graph
 from ..bundle.names import one_line, quoted
 from ..errors import AudioError, BundleError
 
@@ -27,6 +29,7 @@ class Model:
         self._path, options = path, onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = 4  # what it would log comes as an exception too
+        _bring_shared(options, Path(path))
         try:
             self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
             self.embedded = self._session.get_modelmeta().custom_metadata_map.get(bundles.METADATA_KEY)
@@ -46,6 +49,14 @@ class Model:
             return self._session.run(None, {self._input: inputs[None]})[0]
         except Exception as error:  # as above
             raise AudioError(f"onnxruntime failed ({_reason(error)})") from None
+
+
+def _bring_shared(options, path: Path) -> None:
+    """Hand over the external data that does not lie beside a file: onnxruntime looks nowhere else."""
+    away = [name for name in sorted(graph.external_files(path)) if not os.path.lexists(path.parent / name)]
+    if away:
+        data = [bundles.place(path.parent, name).read_bytes() for name in away]
+        options.add_external_initializers_from_files_in_memory(away, data, [len(part) for part in data])
 
 
 def _reason(error: Exception) -> str:

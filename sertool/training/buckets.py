@@ -17,14 +17,14 @@ KEPT_BYTES = 1 << 30
 
 _kept: dict[Path, np.ndarray] = {}
 
-_TABLE_KEYS = {"root", "corpus", "split", "corpora"}
+_TABLE_KEYS = {"root", "corpus", "split", "corpora", "times"}
 
 
 class Bucket:
     """The recordings of one source, or of several.
 
-    ``spec``: a folder, searched all the way down; a table ``{root, corpus = "manifest", split = "", corpora = []}``
-    for the rows of a labelled corpus; or a list of these. Raises UsageError where nothing is found.
+    ``spec``: a folder, searched all the way down; a table ``{root, corpus = "manifest", split = "", corpora = [],
+    times = 1}`` for the rows of a labelled corpus, each drawn so many times as often; or a list of these. Raises UsageError where nothing is found.
     """
 
     def __init__(self, spec):
@@ -37,7 +37,11 @@ class Bucket:
         A recording that cannot be read is named once on standard error and another one drawn. The result depends on
         the generator and the files alone, not on what was drawn before. SertoolError if nothing can be read.
         """
-        return self._drawn(rng, lambda path: self._stretch(path, samples, rng.random()))
+        return self.stretch(samples, rng)[0]
+
+    def stretch(self, samples: int, rng) -> tuple[np.ndarray, Path]:
+        """An excerpt, and the recording that it is of."""
+        return self._drawn(rng, lambda path: (self._stretch(path, samples, rng.random()), path))
 
     def recording(self, rng) -> np.ndarray:
         """float32 [n], 16 kHz: the whole of a random recording; else as ``excerpt``."""
@@ -94,12 +98,17 @@ def _paths(source) -> list[Path]:
     paths = audio.files(source) if isinstance(source, str) else sorted(row.file for row in _rows(source))
     if not paths:
         raise UsageError(f"{source}: no audio files" if isinstance(source, str) else f"bucket {source!r}: no rows")
-    return paths
+    times = 1 if isinstance(source, str) else source.get("times", 1)
+    if type(times) is not int or times < 1:
+        raise UsageError(f"bucket {source!r}: times is a whole number from 1")
+    return paths * times
 
 
 def _rows(source):
     if not (isinstance(source, dict) and "root" in source and source.keys() <= _TABLE_KEYS):
-        raise UsageError(f"bucket {source!r}: write a folder, or a table of root and any of corpus, split, corpora")
+        raise UsageError(
+            f"bucket {source!r}: write a folder, or a table of root and any of corpus, split, corpora, times"
+        )
     rows = load_plugins().get("corpora", source.get("corpus", "manifest")).read(Path(source["root"]))
     wanted, split = source.get("corpora", []), source.get("split", "")
     return [row for row in rows if (not split or row.split == split) and (not wanted or row.corpus in wanted)]

@@ -18,8 +18,7 @@ from ..evaluation import folds as tables
 from ..evaluation.run import REPORTS
 from ..frontend import steps
 from ..plugins import load_plugins
-from . import loop, supervised
-from .data import decode
+from . import kept, loop, supervised
 from .loop import Progress
 from .recipe import Recipe, substituted
 from .targets import targets_of
@@ -71,19 +70,19 @@ def run_fold(recipe: Recipe, fold: Fold, folder: Path, stop: Callable[[], bool] 
     if last is None or last.done < last.total:
         return
     model, network, step = loop.best_network(recipe, folder)
-    decoding = decode(fold.test, targets_of(model, recipe), steps.build(recipe.input.steps))
-    while True:
-        try:
-            yield Progress("decoding test clips", *next(decoding))
-        except StopIteration as end:
-            clips = end.value
-            break
+    targets, before = targets_of(model, recipe), steps.build(recipe.input.steps)
+    if recipe.cache.versions:
+        clips = yield from supervised.kept_as_they_are("encoding test clips", recipe, folder, network, fold.test)
+        answers = kept.answers(network.head, clips)
+    else:
+        clips = yield from supervised.decoded("decoding test clips", fold.test, targets, before)
+        answers = (network(torch.from_numpy(clip)[None])[0] for clip in clips.waveforms)
     outputs = []
     with torch.inference_mode():
-        for clip in clips.waveforms:
+        for answer in answers:
             if stop():
                 return
-            outputs.append(network(torch.from_numpy(clip)[None])[0])
+            outputs.append(answer)
             yield Progress("testing", len(outputs), len(clips.rows))
     outputs = torch.stack(outputs)
     values = (torch.softmax(outputs, dim=1) if model.task == "categorical" else outputs).double().numpy().round(6)

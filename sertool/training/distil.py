@@ -10,13 +10,14 @@ import torch
 
 from .. import audio
 from ..errors import UsageError
+from ..frontend import steps
 from ..plugins import load_plugins
-from . import loop
+from . import answers, loop
 from .buckets import Bucket, fit
 from .loop import Progress
 from .losses import ccc_loss, quadrant_correction
 from .recipe import DistilRecipe, Step, augmentations, substituted
-from .supervised import splits, validation
+from .supervised import as_they_are, kept_folder, splits, validation
 from .targets import targets_of
 from .teacher import asker, build_teacher
 
@@ -25,26 +26,34 @@ class Excerpts(torch.utils.data.Dataset):
     """Batch number ``step`` of a run: augmented excerpts of one random length, [batch, samples], and what of it the
     teacher hears: as much again, or an empty tensor where that is the same, as in the paper.
 
-    The same step of the same seed and rank is the same batch, whichever worker makes it. Nothing is cut off at +-1:
+    ``before`` is the pre-processing that the student's bundle names. The same step of the same seed and rank is the
+    same batch, whichever worker makes it. Nothing is cut off at +-1:
     students normalise the level themselves.
     """
 
-    def __init__(self, bucket: Bucket, chain: list[Step], settings, rank: int = 0):
-        self.bucket, self.chain, self.settings, self.rank = bucket, chain, settings, rank
+    def __init__(
+        self, bucket: Bucket, chain: list[Step], settings, rank: int = 0, before: Callable = lambda clip: clip
+    ):
+        self.bucket, self.chain, self.settings, self.rank, self.before = bucket, chain, settings, rank, before
         self.same = not any(step.student_only for step in chain)
 
     def __len__(self):
         return self.settings.steps
 
     def __getitem__(self, step: int):
+        student, teacher, _ = self.drawn(step)
+        return torch.from_numpy(student), torch.empty(0) if self.same else torch.from_numpy(teacher)
+
+    def drawn(self, step: int) -> tuple[np.ndarray, np.ndarray, list[Path]]:
+        """What student and teacher hear in a step, float32 [batch, samples] each, and the recordings it is of."""
         rng = np.random.default_rng([self.settings.seed, step, self.rank])
         length = int(rng.uniform(self.settings.shortest_s, self.settings.longest_s) * audio.SAMPLE_RATE)
-        pairs = [self._excerpt(length, rng) for _ in range(self.settings.batch)]
-        student, teacher = (torch.from_numpy(np.stack(clips)) for clips in zip(*pairs, strict=True))
-        return student, torch.empty(0) if self.same else teacher
+        student, teacher, files = zip(*(self._excerpt(length, rng) for _ in range(self.settings.batch)), strict=True)
+        return np.stack(student), np.stack(teacher), [*files]
 
-    def _excerpt(self, length: int, rng) -> tuple[np.ndarray, np.ndarray]:
-        student = teacher = self.bucket.excerpt(length, rng)
+    def _excerpt(self, length: int, rng) -> tuple[np.ndarray, np.ndarray, Path]:
+        excerpt, file = self.bucket.stretch(length, rng)
+        student = teacher = self._filled(self.before(excerpt), length, 0.0)
         for step in self.chain:
             if rng.random() >= step.p:
                 continue
@@ -54,7 +63,14 @@ class Excerpts(torch.utils.data.Dataset):
                 teacher = changed if teacher is student else step.change(teacher, again)
             student = changed
         place = rng.random()
-        return tuple(fit(clip, length, place).astype(np.float32, copy=False) for clip in (student, teacher))
+        student, teacher = (self._filled(clip, length, place) for clip in (student, teacher))
+        return student, teacher, file
+
+    def _filled(self, clip: np.ndarray, length: int, place: float) -> np.ndarray:
+        clip = clip.astype(np.float32, copy=False)
+        if self.settings.fill == "repeat" and len(clip) < length:
+            return np.resize(clip, length)
+        return fit(clip, length, place)
 
 
 def distil(recipe: DistilRecipe, run: Path, stop: Callable[[], bool] = lambda: False) -> Iterator[Progress]:
@@ -72,12 +88,19 @@ def distil(recipe: DistilRecipe, run: Path, stop: Callable[[], bool] = lambda: F
             f"{shortest / audio.SAMPLE_RATE:g} s ({shortest} samples)"
         )
     ask = asker(teacher, recipe.train, device)
-
-    def prepare(waveforms, heard):
-        return ask(heard if len(heard) else waveforms)
-
     bucket = Bucket(substituted(recipe, recipe.excerpts.sources))
-    batches = Excerpts(bucket, augmentations(recipe, load_plugins()), recipe.train, loop.rank())
+    chain, before = augmentations(recipe, load_plugins()), steps.build(recipe.input.steps)
+    batches = Excerpts(bucket, chain, recipe.train, loop.rank(), before)
+    if recipe.cache.batches:
+        if loop.processes() > 1:
+            raise UsageError("cache.batches does not go with several processes")
+        batches = yield from answers.keep(batches, recipe, teacher, ask, kept_folder(recipe, run), model)
+        prepare = as_they_are
+    else:
+
+        def prepare(waveforms, heard):
+            return ask(heard if len(heard) else waveforms)
+
     loss = {"dimensional": paper_loss, "categorical": class_loss}[model.task](recipe.loss)
     task = loop.Task(network, batches, *loss, prepare)
     if recipe.data.root:

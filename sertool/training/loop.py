@@ -48,7 +48,8 @@ class Task:
     ``batches[step]`` is (waveforms [batch, samples], targets or an empty tensor), the same whenever that step is asked
     for. ``prepare`` turns it into what ``loss`` takes, beside the student's work (a teacher's outputs).
     ``loss(outputs, targets)`` returns the loss and a dict of its parts, together the ``terms``. ``validate(network)``
-    returns the ``figures`` by name, higher is better, or None.
+    returns the ``figures`` by name, higher is better, or None. ``whole`` turns the network's weights into those that
+    best.pt keeps, where ``network`` is a part of what is trained.
     """
 
     network: torch.nn.Module
@@ -58,6 +59,7 @@ class Task:
     prepare: Callable = lambda waveforms, targets: targets
     validate: Callable = lambda network: None
     figures: tuple[str, ...] = ()
+    whole: Callable[[dict], dict] = lambda weights: weights
 
 
 def build(recipe: Recipe) -> tuple[Model, torch.nn.Module]:
@@ -186,6 +188,8 @@ def train(
             _save({"state": state, **{name: part.state_dict() for name, part in parts.items()}}, run / "last.pt")
 
     forward = _parallel(network, device)
+    if settings.compile:
+        forward = torch.compile(forward, dynamic=True)
     loader = torch.utils.data.DataLoader(
         Guarded(task.batches),
         batch_size=None,
@@ -303,7 +307,7 @@ def _after_step(task, settings, state, kept, lr: float, log, run: Path) -> None:
             state["since"] += 1
             if mean > state["best"]:
                 state |= {"best": mean, "since": 0}
-                _save({"network": kept.state_dict(), "step": step}, run / "best.pt")
+                _save({"network": task.whole(kept.state_dict()), "step": step}, run / "best.pt")
     elif step % settings.log_every:
         return
     log.write(step, state["seconds"], {**state["losses"], "lr": lr, **{f"val {k}": v for k, v in val.items()}})

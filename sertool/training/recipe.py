@@ -88,6 +88,7 @@ class TrainSection:
     restarts: list = field(default_factory=list)  # steps at which a cosine begins anew, from half the peak before
     clip_gradient: float = 1.0  # largest norm; 0: as it is
     ema: float = 0.999  # decay of the averaged weights that are validated and kept; 0: the weights themselves
+    compile: bool = False  # have torch.compile fuse the network's steps: takes a C++ compiler
     precision: str = "fp32"  # or bf16, fp16: mixed; the LogMel stays float32
     device: str = "auto"  # cuda if there is one; or cpu, cuda, cuda:1
     validate_every: int = 250
@@ -123,6 +124,15 @@ class TeacherSection:
 
 
 @dataclass(frozen=True)
+class CacheSection:
+    """What a frozen encoder or teacher answers, computed once and kept on disk; runs may share a folder."""
+
+    folder: str = ""  # empty: RUN/kept
+    versions: int = 0  # augmented versions of each training clip whose encoder outputs are kept; 0: compute each time
+    batches: int = 0  # of a distillation: augmented batches kept with the teacher's answers; 0: ask each time
+
+
+@dataclass(frozen=True)
 class Recipe:
     """A recipe of `sertool train`, resolved; ``folder`` is where its file lies, for paths relative to it."""
 
@@ -133,6 +143,7 @@ class Recipe:
     focal: FocalSection = FocalSection()
     folds: FoldsSection = FoldsSection()
     teacher: TeacherSection = TeacherSection()
+    cache: CacheSection = CacheSection()
     augment: list = field(default_factory=list)  # tables: name, p, student_only, and the augmentation's own options
     train: TrainSection = TrainSection()
     bundle: BundleSection = BundleSection()
@@ -211,8 +222,9 @@ def deciding(recipe: dict) -> dict:
         train.pop("steps")
     data = {key: value for key, value in recipe["data"].items() if key != "root"}
     data["also"] = [source["corpus"] for source in data["also"]]  # where it lies decides nothing
-    rest = {key: value for key, value in recipe.items() if key not in ("train", "data", "bundle")}
-    return {**rest, "train": train, "data": data}
+    cache = {key: value for key, value in recipe["cache"].items() if key != "folder"}
+    rest = {key: value for key, value in recipe.items() if key not in ("train", "data", "bundle", "cache")}
+    return {**rest, "train": train, "data": data, "cache": cache}
 
 
 def load_recipe(path: Path, overrides=(), complete: bool = True, kind: type[Recipe] = Recipe) -> Recipe:
@@ -363,7 +375,9 @@ def _check(recipe: Recipe, path: Path) -> None:
     }.items():
         if not 0 <= value <= 1:
             raise UsageError(f"{path}: {key} must be from 0 to 1, not {value:g}")
-    for key, value in {"focal.gamma": recipe.focal.gamma, "folds.number": recipe.folds.number}.items():
+    least = {"focal.gamma": recipe.focal.gamma, "folds.number": recipe.folds.number}
+    least |= {"cache.versions": recipe.cache.versions, "cache.batches": recipe.cache.batches}
+    for key, value in least.items():
         if value < 0:
             raise UsageError(f"{path}: {key} must be at least 0, not {value:g}")
     if recipe.folds.by not in ("", *BY):

@@ -140,6 +140,7 @@ def describe(recipe: Recipe, model: Model, network) -> dict:
         "preprocessing": recipe.input.steps,
         "window_s": 8.0,
         "shortest_samples": model.shortest,
+        **({"longest_samples": model.longest} if model.longest else {}),
         "variants": [],
         "default": "",
         "licence": recipe.bundle.licence or "none stated",

@@ -13,7 +13,7 @@ from ..corpora.folds import hold_out
 from ..errors import UsageError
 from ..frontend import steps
 from ..plugins import load_plugins
-from . import loop
+from . import kept, loop
 from .data import Batches, Clips, decode, divided, in_steps
 from .loop import Progress
 from .recipe import DistilRecipe, Recipe, augmentations, substituted
@@ -70,6 +70,10 @@ def train(recipe: Recipe, run: Path, stop: Callable[[], bool] = lambda: False, p
     if model.task != "categorical" and any("class" in level.split("+") for level in recipe.data.balance_by):
         raise UsageError(f"data.balance_by: {model.name} has no classes; write emotion")
     targets = targets_of(model, recipe)
+    if recipe.cache.versions:
+        task, settings = yield from with_kept_states(recipe, run, model, network, (train_rows, val_rows))
+        yield from loop.train(task, settings, run, device, stop)
+        return
     training = yield from decoded("decoding training clips", train_rows, targets, before)
     validate = yield from validation(val_rows, recipe, model)
     chain = augmentations(recipe, load_plugins())
@@ -79,14 +83,56 @@ def train(recipe: Recipe, run: Path, stop: Callable[[], bool] = lambda: False, p
         network,
         batches,
         targets.loss(training.targets),
-        prepare=taught(recipe, model, device) if recipe.teacher.name else kept,
+        prepare=taught(recipe, model, device) if recipe.teacher.name else as_they_are,
         validate=validate,
         figures=tuple(targets.figures),
     )
     yield from loop.train(task, settings, run, device, stop)
 
 
-def kept(waveforms, targets):
+def with_kept_states(recipe: Recipe, run: Path, model, network, parts):
+    """A Task that trains the head of a network on its encoder's outputs, computed once; (Task, its settings).
+
+    The generator yields a Progress a clip. UsageError for a network or a recipe that this does not fit.
+    """
+    if not kept.is_split(network):
+        raise UsageError(f"cache.versions: {model.name} has no frozen encoder and head; write 0")
+    if recipe.teacher.name or recipe.train.epochs or loop.processes() > 1:
+        raise UsageError("cache.versions goes with neither [teacher], train.epochs nor several processes")
+    targets = targets_of(model, recipe)
+    training = yield from _kept("encoding training clips", recipe, run, network, parts[0], recipe.cache.versions)
+    validating = yield from kept_as_they_are("encoding validation clips", recipe, run, network, parts[1])
+    frozen = network.state_dict()
+    task = loop.Task(
+        network.head,
+        kept.KeptBatches(training, recipe, network.encoder.samples_a_token),
+        targets.loss(training.targets),
+        validate=lambda head: targets.score(torch.stack([*kept.answers(head, validating)]).numpy(), validating.targets),
+        figures=tuple(targets.figures),
+        whole=lambda weights: frozen | {f"head.{name}": value for name, value in weights.items()},
+    )
+    return task, recipe.train
+
+
+def kept_as_they_are(stage: str, recipe: Recipe, run: Path, network, rows):
+    """The encoder's outputs of clips as they are, with a Progress a clip; the generator's value is the KeptClips."""
+    return _kept(stage, recipe, run, network, rows, 0)
+
+
+def _kept(stage: str, recipe: Recipe, run: Path, network, rows, versions: int):
+    plugins = load_plugins()
+    model = plugins.get("models", recipe.model.name)
+    chain = augmentations(recipe, plugins) if versions else []
+    before, folder = steps.build(recipe.input.steps), kept_folder(recipe, run)
+    return kept.keep(stage, rows, recipe, network.encoder, targets_of(model, recipe), before, chain, folder, versions)
+
+
+def kept_folder(recipe: Recipe, run: Path) -> Path:
+    """Where what is computed once is kept: cache.folder, or a folder of the run's own."""
+    return Path(substituted(recipe, recipe.cache.folder)) if recipe.cache.folder else run / "kept"
+
+
+def as_they_are(waveforms, targets):
     """Targets as they are: without a teacher."""
     return targets
 

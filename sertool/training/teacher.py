@@ -9,12 +9,16 @@ from .recipe import Recipe, substituted
 
 
 def asker(teacher, settings, device):
-    """ask(waveforms [batch, samples]): what a teacher says of them, [batch, k]; the teacher moves to the device."""
+    """ask(waveforms [batch, samples], files=None): what a teacher says of them, [batch, k]; it moves to the device.
+
+    ``files`` are the recordings that the clips are of: a teacher with ``knows_files`` answers for each one apart.
+    """
     teacher = folded(teacher).to(device, memory_format=torch.channels_last)
 
-    def ask(waveforms):
+    def ask(waveforms, files=None):
+        more = {"files": files} if files and getattr(teacher, "knows_files", False) else {}
         with torch.inference_mode(), loop.mixed_precision(settings, device):
-            answers = teacher(waveforms).float()
+            answers = teacher(waveforms, **more).float()
         return answers.clone()  # made in inference mode, it could not take part in a loss
 
     return ask

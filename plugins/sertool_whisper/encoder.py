@@ -1,0 +1,174 @@
+"""Whisper's front end and the first layers of its encoder (Radford et al. 2022, arXiv 2212.04356), frozen."""
+
+from pathlib import Path
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from sertool.errors import UsageError
+from sertool.frontend.filters import Geometry
+from sertool.nn import LogMel, Positions
+from sertool.nn.checkpoint import CONFIG, construct, load, override, read_config, read_weights
+
+#: Size -> (width, layers, attention heads) of the published encoders that a computer without a GPU can run.
+SIZES = {"tiny": (384, 4, 6), "base": (512, 6, 8), "small": (768, 12, 12)}
+
+#: Keys of config.json that decide what the encoder computes, beside the sizes; the values of all published ones.
+FIXED = {"num_mel_bins": 80, "activation_function": "gelu", "scale_embedding": False, "max_source_positions": 1500}
+
+#: What a published folder holds beside the encoder.
+OTHERS = ("decoder.", "proj_out.")
+
+#: 25 ms every 10 ms, 80 mels (arXiv 2212.04356, section 2.2).
+GEOMETRY = Geometry(n_fft=400, hop=160, n_mels=80)
+
+
+class Encoder(nn.Module):
+    """Waveform [batch, samples], 16 kHz, 400 to 480,000 samples -> hidden states [batch, tokens, kept, width].
+
+    50 tokens a second. Of the convolutions' output (0) and of each layer's those in ``keep``; what lies above the
+    last of them is not computed. Frozen, always in eval mode. ValueError for a clip of another length.
+    """
+
+    shortest, longest, samples_a_token = GEOMETRY.n_fft, 30 * 16_000, 2 * GEOMETRY.hop
+
+    def __init__(self, width: int, heads: int, ffn: int, keep: tuple[int, ...]):
+        super().__init__()
+        self.width, self.keep = width, keep
+        self.mel = LogMel(GEOMETRY)
+        self.conv1 = nn.Conv1d(GEOMETRY.n_mels, width, kernel_size=3, padding=1)
+        self.conv2 = nn.Conv1d(width, width, kernel_size=3, stride=2, padding=1)
+        self.embed_positions = Positions(FIXED["max_source_positions"], width)
+        self.layers = nn.ModuleList(Layer(width, heads, ffn) for _ in range(max(keep)))
+        self.requires_grad_(False)
+        self.eval()
+
+    def train(self, mode: bool = True) -> "Encoder":
+        return super().train(False)
+
+    def forward(self, waveform: Tensor) -> Tensor:
+        if not torch.compiler.is_compiling() and not self.shortest <= waveform.shape[1] <= self.longest:
+            raise ValueError(f"Whisper takes {self.shortest} to {self.longest} samples, not {waveform.shape[1]}")
+        x = self.features(waveform).transpose(1, 2)  # [batch, mels, frames]
+        x = F.gelu(self.conv2(F.gelu(self.conv1(x)))).transpose(1, 2)  # [batch, tokens, width]
+        x = self.embed_positions(x)
+        states = [x] if 0 in self.keep else []
+        for number, layer in enumerate(self.layers, start=1):
+            x = layer(x)
+            if number in self.keep:
+                states.append(x)
+        return torch.stack(states, dim=2)
+
+    def features(self, waveform: Tensor) -> Tensor:
+        """[batch, frames, 80]: log10 of the mels, floored 8 below the clip's largest, as WhisperFeatureExtractor.
+
+        The clip is taken at its own length, not filled up to 30 s.
+        """
+        x = self.mel(waveform)[:, :-1] / 10  # Whisper drops the last frame
+        x = torch.maximum(x, x.amax(dim=(1, 2), keepdim=True) - 8)
+        return (x + 4) / 4
+
+
+class Layer(nn.Module):
+    """One transformer layer, its norms before attention and feed-forward; [batch, tokens, width] to the same."""
+
+    def __init__(self, width: int, heads: int, ffn: int):
+        super().__init__()
+        self.self_attn = Attention(width, heads)
+        self.self_attn_layer_norm = nn.LayerNorm(width)
+        self.fc1, self.fc2 = nn.Linear(width, ffn), nn.Linear(ffn, width)
+        self.final_layer_norm = nn.LayerNorm(width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x + self.self_attn(self.self_attn_layer_norm(x))
+        return x + self.fc2(F.gelu(self.fc1(self.final_layer_norm(x))))
+
+
+class Attention(nn.Module):
+    """Self-attention over all tokens; the keys have no bias."""
+
+    def __init__(self, width: int, heads: int):
+        super().__init__()
+        self.heads = heads
+        self.q_proj, self.k_proj = nn.Linear(width, width), nn.Linear(width, width, bias=False)
+        self.v_proj, self.out_proj = nn.Linear(width, width), nn.Linear(width, width)
+
+    def forward(self, x: Tensor) -> Tensor:
+        q, k, v = (
+            part(x).unflatten(2, (self.heads, -1)).transpose(1, 2) for part in (self.q_proj, self.k_proj, self.v_proj)
+        )
+        return self.out_proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
+
+
+def build(size: str, keep: list[int], weights: str | None, config: dict | None) -> Encoder:
+    """A frozen encoder: random, or with the weights in the Hugging Face folder of a published Whisper.
+
+    ``size`` is one of SIZES; ``config`` overrides d_model, encoder_attention_heads, encoder_ffn_dim and encoder_layers,
+    for miniatures. Raises UsageError for a size or a layer that there is not, and if a file is missing, damaged or of
+    another network, or if any weight is missing, left over or misshapen.
+    """
+    if size not in SIZES:
+        raise UsageError(f"whisper: size is one of {', '.join(SIZES)}, not {size!r}")
+    width, layers, heads = SIZES[size]
+    settings = {
+        "d_model": width,
+        "encoder_layers": layers,
+        "encoder_attention_heads": heads,
+        "encoder_ffn_dim": 4 * width,
+    }
+    settings = override(settings, config)
+    wanted = sorted(set(keep))
+    if (
+        not wanted
+        or any(type(k) is not int or not 0 <= k <= settings["encoder_layers"] for k in wanted)
+        or max(wanted) < 1
+    ):
+        raise UsageError(
+            f"whisper: layers must be numbers from 0 to {settings['encoder_layers']}, one above 0, not {keep}"
+        )
+    folder, repo = Path(weights) if weights else None, f"openai/whisper-{size}"
+    if folder:
+        _check(folder, repo, settings)
+
+    def create():
+        return Encoder(
+            settings["d_model"], settings["encoder_attention_heads"], settings["encoder_ffn_dim"], tuple(wanted)
+        )
+
+    encoder = construct(create, folder)
+    if folder:
+        encoder.mel = LogMel(GEOMETRY)  # computed, not in the folder
+        found = _of_encoder(read_weights(folder, repo), settings, max(wanted), folder)
+        own = {f"mel.{name}": value for name, value in encoder.mel.state_dict().items()}
+        load(encoder, found | own, folder, repo)
+    encoder.requires_grad_(False)
+    return encoder
+
+
+def _check(folder: Path, repo: str, settings: dict) -> None:
+    published = read_config(folder, repo)
+    if published.get("model_type") != "whisper":
+        raise UsageError(
+            f"{folder / CONFIG}: model_type {published.get('model_type')!r}, not 'whisper'; give the folder of {repo}"
+        )
+    for key, wanted in {**FIXED, **settings}.items():
+        found = published.get(key, FIXED.get(key))
+        if found != wanted:
+            raise UsageError(
+                f"{folder / CONFIG}: {key} is {found}, but {wanted} in this network; give the folder of {repo}, "
+                "or another size"
+            )
+
+
+def _of_encoder(weights: dict[str, Tensor], settings: dict, layers: int, folder: Path) -> dict[str, Tensor]:
+    """The encoder's weights up to a layer, under its own names; what belongs to no Whisper stays and is refused."""
+    bare = {key.removeprefix("model."): value for key, value in weights.items()}
+    if len(bare) < len(weights):
+        raise UsageError(f"{folder}: holds weights twice, with and without 'model.' before their names")
+    kept = {}
+    above = tuple(f"encoder.layers.{n}." for n in range(layers, settings["encoder_layers"]))
+    for key, value in bare.items():
+        if not key.startswith((*OTHERS, *above, "encoder.layer_norm.")):
+            kept[key.removeprefix("encoder.")] = value
+    return kept

@@ -1,0 +1,31 @@
+"""Where a token stands, as Whisper's encoder is told."""
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+
+class Positions(nn.Module):
+    """Tokens [batch, tokens, width] plus a frozen table's first rows; at most ``longest`` tokens."""
+
+    def __init__(self, longest: int, width: int):
+        super().__init__()
+        self.weight = nn.Parameter(torch.from_numpy(sinusoids(longest, width)), requires_grad=False)
+
+    def forward(self, tokens: Tensor) -> Tensor:
+        return tokens + self.weight[: tokens.shape[1]]
+
+
+def sinusoids(longest: int, width: int) -> np.ndarray:
+    """float32 [longest, width]: half sines, half cosines, of wavelengths from 2 pi to 20,000 pi, rounded to 16 bits.
+
+    Bit for bit the table of the published Whispers (arXiv 2212.04356; Vaswani et al. 2017, section 3.5).
+    """
+    rates = np.exp(-np.log(10_000) / (width // 2 - 1) * np.arange(width // 2))
+    angles = np.arange(longest)[:, None] * rates
+    return (
+        np.concatenate([np.sin(angles), np.cos(angles)], axis=1)
+        .astype(np.float32)
+        .astype(np.float16)
+        .astype(np.float32)
+    )
