@@ -16,7 +16,8 @@ class Model:
     training recipes, found by their file name.
 
     A module may have the parts ``encoder``, frozen, and ``head``, ``network(x)`` being
-    ``network.head(network.encoder(x))``. Training then can compute the encoder's outputs once and keep them (cache.versions in a recipe).
+    ``network.head(network.encoder(x))``: training can then compute the encoder's outputs once and keep them
+    (cache.versions in a recipe).
 
     For `sertool bench`: ``published`` is what a paper measured, {"source": where it stands, "network": the network it
     means, NAME:key=value, where that is not the one without options, "figures": {variant: {"parameters", "macs",

@@ -34,7 +34,7 @@ def register_exporters(register):
     register(
         Exporter(
             "onnx-int8",
-            "weights in few bits: recipe (mixed, matmul, static, weights), bits (8, 4, 2), conv (8, 4, 2), basis, apart",
+            "weights in few bits: recipe (mixed, matmul, static, weights), bits, conv (8, 4, 2), basis, apart",
             write_int8,
             "int8",
             0.05,

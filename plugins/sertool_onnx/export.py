@@ -55,7 +55,7 @@ def trace(source: Source, opset: int = OPSET) -> onnx.ModelProto:
 
 
 def save(model: onnx.ModelProto, path, metadata: dict[str, str], apart: str = "") -> None:
-    """Check and write a graph, with ``metadata`` and without any other note; a part's weights ``apart`` if it is named."""
+    """Check and write a graph, with ``metadata`` and no other note; weights of the part ``apart`` in their own file."""
     for thing in [*model.graph.node, *model.graph.input, *model.graph.output, *model.graph.initializer]:
         thing.ClearField("metadata_props")
         thing.ClearField("doc_string")

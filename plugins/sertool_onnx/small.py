@@ -84,8 +84,8 @@ def fold_pool_biases(graph: onnx.GraphProto) -> None:
 def shrink(model: onnx.ModelProto, module: torch.nn.Module) -> None:
     """Say exactly the same in fewer bytes.
 
-    LogMel's Fourier basis and sinusoidal positions become nodes of double precision, and matrices that are mostly zero, as its filters, their
-    non-zeros: onnxruntime computes both once, as it loads the file.
+    LogMel's Fourier basis and sinusoidal positions become nodes of double precision, and matrices that are mostly zero,
+    as LogMel's filters, their non-zeros: onnxruntime computes all of these once, as it loads the file.
     """
     graph = model.graph
     for place, part in _logmels(module):

@@ -74,12 +74,12 @@ class Member(nn.Module):
 
     def pooled(self, states: Tensor) -> Tensor:
         """[batch, 2 width]: weighted mean and deviation over the tokens."""
-        x = (states * torch.softmax(self.mix, dim=0)[:, None]).sum(dim=2)  # [batch, tokens, width]
-        shares = torch.softmax(self.attend(x), dim=1)[..., None]  # [batch, tokens, heads, 1]
-        x = x.unflatten(2, (self.heads, -1))  # [batch, tokens, heads, width / heads]
-        mean = (x * shares).sum(dim=1)
-        spread = ((x - mean[:, None]).square() * shares).sum(dim=1)
-        return self.norm(torch.cat([mean.flatten(1), (spread + 1e-5).sqrt().flatten(1)], dim=1))
+        x = torch.einsum("btkw,k->btw", states, torch.softmax(self.mix, dim=0))
+        shares = torch.softmax(self.attend(x), dim=1).transpose(1, 2)[:, :, None]  # [batch, heads, 1, tokens]
+        x = x.unflatten(2, (self.heads, -1)).transpose(1, 2)  # [batch, heads, tokens, width / heads]
+        mean, power = shares @ x, shares @ x.square()  # [batch, heads, 1, width / heads]
+        deviation = (power - mean.square()).clamp(min=0) + 1e-5
+        return self.norm(torch.cat([mean.flatten(1), deviation.sqrt().flatten(1)], dim=1))
 
 
 def build(

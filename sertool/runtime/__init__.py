@@ -48,7 +48,8 @@ class Runtime:
     def run(self, samples: np.ndarray) -> np.ndarray:
         """Outputs float32 [k] for float32 [n] at 16 kHz, which the bundle's pre-processing steps are applied to.
 
-        AudioError if what they leave is too short or too long, or an output is not finite, BundleError for another number of them.
+        AudioError if what they leave is too short or too long or an output is not finite, BundleError for another
+        number of them.
         """
         samples = self._prepare(samples)
         if len(samples) < self.shortest:

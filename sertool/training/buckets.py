@@ -24,7 +24,8 @@ class Bucket:
     """The recordings of one source, or of several.
 
     ``spec``: a folder, searched all the way down; a table ``{root, corpus = "manifest", split = "", corpora = [],
-    times = 1}`` for the rows of a labelled corpus, each drawn so many times as often; or a list of these. Raises UsageError where nothing is found.
+    times = 1}`` for the rows of a labelled corpus, each drawn so many times as often; or a list of these. Raises
+    UsageError where nothing is found.
     """
 
     def __init__(self, spec):

@@ -24,6 +24,12 @@ SMALL = {
     "num_conv_pos_embeddings": 16,
     "num_conv_pos_embedding_groups": 4,
 }
+WHISPER = {
+    "layers": 2,
+    "mix": 2,
+    "hidden": 8,
+    "config": {"d_model": 16, "encoder_layers": 2, "encoder_attention_heads": 2, "encoder_ffn_dim": 16},
+}
 #: Model -> the options and formats that it is checked with. What is not exported here is in the tests of its plugin.
 MODELS = {
     "wav2small": [({}, ["onnx", "onnx:input=logmel"])],
@@ -35,6 +41,8 @@ MODELS = {
     "teacher": [({"members": [{"model": "wavlm", "config": SMALL}, {"model": "resnet"}]}, [])],
     "teacher-emotion": [({"members": [{"model": "resnet-emotion"}, {"bundle": "wav2small-emotion"}]}, [])],
     "distilhubert": [({"config": SMALL}, [])],
+    "whisper": [(WHISPER, ["onnx"])],
+    "whisper-emotion": [(WHISPER, [])],
     "mobilenetv4-small": [({}, [])],
     "mobilenetv4-medium": [({}, [])],
     "mobilenetv4-large": [({}, [])],

@@ -12,7 +12,11 @@ from sertool.training.recipe import DistilRecipe, Recipe, augmentations, decidin
 
 
 def shipped(name):
-    (path,) = [path for path in load_plugins().get("models", "wav2small").recipes if path.stem == name]
+    models = (
+        load_plugins().get("models", model)
+        for model in ("wav2small", "wav2small-emotion", "whisper", "whisper-emotion")
+    )
+    (path,) = [path for model in models for path in model.recipes if path.stem == name]
     return path
 
 
@@ -142,11 +146,22 @@ def test_the_papers_recipe_is_the_default_and_says_so(tmp_path):
     assert minimal.loss == paper.loss
 
 
-def test_the_workstations_recipe_loads():
-    recipe = load_recipe(shipped("wav2small-workstation"), ["data.root=x"], kind=DistilRecipe)
-    assert recipe.bundle.name == "wav2small-distilled"
+@pytest.mark.parametrize("name", ["wav2small", "wav2small-emotion"])
+def test_the_shipped_distillations_load(name):
+    recipe = load_recipe(shipped(name), ["data.root=x"], kind=DistilRecipe)
+    assert recipe.bundle.name == name
     assert recipe.data.ood not in (recipe.data.train, recipe.data.val)
     assert all(source["split"] == "train" for source in recipe.excerpts.sources)
+
+
+@pytest.mark.parametrize("name", ["whisper", "whisper-emotion", "whisper-emotion-free"])
+def test_the_shipped_encoders_recipes_load_and_keep_the_test_corpora_out(name):
+    recipe = load_recipe(shipped(name), ["data.root=x"])
+    assert recipe.data.ood == "test-ood"
+    assert recipe.data.corpora
+    assert not {"tess", "ased", "emotale"} & {*recipe.data.corpora}
+    free = {"emodb", "emogator", "librispeech"}
+    assert ({*recipe.data.corpora} <= free) == (recipe.bundle.licence == "CC-BY-4.0")
 
 
 @pytest.mark.parametrize("kind", [Recipe, DistilRecipe])
@@ -163,7 +178,7 @@ def test_every_key_is_documented(kind):
 
 def test_a_recipe_that_speaks_of_the_root_needs_one():
     with pytest.raises(UsageError, match=r"data\.root is empty; give it with --set data\.root="):
-        load_recipe(shipped("wav2small-workstation"), kind=DistilRecipe)
+        load_recipe(shipped("wav2small"), kind=DistilRecipe)
 
 
 def test_a_bundle_is_called_like_its_model_unless_it_says_otherwise(tmp_path):
@@ -173,7 +188,7 @@ def test_a_bundle_is_called_like_its_model_unless_it_says_otherwise(tmp_path):
 
 
 def test_all_that_is_heard_is_named_in_the_bundle():
-    recipe = load_recipe(shipped("wav2small-workstation"), ["data.root=x"], kind=DistilRecipe)
+    recipe = load_recipe(shipped("wav2small"), ["data.root=x"], kind=DistilRecipe)
     named = " ".join(entry["corpus"] for entry in recipe.bundle.data)
     heard = {name for source in recipe.excerpts.sources for name in source["corpora"]}
     for table in recipe.augment:
