@@ -12,6 +12,7 @@ from .folder import (
     SUMS,
     WEIGHTS,
     Bundle,
+    beside,
     check_lone,
     check_sums,
     check_variant,
@@ -24,7 +25,7 @@ from .folder import (
     sums,
     write,
 )
-from .manifest import INPUTS, METADATA_KEY, RUNTIMES, SCHEMA, TASKS, embedded, parse, runtime_of
+from .manifest import INPUTS, METADATA_KEY, RUNTIMES, SCHEMA, TASKS, embedded, parse, runtime_of, size
 from .store import bundled_folder, find, installed, user_folder
 
 __all__ = [
@@ -40,6 +41,7 @@ __all__ = [
     "TASKS",
     "WEIGHTS",
     "Bundle",
+    "beside",
     "bundled_folder",
     "check_lone",
     "check_sums",
@@ -56,6 +58,7 @@ __all__ = [
     "require_digest",
     "runtime_of",
     "sha256",
+    "size",
     "sums",
     "user_folder",
     "write",

@@ -79,18 +79,25 @@ def write(folder: Path, manifest: dict, card: str) -> Bundle:
     for variant in manifest["variants"]:
         file = folder / variant["file"]
         variant.update(bytes=file.stat().st_size, sha256=sha256(file))
+        if others := beside(folder, variant):
+            variant["beside"] = others
     text = manifests.text(manifest)
     manifests.parse(text, str(folder / MANIFEST))
     (folder / MANIFEST).write_text(text, encoding="utf-8")
     (folder / CARD).write_text(card, encoding="utf-8")
     there = {name for name in names.files(folder) if name != SUMS}
-    for variant in manifest["variants"]:
-        if manifests.runtime_of(variant) == "onnx":
-            there |= graph.external_files(folder / variant["file"])
+    there |= {name for variant in manifest["variants"] for name in variant.get("beside", {})}
     names.check_paths(sorted(there), str(folder))
     lines = [f"{sha256(place(folder, name))}  {name}\n" for name in sorted(there)]
     (folder / SUMS).write_text("".join(lines), encoding="utf-8", newline="\n")
     return read(folder)
+
+
+def beside(folder: Path, variant: dict) -> dict[str, int]:
+    """Name -> bytes of the files that a variant's file refers to."""
+    if manifests.runtime_of(variant) != "onnx":
+        return {}
+    return {name: place(folder, name).stat().st_size for name in sorted(graph.external_files(folder / variant["file"]))}
 
 
 def sums(folder: Path) -> dict[str, str]:

@@ -93,6 +93,11 @@ def runtime_of(variant: dict) -> str:
     return variant.get("runtime", RUNTIMES[0])
 
 
+def size(variant: dict) -> int:
+    """Bytes of a variant's file and of those that it refers to."""
+    return variant["bytes"] + sum(variant.get("beside", {}).values())
+
+
 def text(manifest: dict) -> str:
     """A manifest as bundle.json holds it; what was measured and is no number (a CCC of one clip) is null."""
     return json.dumps(_finite(manifest), indent=2, ensure_ascii=False, allow_nan=False) + "\n"
@@ -141,8 +146,12 @@ def _check_variant(variant, manifest: dict, source: str, embedded: bool) -> None
         )
     if variant["input"] == "logmel":
         _require(manifest["frontend"], _LOGMEL_KEYS, f"{source}: frontend")
-    for key in ("difference", "drop", "cost"):
+    for key in ("difference", "drop", "cost", "beside"):
         _check(isinstance(variant.get(key, {}), dict), source, key, variant.get(key), "a table")
+    for name, size in variant.get("beside", {}).items():
+        _check(
+            is_plain(name) and type(size) is int and size >= 0, source, "beside", name, "a plain name with its bytes"
+        )
     largest = variant.get("difference", {}).get("max", 0)
     _check(_is_number(largest) and largest >= 0, source, "difference", largest, "a number that is not negative")
 

@@ -149,12 +149,14 @@ def export(
 
 def _table(entries: list[dict]) -> None:
     """One line a variant, what missed a gate too."""
+    from .. import bundle as bundles
+
     heads = ["variant", "bytes", "from torch", "mean"]
     heads += [f"{check['metric']} {check['on']}" for check in entries[0].get("checks", [])]
     heads += ["speed", "peak MB", "added MB"] if "cost" in entries[0] else []
     rows = [heads]
     for entry in entries:
-        row = [entry["name"], str(entry["bytes"]), *(f"{entry['difference'][key]:.1e}" for key in ("max", "mean"))]
+        row = [entry["name"], str(bundles.size(entry)), *(f"{entry['difference'][key]:.1e}" for key in ("max", "mean"))]
         row += [f"{check['value']:.4f} ({0.0 - check['drop']:+.4f})" for check in entry.get("checks", [])]
         if cost := entry.get("cost"):
             row += [f"{cost['speed']:.2f}", f"{cost['peak_bytes'] / 1e6:.0f}", f"{cost['added_bytes'] / 1e6:.1f}"]

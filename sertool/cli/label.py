@@ -172,7 +172,7 @@ def label(
         if journal:
             journal.close()
     if not quiet:
-        _report(summary, [] if aligned else failures, len(recordings), output)
+        _report(summary, [] if aligned else failures, len(recordings), output, manifest)
     finished = summary.labelled + summary.failed
     if finished < len(recordings):
         left = len(recordings) - finished
@@ -224,7 +224,7 @@ def _cell(value, width: int) -> str:
     return f"{value:>{width}}" if isinstance(value, str) else f"{value:>{width}.2f}"
 
 
-def _report(summary, failures, total: int, output) -> None:
+def _report(summary, failures, total: int, output, manifest: dict) -> None:
     for result in failures[:SHOWN_FAILURES]:
         click.echo(f"{visible(result.rows[0]['file'])}: {visible(result.rows[0]['error'])}", err=True)
     if len(failures) > SHOWN_FAILURES:
@@ -233,5 +233,6 @@ def _report(summary, failures, total: int, output) -> None:
         return
     before = f" ({summary.taken_over} of them before)" if summary.taken_over else ""
     click.echo(f"{summary.labelled} labelled{before}, {summary.failed} failed{took(summary)}", err=True)
+    click.echo(f"by {manifest['name']} {manifest['version']}, licence {manifest['licence']}", err=True)
     if failures and output:
         click.echo(f'the reasons are in {output}, column "error"', err=True)

@@ -25,7 +25,7 @@ def models(as_json):
             manifest = bundles.read(path).manifest
             entry |= {key: manifest[key] for key in ("version", "student", "task", "licence")}
             entry["outputs"] = [output["name"] for output in manifest["outputs"]]
-            entry["variants"] = {variant["name"]: variant["bytes"] for variant in manifest["variants"]}
+            entry["variants"] = {variant["name"]: bundles.size(variant) for variant in manifest["variants"]}
         except BundleError as error:
             entry["error"] = str(error)
         there.append(entry)

@@ -192,13 +192,16 @@ def macs(path: Path | str, samples: int) -> int:
 
 
 def stored_bytes(path: Path | str) -> int:
-    """Size of an ONNX file with the files beside it that hold its external data."""
+    """Size of an ONNX file with the files that hold its external data."""
     import onnx
 
     beside = set()
     for _, tensor in _stored(onnx.load(path, load_external_data=False).graph):
         beside |= {entry.value for entry in tensor.external_data if entry.key == "location"}
-    return sum(file.stat().st_size for file in [Path(path), *(Path(path).parent / name for name in sorted(beside))])
+    return sum(
+        file.stat().st_size
+        for file in [Path(path), *(bundle.place(Path(path).parent, name) for name in sorted(beside))]
+    )
 
 
 def cut(path: Path | str, parts: dict[str, str], folder: Path | str) -> dict[str, str]:

@@ -3,6 +3,7 @@
 import string
 from importlib import resources
 
+from .. import bundle
 from ..errors import BundleError
 from ..evaluation.categorical import confusion_markdown
 from ..evaluation.run import REPORTS
@@ -108,7 +109,7 @@ def files(manifest: dict) -> str:
         "variant": [f"{row['name']}{' (what `label` runs)' * (row['name'] == manifest['default'])}" for row in rows],
         "file": [f"`{row['file']}`" for row in rows],
         "takes": [TAKES[row["input"]] for row in rows],
-        "bytes": [f"{row['bytes']:,}" for row in rows],
+        "bytes": [f"{bundle.size(row):,}" for row in rows],
         "from torch, largest (mean)": [f"{r['difference']['max']:.1e} ({r['difference']['mean']:.1e})" for r in rows],
     }
     for check in rows[0].get("checks", []):

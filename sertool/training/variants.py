@@ -75,7 +75,7 @@ class Limits:
             found = f"{check['metric']} on {check['on']} drops by {{:.4f}}"
             bounds.append((found, check["drop"], self.max_metric_drop, "at most {:g}"))
         if self.max_bytes is not None:
-            bounds.append(("has {:d} bytes", entry["bytes"], self.max_bytes, "at most {:d}"))
+            bounds.append(("has {:d} bytes", bundle.size(entry), self.max_bytes, "at most {:d}"))
         if self.min_speed is not None:
             bounds.append(
                 ("runs at {:.2f} times the speed of fp32", entry["cost"]["speed"], self.min_speed, "at least {:g}")
@@ -175,6 +175,8 @@ def write(
         missed, found = [], []
         for job in jobs[:asked]:
             job.entry["bytes"] = job.path.stat().st_size
+            if others := bundle.beside(job.path.parent, job.entry):
+                job.entry["beside"] = others
             failed = limits.missed(job.entry, job.form.exporter.tolerance)
             found.append(job.entry | {"written": not failed})
             if failed:

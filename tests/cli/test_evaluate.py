@@ -347,3 +347,32 @@ def test_an_interrupt_ends_with_130_and_writes_nothing(corpus, tmp_path, command
     assert len(calls) < 49
     assert not (tmp_path / "p.csv").exists()
     assert signal.getsignal(signal.SIGINT) is before
+
+
+def test_crops_are_measured_as_recordings_of_their_middle_would_be(corpus, tmp_path, command):
+    """A second corpus, cut here: figures of the crop are those of its recordings."""
+    cut = tmp_path / "cut"
+    cut.mkdir()
+    shutil.copy(corpus / "manifest.csv", cut)
+    for file in corpus.glob("*.wav"):
+        if file.name == "corrupt.wav":
+            shutil.copy(file, cut)
+            continue
+        samples, rate = soundfile.read(file, dtype="float32")
+        start = max(0, (len(samples) - 4000) // 2)
+        soundfile.write(cut / file.name, samples[start : start + 4000], rate, "FLOAT")
+    found = {}
+    for root, more in ((corpus, ["--crop", "0.25,10"]), (cut, [])):
+        command("evaluate", "wav2small", root, "--json", tmp_path / "a.json", "--bootstrap", "0", *more)
+        found[root] = {m["name"]: figures(m) for m in json.loads((tmp_path / "a.json").read_text())["models"]}
+    assert list(found[corpus]) == ["wav2small", "wav2small 0.25 s", "wav2small 10 s"]
+    assert found[corpus]["wav2small 0.25 s"] == pytest.approx(found[cut]["wav2small"], abs=1e-5)
+    assert found[corpus]["wav2small 10 s"] == found[corpus]["wav2small"]
+    assert found[corpus]["wav2small 0.25 s"] != found[corpus]["wav2small"]
+
+
+@pytest.mark.parametrize("crops", ["x", "0", "1,1", "-1", "nan", "1,9999"])
+def test_crops_that_are_none_are_refused(corpus, command, crops):
+    code, out, err = command("evaluate", "wav2small", corpus, f"--crop={crops}")
+    assert (code, out) == (2, "")
+    assert f"--crop {crops}: write different lengths in seconds" in err

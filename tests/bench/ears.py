@@ -1,0 +1,160 @@
+"""What every shipped model is worth on corpora that took no part: docs/ears.md.
+
+    python tests/bench/ears.py CORPORA [--left-out RUN ...] -o docs/ears.md
+
+CORPORA is a folder with manifest.csv whose split "test-ood" no model was trained, chosen, stopped or calibrated on.
+RUN are finished folders of `sertool crossval` with folds.by = "corpus".
+"""
+
+import argparse
+import threading
+from functools import partial
+from pathlib import Path
+
+import numpy as np
+
+from sertool import audio, bundle
+from sertool.evaluation import cost, run
+from sertool.evaluation.bench import conditions, headline
+from sertool.evaluation.grouped import shown
+from sertool.labelling.run import Meter
+from sertool.training.crossval import read_results
+
+SPLIT = "test-ood"
+CROPS = (0.5, 1.0, 2.0)
+
+#: UA of an RBF support vector machine on openSMILE's eGeMAPS, trained on ravdess, emodb, nemo and emotiontts_ko.
+EGEMAPS = {"tess": "0.46", "ased": "0.38", "ravdess": "0.21", "emodb": "0.52", "nemo": "0.42", "emotiontts_ko": "0.28"}
+#: CCC of one rater with the mean of the other two.
+RATERS = {"arousal": "0.77", "dominance": "0.65", "valence": "0.77"}
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
+    parser.add_argument("corpora", metavar="CORPORA", type=Path)
+    parser.add_argument("--left-out", metavar="RUN", type=Path, nargs="*", default=[])
+    parser.add_argument("-o", "--output", type=Path, required=True)
+    asked = parser.parse_args()
+    shipped = sorted(path.parent.name for path in bundle.bundled_folder().glob(f"*/{bundle.MANIFEST}"))
+    manifests = {name: bundle.read(bundle.find(name)).manifest for name in shipped}
+    _, rows = run.read(asked.corpora, None, [SPLIT])
+    tasks = {task: [n for n in shipped if manifests[n]["task"] == task] for task in ("categorical", "dimensional")}
+    lines = [
+        "# What the models hear",
+        "",
+        f"Made by `python tests/bench/ears.py corpora/ -o docs/ears.md`. {headline(conditions())}",
+        "",
+        "None of these recordings took part in training, nor was anything chosen, stopped or calibrated by them. In",
+        "brackets 95 % bootstrap intervals over clips.",
+        "",
+        *classes(tasks["categorical"], rows),
+        *dimensions(tasks["dimensional"], rows),
+        *sizes(manifests, rows),
+        *left_out(asked.left_out),
+    ]
+    asked.output.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
+    print(asked.output)
+
+
+def reports(names, rows, crops=CROPS) -> dict:
+    """Name, or name and seconds -> report."""
+    models, found = run.cropped(run.labellers(names), list(crops)), {}
+    module = run.REPORTS[run.task(models)]
+    for name, labeller in models.items():
+        answers = dict(run.outputs(labeller, rows, 2, threading.Event(), Meter()))
+        good = [row for row in rows if not isinstance(answers[Path(row.file)], str)]
+        outputs = [answers[Path(row.file)] for row in good]
+        found[name] = module.report(good, outputs, labeller.outputs, bootstrap=1000)
+        print(name, flush=True)
+    return found
+
+
+def figure(report: dict, corpus: str, measure: str) -> str:
+    return shown(report["groups"]["corpus"].get(corpus, {"measures": {}})["measures"].get(measure), 2)
+
+
+def classes(names, rows):
+    rows = [row for row in rows if row.emotion]
+    corpora, found = sorted({row.corpus for row in rows}), reports(names, rows)
+    yield from ["## Four classes: UA, the mean recall of angry, happy, neutral, sad", ""]
+    yield f"| | {' | '.join(corpora)} | mean |"
+    yield "|---|" + "---|" * (len(corpora) + 1)
+    for name in names:
+        values = [found[name]["groups"]["corpus"][c]["measures"]["UA"]["value"] for c in corpora]
+        yield f"| `{name}` | {' | '.join(figure(found[name], c, 'UA') for c in corpora)} | {np.mean(values):.2f} |"
+    yield f"| eGeMAPS + SVM | {' | '.join(EGEMAPS.get(c, '') for c in corpora)} | |"
+    yield f"| chance | {' | '.join('0.25' for _ in corpora)} | 0.25 |"
+    yield from ["", "How far the stated probability is from the share that is right (expected calibration error):", ""]
+    yield f"| | {' | '.join(corpora)} |"
+    yield "|---|" + "---|" * len(corpora)
+    for name in names:
+        yield f"| `{name}` | {' | '.join(figure(found[name], c, 'ECE') for c in corpora)} |"
+    yield from crops(names, found, "UA", "mean UA over these corpora", corpora)
+
+
+def dimensions(names, rows):
+    rated = [row for row in rows if row.arousal is not None]
+    corpora, found = sorted({row.corpus for row in rated}), reports(names, rated)
+    yield from [
+        "",
+        f"## Arousal, dominance, valence: CCC with human ratings ({', '.join(corpora)}, {len(rated)} clips)",
+        "",
+    ]
+    yield f"| | {' | '.join(RATERS)} |"
+    yield "|---|" + "---|" * len(RATERS)
+    for name in names:
+        measures = found[name]["overall"]["measures"]
+        yield f"| `{name}` | {' | '.join(shown(measures[f'{d} CCC'], 2) for d in RATERS)} |"
+    yield f"| one rater against the mean of the others | {' | '.join(RATERS.values())} |"
+    yield "| chance | 0 | 0 | 0 |"
+    for dimension in RATERS:
+        yield from crops(names, found, f"{dimension} CCC", f"CCC of {dimension}", corpora)
+
+
+def crops(names, found, measure: str, what: str, corpora):
+    yield from ["", f"On the middle of each recording alone, {what}:", ""]
+    yield f"| | {' | '.join(f'{s:g} s' for s in CROPS)} | whole |"
+    yield "|---|" + "---|" * (len(CROPS) + 1)
+    for name in names:
+        cells = []
+        for label in (*(f"{name} {s:g} s" for s in CROPS), name):
+            values = [found[label]["groups"]["corpus"][c]["measures"][measure]["value"] for c in corpora]
+            cells.append(f"{np.mean(values):.2f}")
+        yield f"| `{name}` | {' | '.join(cells)} |"
+
+
+def sizes(manifests, rows):
+    samples = np.resize(audio.read(rows[0].file), 5 * audio.SAMPLE_RATE)
+    runtimes = {name: labeller.runtime for name, labeller in _each(manifests)}
+    times = cost.alternating({name: partial(runtime.run, samples) for name, runtime in runtimes.items()})
+    yield from ["", "## What they cost: 5 s on one thread, turn by turn in one process", ""]
+    yield "| | bytes | ms | times real time | licence |"
+    yield "|---|---:|---:|---:|---|"
+    for name, runtime in runtimes.items():
+        ms = 1e3 * float(np.median(times[name]))
+        size = bundle.size(runtime.variant)
+        yield f"| `{name}` ({runtime.variant['name']}) | {size:,} | {ms:.1f} | {5000 / ms:.0f} | {manifests[name]['licence']} |"
+
+
+def _each(manifests):
+    for name in manifests:
+        yield from run.labellers([name]).items()
+
+
+def left_out(runs):
+    if not runs:
+        return
+    yield from ["", "## A corpus left out of training, in turn", ""]
+    found = {path.name: read_results(path) for path in runs}
+    folds = list(next(iter(found.values()))["folds"])
+    yield f"| UA | {' | '.join(folds)} | mean |"
+    yield "|---|" + "---|" * (len(folds) + 1)
+    for name, results in found.items():
+        measures = [results["folds"][fold]["overall"]["measures"]["UA"] for fold in folds]
+        mean = np.mean([m["value"] for m in measures])
+        yield f"| {name} | {' | '.join(shown(m, 2) for m in measures)} | {mean:.2f} |"
+    yield f"| eGeMAPS + SVM | {' | '.join(EGEMAPS.get(fold, '') for fold in folds)} | |"
+
+
+if __name__ == "__main__":
+    main()
