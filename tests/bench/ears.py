@@ -133,7 +133,8 @@ def sizes(manifests, rows):
     for name, runtime in runtimes.items():
         ms = 1e3 * float(np.median(times[name]))
         size = bundle.size(runtime.variant)
-        yield f"| `{name}` ({runtime.variant['name']}) | {size:,} | {ms:.1f} | {5000 / ms:.0f} | {manifests[name]['licence']} |"
+        cells = [f"{size:,}", f"{ms:.1f}", f"{5000 / ms:.0f}", manifests[name]["licence"]]
+        yield f"| `{name}` ({runtime.variant['name']}) | {' | '.join(cells)} |"
 
 
 def _each(manifests):
