@@ -29,7 +29,7 @@ class Model:
         self._path, options = path, onnxruntime.SessionOptions()
         options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
         options.log_severity_level = 4  # what it would log comes as an exception too
-        _bring_shared(options, Path(path))
+        self._shared = _bring_shared(options, Path(path))
         try:
             self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
             self.embedded = self._session.get_modelmeta().custom_metadata_map.get(bundles.METADATA_KEY)
@@ -51,12 +51,16 @@ class Model:
             raise AudioError(f"onnxruntime failed ({_reason(error)})") from None
 
 
-def _bring_shared(options, path: Path) -> None:
-    """Hand over the external data that does not lie beside a file: onnxruntime looks nowhere else."""
+def _bring_shared(options, path: Path) -> list[bytes]:
+    """Hand over the external data that does not lie beside a file: onnxruntime looks nowhere else.
+
+    What is returned must live as long as the session, which does not copy it.
+    """
     away = [name for name in sorted(graph.external_files(path)) if not os.path.lexists(path.parent / name)]
+    data = [bundles.place(path.parent, name).read_bytes() for name in away]
     if away:
-        data = [bundles.place(path.parent, name).read_bytes() for name in away]
         options.add_external_initializers_from_files_in_memory(away, data, [len(part) for part in data])
+    return data
 
 
 def _reason(error: Exception) -> str:
