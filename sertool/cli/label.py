@@ -8,6 +8,7 @@ from pathlib import Path
 
 import click
 
+from .. import DEFAULT_MODEL
 from ..machine import cores
 from .recordings import check_writable, none_found, took, under_way, with_standard_input
 from .terminal import on_terminal, visible
@@ -18,9 +19,10 @@ SHOWN_FAILURES = 5
 @click.command(
     epilog="""\b
 Columns: file; start, end in seconds; the model's outputs; speech found, in
-seconds; error. wav2small gives arousal, dominance, valence, each about 0 to 1,
-0.5 is neutral; wav2small-emotion the likeliest of angry, happy, neutral, sad as
-emotion, and a probability for each.
+seconds; error. Models that ship: mobile and wav2small give arousal, dominance,
+valence, each about 0 to 1, 0.5 is neutral; mobile-emotion, mobile-emotion-free
+and wav2small-emotion the likeliest of angry, happy, neutral, sad as emotion, and
+a probability for each. mobile hears best; wav2small is several times as fast.
 \b
 Exit codes: 0 all labelled, 1 some failed (their rows say why), 2 wrong usage,
 130 interrupted.
@@ -28,12 +30,13 @@ Exit codes: 0 all labelled, 1 some failed (their rows say why), 2 wrong usage,
 Examples:
   sertool label call.mp3
   sertool label interviews/ -o labels.csv
+  sertool label -m mobile-emotion interviews/ -o emotions.csv
   sertool label talk.wav --windows --format jsonl
   find . -name '*.wav' -print0 | sertool label - -o labels.csv --resume"""
 )
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @click.option(
-    "-m", "--model", default="wav2small", show_default=True, help="A model's name, bundle folder or lone model file."
+    "-m", "--model", default=DEFAULT_MODEL, show_default=True, help="A model's name, bundle folder or lone model file."
 )
 @click.option("--variant", help="Which of the bundle's files to run.  [default: the bundle's own choice]")
 @click.option(

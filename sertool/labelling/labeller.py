@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import audio
+from .. import DEFAULT_MODEL, audio
 from ..errors import AudioError, UsageError
 from ..runtime import Runtime
 from .detect import SILENCE, SILENT, peak
@@ -24,7 +24,7 @@ class Labeller:
 
     def __init__(
         self,
-        model: str = "wav2small",
+        model: str = DEFAULT_MODEL,
         variant: str | None = None,
         window: float | None = None,
         hop: float | None = None,

@@ -265,10 +265,11 @@ def _compare(network, jobs: list[Job], clips, progress) -> None:
     """entry["difference"]: largest and mean |file - torch| over clips, and over pieces of them of LENGTHS."""
     runtime = jobs[0].runtime
     prepare, shortest = steps.build(runtime.bundle.manifest["preprocessing"]), runtime.shortest
-    lengths = sorted({shortest, *(n for n in LENGTHS if n > shortest)})
+    longest = runtime.longest
+    lengths = sorted({shortest, *(n for n in LENGTHS if n > shortest and not (longest and n > longest))})
     voice = np.resize(np.concatenate(clips), max(lengths))
     noise = 0.1 * np.random.default_rng(0).standard_normal(max(lengths)).astype(np.float32)
-    clips = [*clips, *(0.9 * voice[:n] + 0.1 * noise[:n] for n in lengths)]
+    clips = [*(clip[:longest] for clip in clips), *(0.9 * voice[:n] + 0.1 * noise[:n] for n in lengths)]
     differences = [[] for _ in jobs]
     for done, clip in enumerate(clips, start=1):
         with torch.inference_mode():
@@ -287,7 +288,7 @@ def _check(jobs: list[Job], reference: Job, checks, progress) -> dict[str, np.nd
     for check in checks:
         outputs = [[] for _ in jobs]
         for done, row in enumerate(check.rows, start=1):
-            samples = audio.read(row.file)
+            samples = audio.read(row.file)[: jobs[0].runtime.longest]
             for found, job in zip(outputs, jobs, strict=True):
                 found.append(job.runtime.run(samples))
             progress(f"checking on {check.name}", done, len(check.rows))
