@@ -64,6 +64,15 @@ COST_ABOUT = """\
 Time for {seconds:g} s of audio on {threads} thread, median, turn by turn with fp32; memory of a process of its own.
 They are of the machine that exported."""
 
+BESIDE = """\
+The weights of its frozen encoder are in `{names}`, which onnxruntime wants beside the file: `sertool bundle pack {bundle}`
+writes both into one zip.
+
+"""
+
+#: Whether a network normalises the level itself -> what is said of it.
+LEVELS = {True: "any level (it is normalised inside)", False: "from -1 to 1"}
+
 #: Task -> what a user may expect of the outputs.
 ANSWERS = {
     "dimensional": "each meant to lie between 0 and 1 with 0.5 neutral. Outputs are not cut off there.",
@@ -80,6 +89,8 @@ def card(recipe: Recipe, manifest: dict, rated: bool = False, origin: str = "") 
     steps = manifest["preprocessing"]
     variants, data = manifest["variants"], manifest["training"]["data"]
     notes = recipe.folder / recipe.bundle.notes
+    others = sorted({name for variant in variants for name in variant.get("beside", {})})
+    beside = BESIDE.format(names="`, `".join(others), bundle=manifest["name"]) if others else ""
     values = manifest | {
         "output_names": ", ".join(output["name"] for output in manifest["outputs"]),
         "numbers": string.Template(FROM_SOMEWHERE if origin else _numbers(recipe, manifest, rated)).substitute(
@@ -88,6 +99,8 @@ def card(recipe: Recipe, manifest: dict, rated: bool = False, origin: str = "") 
             strengths=", ".join(f"{label} {value:g}" for label, value in strengths.items()) or "none is given",
             **_teacher(recipe),
         ),
+        "beside": beside,
+        "level": LEVELS[manifest["frontend"].get("normalise", True)],
         "answers": ANSWERS[manifest["task"]],
         "prepared": f" Before the model comes: {', '.join(map(_step, steps))}." if steps else "",
         "file": next((v for v in variants if v["input"] == "waveform"), variants[0])["file"],

@@ -64,6 +64,14 @@ class States:
         ``make(name)`` returns the array and its note. UsageError if the disk has no room for all of it, or another
         process is filling the folder.
         """
+        if all(name in self for name in wanted):
+            return
+        with _locked(self.folder):
+            self._places = self._read_index()  # another process may have added to it
+            yield from self._fill(wanted, make)
+        self._map = None
+
+    def _fill(self, wanted: dict[str, float], make) -> Iterator[tuple[int, int]]:
         missing = [name for name in wanted if name not in self]
         need = int(sum(wanted[name] for name in missing) * self._size)
         free = shutil.disk_usage(self.folder).free
@@ -74,11 +82,9 @@ class States:
                 "cache.batches"
             )
         done = len(wanted) - len(missing)
-        if not missing:
-            return
         end = sum(length for _, length in self._places.values())
+        self._write_index()  # without a torn last line
         with (
-            _locked(self.folder),
             open(self.folder / STATES, "r+b" if end else "wb") as states,
             open(self.folder / INDEX, "a", newline="", encoding="utf-8") as index,
         ):
@@ -93,7 +99,6 @@ class States:
                 self._places[name], self.notes[name] = (end, len(array)), note
                 end, done = end + len(array), done + 1
                 yield done, len(wanted)
-        self._map = None
 
     def _read_index(self) -> dict[str, tuple[int, int]]:
         """Name -> (first token, tokens), as far as lines are whole and their arrays are on disk."""
@@ -110,13 +115,14 @@ class States:
                     break
                 places[row[0]], self.notes[row[0]] = (start, length), row[3]
                 end = start + length
-        beside = path.with_suffix(".tmp")
-        with open(beside, "w", newline="", encoding="utf-8") as stream:  # without a torn last line
-            csv.writer(stream, lineterminator="\n").writerows(
-                [name, *place, self.notes[name]] for name, place in places.items()
-            )
-        os.replace(beside, path)
         return places
+
+    def _write_index(self) -> None:
+        beside = self.folder / "index.tmp"
+        with open(beside, "w", newline="", encoding="utf-8") as stream:
+            table = csv.writer(stream, lineterminator="\n")
+            table.writerows([name, *place, self.notes[name]] for name, place in self._places.items())
+        os.replace(beside, self.folder / INDEX)
 
 
 class _locked:

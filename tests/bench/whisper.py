@@ -49,9 +49,7 @@ def main():
                 largest[place] = max(largest[place], float(wanted.abs().max()))
     for name, off, most in zip(["front end", *(f"layer {n}" for n in range(count + 1))], worst, largest, strict=True):
         print(f"{name:<10} off by {off:.1e} at most, values up to {most:.1f}")
-    print(
-        f"{len(asked.recordings)} recordings: transformers {seconds[0]:.2f} s, with the front end here {seconds[1]:.2f} s"
-    )
+    print(f"{len(asked.recordings)} clips: transformers {seconds[0]:.2f} s, with the front end here {seconds[1]:.2f} s")
 
 
 def hidden(encoder, mels):

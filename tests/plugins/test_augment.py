@@ -100,3 +100,27 @@ def test_equaliser_stays_within_its_range():
 def test_an_empty_folder_is_named(tmp_path):
     with pytest.raises(UsageError, match="no audio files"):
         build("noise", tmp_path)
+
+
+@pytest.mark.parametrize(
+    ("kind", "least"), [("ulaw", 0.9), ("gsm", 0.7), ("mp3", 0.85), ("vorbis", 0.85), ("opus", 0.8)]
+)
+def test_a_codec_is_heard_and_nothing_moves(kind, least):
+    """Speech-like noise below 3 kHz comes back where it was, changed; the best match is at no delay."""
+    low = np.convolve(speech(), np.hanning(9) / np.hanning(9).sum(), "same").astype(np.float32)
+    out = build("codec", None, kinds=[kind])(low, np.random.default_rng(0))
+    assert out.dtype == np.float32
+    assert len(out) == len(low)
+    assert not np.allclose(out, low, atol=1e-3)
+    match = [np.corrcoef(low[4000:20_000], out[4000 + lag : 20_000 + lag])[0, 1] for lag in range(-40, 41)]
+    assert abs(int(np.argmax(match)) - 40) <= 1
+    assert max(match) > least
+
+
+def test_codecs_are_drawn_from_those_named():
+    both = build("codec", None, kinds=["ulaw", "opus"])
+    found = {both(speech(), np.random.default_rng(seed)).tobytes() for seed in range(4)}
+    assert len(found) > 1
+    for kinds in ([], ["flac"]):
+        with pytest.raises(UsageError, match="kinds are of ulaw, gsm, mp3, vorbis, opus"):
+            build("codec", None, kinds=kinds)

@@ -119,3 +119,15 @@ def test_fit_cuts_or_pads_without_losing_a_sample():
         padded = fit(clip, 150, place)
         assert padded[before : before + 100].tolist() == clip.tolist()
         assert padded.sum() == clip.sum()
+
+
+def test_what_is_named_with_times_is_drawn_as_often(tmp_path, folder):
+    (tmp_path / "manifest.csv").write_text("file,speaker,corpus\nup.wav,1,a\nsub/down ü.flac,2,b\n")
+    once, thrice = ({"root": str(tmp_path), "corpora": [name], "times": n} for name, n in (("a", 1), ("b", 3)))
+    rng = np.random.default_rng(0)
+    bucket = Bucket([once, thrice])
+    drawn = [bucket.stretch(2_000, rng)[1].name for _ in range(400)]
+    assert 0.68 < np.mean([name == "down ü.flac" for name in drawn]) < 0.82
+    for times in (0, 1.5, "2"):
+        with pytest.raises(UsageError, match="times is a whole number from 1"):
+            Bucket({"root": str(tmp_path), "times": times})

@@ -17,6 +17,7 @@ MANIFEST = {
     "sample_rate": 16_000,
     "window_s": 8.0,
     "shortest_samples": 33,
+    "frontend": {"name": "waveform"},
     "variants": [
         {
             "name": "fp32",

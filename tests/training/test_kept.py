@@ -152,6 +152,19 @@ def test_two_runs_do_not_fill_one_folder_at_once(tmp_path):
     assert list(kept.States(tmp_path, {}, (1,)).fill({"a": 1, "c": 1}, lambda name: (np.zeros((1, 1)), ""))) == [(2, 2)]
 
 
+def test_who_only_looks_takes_nothing_from_who_fills(tmp_path):
+    def make(name):
+        return np.full((1, 1), int(name)), ""
+
+    filling = kept.States(tmp_path, {}, (1,)).fill({str(n): 1 for n in range(6)}, make)
+    next(filling)
+    looking = kept.States(tmp_path, {}, (1,))
+    assert list(looking.fill({"0": 1}, make)) == []  # there already: nothing to wait for
+    list(filling)
+    again = kept.States(tmp_path, {}, (1,))
+    assert [float(again[str(n)][0, 0]) for n in range(6)] == [0, 1, 2, 3, 4, 5]
+
+
 # A head on a frozen encoder
 
 
