@@ -236,6 +236,7 @@ def _report(summary, failures, total: int, output, manifest: dict) -> None:
         return
     before = f" ({summary.taken_over} of them before)" if summary.taken_over else ""
     click.echo(f"{summary.labelled} labelled{before}, {summary.failed} failed{took(summary)}", err=True)
-    click.echo(f"by {manifest['name']} {manifest['version']}, licence {manifest['licence']}", err=True)
+    if summary.labelled:
+        click.echo(f"by {manifest['name']} {manifest['version']}, licence {manifest['licence']}", err=True)
     if failures and output:
         click.echo(f'the reasons are in {output}, column "error"', err=True)

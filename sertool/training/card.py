@@ -65,8 +65,8 @@ Time for {seconds:g} s of audio on {threads} thread, median, turn by turn with f
 They are of the machine that exported."""
 
 BESIDE = """\
-The weights of its frozen encoder are in `{names}`, which onnxruntime wants beside the file: `sertool bundle pack {bundle}`
-writes both into one zip.
+The weights of its frozen encoder are in `{names}`, which onnxruntime wants beside the file:
+`sertool bundle pack {bundle}` writes both into one zip.
 
 """
 

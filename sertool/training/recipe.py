@@ -380,12 +380,8 @@ def _check(recipe: Recipe, path: Path) -> None:
     for key, value in least.items():
         if value < 0:
             raise UsageError(f"{path}: {key} must be at least 0, not {value:g}")
-    if (
-        isinstance(recipe, DistilRecipe)
-        and recipe.teacher.share < 1
-        and not (recipe.cache.batches and recipe.data.root)
-    ):
-        raise UsageError(f"{path}: teacher.share below 1 takes labels: give data.root, and cache.batches")
+    if isinstance(recipe, DistilRecipe) and recipe.teacher.share < 1 and not recipe.cache.batches:
+        raise UsageError(f"{path}: teacher.share below 1 goes with cache.batches only")
     if recipe.folds.by not in ("", *BY):
         raise UsageError(f"{path}: folds.by is {recipe.folds.by!r}; write one of {', '.join(BY)}")
     for source in recipe.data.also:

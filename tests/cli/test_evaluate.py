@@ -46,11 +46,16 @@ def corpus(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def labelled(corpus, labeller):
+def small():
+    return Labeller("wav2small")
+
+
+@pytest.fixture(scope="module")
+def labelled(corpus, small):
     """The manifest's rows of readable files with the outputs that `Labeller` gives."""
     with open(corpus / "manifest.csv", newline="") as stream:
         rows = [row for row in csv.DictReader(stream) if row["file"] not in ("corrupt.wav", "missing.wav")]
-    return [(row, labeller.label(corpus / row["file"])) for row in rows]
+    return [(row, small.label(corpus / row["file"])) for row in rows]
 
 
 @pytest.fixture(scope="module")
@@ -254,7 +259,7 @@ def test_plots_are_drawn(corpus, tmp_path, clip, bundle_copy, command):
     assert course["models"]["wav2small"]["start"][:3] == [0, 2, 4]
 
 
-def test_robustness_is_printed_beside_constant_and_random(corpus, tmp_path, command, monkeypatch, labeller):
+def test_robustness_is_printed_beside_constant_and_random(corpus, tmp_path, command, monkeypatch, small):
     from sertool.evaluation import robustness
 
     given = {}
@@ -275,7 +280,7 @@ def test_robustness_is_printed_beside_constant_and_random(corpus, tmp_path, comm
     assert all(np.array_equal(one, other) for one, other in zip(given["clips"], clips, strict=True))
     assert same["share"] == {"arousal": 1, "dominance": 1, "valence": 1}
     moved = [
-        abs(labeller.label(clip[: len(clip) // 2], 16_000)["valence"] - labeller.label(clip, 16_000)["valence"])
+        abs(small.label(clip[: len(clip) // 2], 16_000)["valence"] - small.label(clip, 16_000)["valence"])
         for clip in clips
     ]
     assert half["share"]["valence"] == np.mean(np.array(moved) < 0.05)

@@ -202,7 +202,10 @@ def test_a_run_of_training_is_exported_by_its_folder_or_its_checkpoint(tmp_path,
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["nothing"], "no 'nothing' to export: give a bundle (wav2small, wav2small-emotion), the folder of a run"),
+        (
+            ["nothing"],
+            "no 'nothing' to export: give a bundle (mobile, mobile-emotion, mobile-emotion-free, wav2small, wav2small-emotion), the folder",
+        ),
         (["wav2small:colour=1"], "unexpected keyword argument 'colour'"),
         (["wav2small:outputs=3", "--split", "val"], "need --check CORPUS"),
         (["wav2small:outputs=3", "--min-speed", "1", "--runs", "0"], "--min-speed needs --runs above 0"),

@@ -76,7 +76,7 @@ def test_a_folder_shows_progress_rows_and_a_summary(folder):
 def test_the_bar_stays_out_of_the_table_that_goes_elsewhere(folder):
     code, text, table = on_terminal("label", folder, "--ordered", stdout_too=False)
     assert code == 1
-    assert re.search(r"wav2small \S+ \(native\), \d+ workers", text)
+    assert re.search(r"mobile \S+ \(int8\), \d+ workers", text)
     assert "4/4 files" in text
     assert [line.partition(",")[0] for line in table.splitlines()] == [
         "file",

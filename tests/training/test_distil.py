@@ -210,8 +210,8 @@ def test_log_has_the_losses_and_no_step_twice_after_a_crash(recipe, tmp_path):
 
 def test_excerpts_are_of_one_random_length_and_each_process_has_its_own(recipe):
     class Whole:
-        def excerpt(self, samples, rng):
-            return rng.standard_normal(samples).astype(np.float32) * 3
+        def stretch(self, samples, rng):
+            return rng.standard_normal(samples).astype(np.float32) * 3, "it"
 
     settings = recipe().train
     first, again, other = (Excerpts(Whole(), [], settings, rank)[3][0] for rank in (0, 0, 1))
@@ -252,8 +252,8 @@ def test_what_only_the_student_hears_is_kept_from_the_teacher(recipe):
     """Everything else changes both in the same way."""
 
     class Whole:
-        def excerpt(self, samples, rng):
-            return rng.standard_normal(samples).astype(np.float32)
+        def stretch(self, samples, rng):
+            return rng.standard_normal(samples).astype(np.float32), "it"
 
     def shift(samples, rng):
         return np.roll(samples, rng.integers(1, 1000))
@@ -442,3 +442,20 @@ def test_a_student_of_classes_is_distilled_and_resumed(recipe, tmp_path):
     finish(settings, tmp_path / "cut")
     whole, cut = last(tmp_path / "whole")["network"], last(tmp_path / "cut")["network"]
     assert all(torch.equal(value, cut[name]) for name, value in whole.items())
+
+
+def test_excerpts_are_prepared_and_filled_up_with_themselves(recipe):
+    """The loud half of an excerpt stays, and is repeated; silence would be what no recording ends in."""
+
+    class Half:
+        def stretch(self, samples, rng):
+            clip = np.ones(samples, np.float32)
+            clip[samples // 2 :] = 0
+            return clip, "it"
+
+    settings = recipe("train.fill=repeat").train
+    student, _, files = Excerpts(Half(), [], settings, before=lambda clip: clip[: len(clip) // 2]).drawn(0)
+    assert (student == 1).all()
+    assert files == ["it"] * 4
+    silent, *_ = Excerpts(Half(), [], recipe().train, before=lambda clip: clip[: len(clip) // 2]).drawn(0)
+    assert 0.4 < silent.mean() < 0.6
