@@ -79,10 +79,7 @@ def test_bundle_show_shows_what_the_manifest_says(command, manifest):
 def test_bundle_show_of_no_bundle_ends_with_2(command):
     code, _, err = command("bundle", "show", "no-such-bundle")
     assert code == 2
-    assert (
-        "no model 'no-such-bundle' (there are: mobile, mobile-emotion, mobile-emotion-free, wav2small, wav2small-emotion;"
-        in err
-    )
+    assert "no model 'no-such-bundle' (there are: mobile, mobile-emotion, mobile-emotion-free, " in err
 
 
 def test_models_lists_bundles_and_networks(command, manifest):
