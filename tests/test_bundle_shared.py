@@ -111,3 +111,33 @@ def test_a_manifest_that_says_nonsense_of_what_lies_beside_is_refused(split, bes
     manifest["variants"][0]["beside"] = beside
     with pytest.raises(BundleError, match="beside"):
         bundle.parse(json.dumps(manifest), "it")
+
+
+SHIPPED = sorted(path.parent for path in bundle.bundled_folder().glob(f"*/{bundle.MANIFEST}"))
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_what_ships_is_sound(path):
+    found = check(bundle.read(path))
+    assert found["name"] == path.name
+    assert all(variant["samples"] == 4 for variant in found["variants"])
+
+
+def test_mobile_models_share_one_encoder_and_have_at_most_15_mb():
+    mobile = [bundle.read(path).variant() for path in SHIPPED if path.name.startswith("mobile")]
+    assert len(mobile) == 3
+    ((encoder, size),) = {tuple(*variant["beside"].items()) for variant in mobile}
+    assert (bundle.bundled_folder() / "shared" / encoder).stat().st_size == size
+    assert [path.name for path in (bundle.bundled_folder() / "shared").iterdir()] == [encoder]
+    assert all(bundle.size(variant) <= 15_000_000 for variant in mobile)
+
+
+@pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
+def test_no_test_corpus_took_part_in_what_ships(path):
+    """What a model is measured on from outside is in its metrics, and nowhere in its training data."""
+    manifest = bundle.read(path).manifest
+    assert not {"tess", "ased", "emotale"} & {entry["corpus"] for entry in manifest["training"]["data"]}
+    free = all(
+        "NC" not in entry["licence"] and "research" not in entry["licence"] for entry in manifest["training"]["data"]
+    )
+    assert free == (manifest["licence"] == "CC-BY-4.0")

@@ -99,6 +99,9 @@ def test_wheel_holds_every_plugin_and_its_entry_point(wheel, plugin):
         "sertool/bundles/wav2small/SHA256SUMS",
         "sertool/bundles/wav2small/samples/expected.csv",
         "sertool/bundles/wav2small/weights.safetensors",
+        "sertool/bundles/mobile/model.int8.onnx",
+        "sertool/bundles/shared/encoder-ed75a006baf5a87b.bin",
+        "sertool_whisper/whisper-emotion.toml",
         "sertool/templates/model/PACKAGE/NAME.toml.tmpl",
     ],
 )

@@ -35,20 +35,25 @@ def models(as_json):
     if as_json:
         click.echo(json.dumps({"bundles": there, "networks": buildable}, indent=2))
         return 0
+    width = max(map(len, [*(entry["name"] for entry in there), *names]), default=0)
     click.echo("bundles (sertool label --model NAME)")
     for entry in there:
         if "error" in entry:
-            click.echo(f"  {entry['name']:<16} {entry['error']}")
+            click.echo(f"  {entry['name']:<{width}} {entry['error']}")
             continue
-        sizes = ", ".join(f"{name} {size / 1000:.0f} kB" for name, size in entry["variants"].items())
+        sizes = ", ".join(f"{name} {_bytes(size)}" for name, size in entry["variants"].items())
         where = "ships with sertool" if entry["shipped"] else entry["path"]
         outputs = ", ".join(entry["outputs"])
-        click.echo(f"  {entry['name']:<16} {entry['version']}  {outputs}; {sizes}; {entry['licence']}; {where}")
+        click.echo(f"  {entry['name']:<{width}} {entry['version']}  {outputs}; {sizes}; {entry['licence']}; {where}")
     if not there:
         click.echo("  none")
     click.echo("networks (sertool train RECIPE)")
     for entry in buildable:
-        click.echo(f"  {entry['name']:<16} {entry['summary']}")
+        click.echo(f"  {entry['name']:<{width}} {entry['summary']}")
     if not buildable:
         click.echo("  none")
     return 0
+
+
+def _bytes(number: int) -> str:
+    return f"{number / 1e6:.1f} MB" if number >= 1e6 else f"{number / 1e3:.0f} kB"
