@@ -179,7 +179,8 @@ def model(build=Sound, **about):
 @pytest.mark.parametrize("task", ["categorical", "dimensional"])
 def test_a_sound_model_passes(register, task):
     state = torch.random.get_rng_state()
-    check_model(register(model(task=task)))
+    outputs = {"categorical": CLASSES, "dimensional": ("valence", "arousal", "dominance")}[task]
+    check_model(register(model(task=task, outputs=outputs)))
     assert torch.equal(torch.random.get_rng_state(), state)
 
 
@@ -209,6 +210,14 @@ BROKEN_MODELS = {
     "Unsaved": (model(Unsaved), "a network with the same state_dict gives other outputs"),
     "Pair": (model(Pair), "samples give tuple, not a tensor"),
     "no module": (model(lambda: "network"), "build returns str, not a torch module"),
+    "a column's name": (
+        model(outputs=("a", "speech", "b")),
+        "an output is called 'speech', as a column of `sertool label`",
+    ),
+    "an output nobody rates": (
+        model(outputs=("arousal", "stress", "b"), task="dimensional"),
+        "there are no targets for its output 'stress', only arousal, dominance, valence",
+    ),
     "one name twice": (model(outputs=("a", "a", "b")), "outputs is ('a', 'a', 'b')"),
     "a list": (model(outputs=["a", "b", "c"]), "outputs is ['a', 'b', 'c'], not a tuple"),
     "task": (model(task="regression"), "task is 'regression', not one of dimensional, categorical"),

@@ -25,7 +25,7 @@ from .folder import (
     sums,
     write,
 )
-from .manifest import INPUTS, METADATA_KEY, RUNTIMES, SCHEMA, TASKS, embedded, parse, runtime_of, size
+from .manifest import INPUTS, METADATA_KEY, RESERVED, RUNTIMES, SCHEMA, TASKS, embedded, parse, runtime_of, size
 from .store import bundled_folder, find, installed, user_folder
 
 __all__ = [
@@ -34,6 +34,7 @@ __all__ = [
     "INPUTS",
     "MANIFEST",
     "METADATA_KEY",
+    "RESERVED",
     "RUNTIMES",
     "SAMPLES",
     "SCHEMA",

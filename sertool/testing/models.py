@@ -10,6 +10,7 @@ import torch
 from torch import nn
 
 from .. import bundle, spec
+from ..evaluation.dimensional import DIMENSIONS
 from ..plugins import load_plugins
 from ..registry import Model
 from ..training.recipe import DistilRecipe, Recipe, load_recipe
@@ -71,7 +72,12 @@ def _check_registered(model: Model, where: str) -> None:
     names = model.outputs
     right = isinstance(names, tuple) and names and all(isinstance(n, str) and n for n in names)
     require(right and len(set(names)) == len(names), where, f"outputs is {names!r}, not a tuple of different names")
+    taken = [name for name in names if name in bundle.RESERVED]
+    require(not taken, where, f"an output is called {taken[0] if taken else ''!r}, as a column of `sertool label`")
     require(model.task in bundle.TASKS, where, f"task is {model.task!r}, not one of {', '.join(bundle.TASKS)}")
+    unknown = [name for name in names if model.task == "dimensional" and name not in DIMENSIONS]
+    trained = f"there are no targets for its output {unknown[0] if unknown else ''!r}, only {', '.join(DIMENSIONS)}"
+    require(not unknown, where, trained)
     require(type(model.shortest) is int and model.shortest > 0, where, f"shortest is {model.shortest!r}, not samples")
 
 

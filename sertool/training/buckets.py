@@ -1,6 +1,7 @@
 """Buckets: piles of audio from which training draws excerpts of any length."""
 
 import sys
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +17,7 @@ LONGEST_KEPT_S = 60.0
 KEPT_BYTES = 1 << 30
 
 _kept: dict[Path, np.ndarray] = {}
+_keeping = threading.Lock()  # threads mix at once where batches are kept
 
 _TABLE_KEYS = {"root", "corpus", "split", "corpora", "times"}
 
@@ -68,12 +70,14 @@ class Bucket:
         return fit(self._decoded(path), samples, place)
 
     def _decoded(self, path: Path) -> np.ndarray:
-        decoded = _kept.pop(path, None)
+        decoded = _kept.get(path)
         if decoded is None:
             decoded = audio.read(path)
-        _kept[path] = decoded  # the last to be used comes last
-        while sum(samples.nbytes for samples in _kept.values()) > KEPT_BYTES and len(_kept) > 1:
-            _kept.pop(next(iter(_kept)))
+        with _keeping:
+            _kept.pop(path, None)
+            _kept[path] = decoded  # the last to be used comes last
+            while sum(samples.nbytes for samples in _kept.values()) > KEPT_BYTES and len(_kept) > 1:
+                _kept.pop(next(iter(_kept)))
         return decoded
 
 

@@ -9,7 +9,7 @@ from ..corpora import Row
 from ..corpora.classes import class_of
 from ..corpora.coordinates import coordinates
 from ..errors import UsageError
-from ..evaluation.dimensional import concordance
+from ..evaluation.dimensional import DIMENSIONS, concordance
 from ..evaluation.metrics import uar
 from ..registry import Model
 from .losses import balanced_weights, ccc_loss, focal_loss
@@ -17,19 +17,26 @@ from .recipe import Recipe
 
 
 class Dimensional:
-    """Arousal, dominance and valence by the CCC loss, validated by CCC."""
-
-    missing = "no row has arousal, dominance and valence, or an emotion that has a published place"
+    """A model's outputs, of arousal, dominance and valence by name, by the CCC loss; validated by CCC."""
 
     def __init__(self, model: Model, recipe: Recipe):
-        self.figures, self.intensity = model.outputs, recipe.targets.intensity
+        self.name, self.figures, self.intensity = model.name, model.outputs, recipe.targets.intensity
+        self.missing = f"no row has {', '.join(model.outputs)}, or an emotion that has a published place"
 
     def of(self, row: Row) -> tuple | None:
-        """A row's arousal, dominance, valence: its ratings if it has them, else its label's published place."""
-        ratings = (row.arousal, row.dominance, row.valence)
+        """A row's target for each output: its ratings if it has them all, else its label's published place.
+
+        UsageError for an output that no corpus has targets for.
+        """
+        if unknown := [name for name in self.figures if name not in DIMENSIONS]:
+            raise UsageError(
+                f"{self.name}: there are no targets for its output {unknown[0]!r} (there are: {', '.join(DIMENSIONS)})"
+            )
+        ratings = tuple(getattr(row, name) for name in self.figures)
         if None not in ratings:
             return ratings
-        return coordinates(row.emotion, self.intensity.get(row.intensity, 1.0))
+        place = coordinates(row.emotion, self.intensity.get(row.intensity, 1.0))
+        return None if place is None else tuple(place[DIMENSIONS.index(name)] for name in self.figures)
 
     def labelled(self, row: Row) -> Row | None:
         """The row with its target as if it were rated; None without a target."""

@@ -1,5 +1,7 @@
 """Buckets: whatever is in a folder or a corpus, in excerpts of any length."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import numpy as np
 import pytest
 import soundfile
@@ -131,3 +133,16 @@ def test_what_is_named_with_times_is_drawn_as_often(tmp_path, folder):
     for times in (0, 1.5, "2"):
         with pytest.raises(UsageError, match="times is a whole number from 1"):
             Bucket({"root": str(tmp_path), "times": times})
+
+
+def test_threads_draw_the_same_as_one_by_one(folder, monkeypatch):
+    monkeypatch.setattr(buckets, "KEPT_BYTES", 100_000)  # one of the two at a time, so that they are always exchanged
+    bucket = Bucket(str(folder))
+
+    def draw(seed):
+        return bucket.excerpt(3_000, np.random.default_rng(seed))
+
+    one_by_one = [draw(seed) for seed in range(300)]
+    with ThreadPoolExecutor(8) as pool:
+        together = list(pool.map(draw, range(300)))
+    assert all(np.array_equal(a, b) for a, b in zip(one_by_one, together, strict=True))

@@ -10,6 +10,7 @@ from sertool.corpora import Row
 from sertool.corpora.coordinates import coordinates
 from sertool.errors import UsageError
 from sertool.plugins import load_plugins
+from sertool.registry import Model
 from sertool.training.losses import ccc_loss, focal_loss
 from sertool.training.recipe import load_recipe
 from sertool.training.targets import targets_of
@@ -96,3 +97,28 @@ def test_numbers_are_validated_by_ccc(targets):
     assert tuple(found) == names == tuple(targets("wav2small").figures)
     for i, name in enumerate(names):
         assert found[name] == pytest.approx(audmetric.concordance_cc(truth[:, i], outputs[:, i]))
+
+
+@pytest.mark.parametrize(
+    "outputs",
+    [("valence", "arousal", "dominance"), ("valence",), ("dominance", "arousal"), ("arousal", "dominance", "valence")],
+)
+def test_targets_go_by_the_outputs_names(outputs, tmp_path):
+    """A network that gives valence first must not learn arousal there."""
+    model = Model("it", "", None, outputs, 33)
+    (tmp_path / "r.toml").write_text('[model]\nname = "it"\n')
+    found = targets_of(model, load_recipe(tmp_path / "r.toml", complete=False))
+    rated = row(arousal=0.1, dominance=0.2, valence=0.3)
+    assert found.of(rated) == tuple(getattr(rated, name) for name in outputs)
+    place = dict(zip(("arousal", "dominance", "valence"), coordinates("angry"), strict=True))
+    assert found.of(row("angry")) == tuple(place[name] for name in outputs)
+    assert found.labelled(row("angry")).valence == (place["valence"] if "valence" in outputs else None)
+    targets = np.array([[0.1 * (n + k) for k in range(len(outputs))] for n in range(9)])
+    assert list(found.score(targets, targets)) == list(outputs)
+
+
+def test_an_output_without_targets_is_refused_before_anything_is_trained(tmp_path):
+    model = Model("it", "", None, ("arousal", "stress"), 33)
+    (tmp_path / "r.toml").write_text('[model]\nname = "it"\n')
+    with pytest.raises(UsageError, match=r"it: there are no targets for its output 'stress' \(there are: arousal"):
+        targets_of(model, load_recipe(tmp_path / "r.toml", complete=False)).of(row("angry"))
