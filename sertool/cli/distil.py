@@ -12,12 +12,12 @@ def distil(recipe, run, overrides, show, teacher):
     """Distil a teacher into a small student, on audio without labels.
 
     RECIPE is a TOML file, or the name of one that a plugin ships: wav2small-paper is arXiv 2408.13920 as published
-    (its teacher's two checkpoint folders and its audio are yours to bring), wav2small and wav2small-emotion learn
-    from folds of the whisper networks, which are trained first (the recipes' heads say how). A recipe names the student, the teacher's members, the audio
-    and how it is mixed; teacher and student hear the same. A run whose folder holds a checkpoint goes on from it, to
-    the same weights as an unbroken one; Ctrl-C saves one. log.csv and tensorboard/ in the run's folder show the
-    losses. At the end the student is exported, measured where there is labelled data, and written as a bundle into
-    the run's folder.
+    (its teacher's two checkpoint folders and its audio are yours to bring); wav2small and wav2small-emotion learn from
+    folds of the whisper networks, which are trained first (the recipes' heads say how). A recipe names the student,
+    the teacher's members, the audio and how it is mixed; teacher and student hear the same. A run whose folder holds a
+    checkpoint goes on from it, to the same weights as an unbroken one; Ctrl-C saves one. log.csv and tensorboard/ in
+    the run's folder show the losses. At the end the student is exported, measured where there is labelled data, and
+    written as a bundle into the run's folder.
 
     On several GPUs: torchrun --nproc-per-node=4 -m sertool distil RECIPE
 
