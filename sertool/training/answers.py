@@ -2,15 +2,12 @@
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from .. import audio
-from ..corpora import Row
-from ..plugins import load_plugins
 from . import supervised
 from .kept import States, digest
 from .loop import Progress
@@ -102,10 +99,8 @@ def labels(recipe: DistilRecipe, model) -> dict[str, tuple]:
     """File, relative to data.root -> target, of the training rows that have one."""
     if recipe.teacher.share == 1:
         return {}
-    rows: list[Row] = supervised.splits(replace(recipe, data=recipe.data))[0]
-    targets = targets_of(load_plugins().get("models", recipe.model.name), recipe)
-    root = Path(recipe.data.root)
-    return {_relative(row.file, root): value for row in rows if (value := targets.of(row)) is not None}
+    train, targets, root = supervised.splits(recipe)[0], targets_of(model, recipe), Path(recipe.data.root)
+    return {_relative(row.file, root): value for row in train if (value := targets.of(row)) is not None}
 
 
 def _relative(file: Path, root: Path) -> str:
