@@ -62,10 +62,11 @@ def keep(excerpts, recipe: DistilRecipe, teacher, ask, folder: Path, model) -> I
     Teacher and student hear the very samples that are kept, as float16. ``ask(waveforms, files)`` answers.
     """
     settings, count = recipe.train, recipe.cache.batches
-    about = ("seed", "batch", "shortest_s", "longest_s")
-    heard = {key: getattr(settings, key) for key in about} | {
+    heard = {key: getattr(settings, key) for key in ("batch", "shortest_s", "longest_s", "fill")} | {
+        "seed": recipe.cache.seed,
         "excerpts": recipe.excerpts.sources,
         "augment": recipe.augment,
+        "input": recipe.input.steps,
     }
     root = Path(recipe.data.root)
     length = (settings.shortest_s + settings.longest_s) / 2 * audio.SAMPLE_RATE * settings.batch

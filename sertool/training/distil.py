@@ -90,8 +90,10 @@ def distil(recipe: DistilRecipe, run: Path, stop: Callable[[], bool] = lambda: F
     ask = asker(teacher, recipe.train, device)
     bucket = Bucket(substituted(recipe, recipe.excerpts.sources))
     chain, before = augmentations(recipe, load_plugins()), steps.build(recipe.input.steps)
-    batches = Excerpts(bucket, chain, recipe.train, loop.rank(), before)
-    if recipe.cache.batches:
+    kept = recipe.cache.batches > 0
+    mixing = replace(recipe.train, seed=recipe.cache.seed) if kept else recipe.train
+    batches = Excerpts(bucket, chain, mixing, loop.rank(), before)
+    if kept:
         if loop.processes() > 1:
             raise UsageError("cache.batches does not go with several processes")
         batches = yield from answers.keep(batches, recipe, teacher, ask, kept_folder(recipe, run), model)

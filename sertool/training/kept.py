@@ -196,8 +196,8 @@ def keep(
 ) -> Iterator[Progress]:
     """States of the rows that ``targets.of`` has something for, with a Progress a clip; the value is the KeptClips.
 
-    ``versions`` augmented ones of each clip, or with 0 the clip as it is. The randomness of a version depends on the
-    recipe's seed, the clip's name and the version's number alone. A clip longer than the network takes ends there.
+    ``versions`` augmented ones of each clip, or with 0 the clip as it is. The randomness of a version depends on
+    cache.seed, the clip's name and the version's number alone. A clip longer than the network takes ends there.
     """
     rated = [(row, values) for row in rows if (values := targets.of(row)) is not None]
     if not rated:
@@ -207,7 +207,7 @@ def keep(
         "encoder": digest(encoder),
         "augment": recipe.augment,
         "input": recipe.input.steps,
-        "seed": recipe.train.seed if versions else None,
+        "seed": recipe.cache.seed if versions else None,
         "clips": root.resolve().name,
     }
     if not versions:
@@ -232,7 +232,7 @@ def keep(
         except AudioError as error:
             raise SertoolError(f"{row.file}: {error}") from None
         if version is not None:
-            rng = np.random.default_rng([recipe.train.seed, version, zlib.crc32(name(row, None).encode())])
+            rng = np.random.default_rng([recipe.cache.seed, version, zlib.crc32(name(row, None).encode())])
             for step in chain:
                 if rng.random() < step.p:
                     samples = step.change(samples, rng)

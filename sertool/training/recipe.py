@@ -130,6 +130,7 @@ class CacheSection:
     folder: str = ""  # empty: RUN/kept
     versions: int = 0  # augmented versions of each training clip whose encoder outputs are kept; 0: compute each time
     batches: int = 0  # of a distillation: augmented batches kept with the teacher's answers; 0: ask each time
+    seed: int = 0  # of what is kept, so that runs of several train.seed share it
 
 
 @dataclass(frozen=True)
@@ -376,7 +377,7 @@ def _check(recipe: Recipe, path: Path) -> None:
         if not 0 <= value <= 1:
             raise UsageError(f"{path}: {key} must be from 0 to 1, not {value:g}")
     least = {"focal.gamma": recipe.focal.gamma, "folds.number": recipe.folds.number}
-    least |= {"cache.versions": recipe.cache.versions, "cache.batches": recipe.cache.batches}
+    least |= {f"cache.{key}": getattr(recipe.cache, key) for key in ("versions", "batches", "seed")}
     for key, value in least.items():
         if value < 0:
             raise UsageError(f"{path}: {key} must be at least 0, not {value:g}")

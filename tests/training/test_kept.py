@@ -177,6 +177,7 @@ def test_a_head_trains_on_what_is_kept_and_the_next_run_encodes_nothing(recipe, 
     assert same(weights(tmp_path / "a"), weights(tmp_path / "b"))
     other = stages(supervised.train(recipe(TRAIN, "augment.gain.low=-3"), tmp_path / "c"))
     assert other[0] == ("encoding training clips", 1, 32)
+    assert stages(supervised.train(recipe(TRAIN, "cache.seed=1"), tmp_path / "e"))[0] == other[0]
     more = stages(supervised.train(recipe(TRAIN, "cache.versions=3"), tmp_path / "d"))
     assert more[0] == ("encoding training clips", 33, 48)  # the first two versions are there
 
@@ -239,6 +240,11 @@ def test_answers_are_the_teachers_and_every_arm_reuses_them(recipe, tmp_path, co
     assert first[3:6] == [("asking the teacher", n, 3) for n in (1, 2, 3)]
     second = stages(distil.distil(recipe(DISTIL, "train.lr=0.01", "loss.temperature=2"), tmp_path / "b"))
     assert {stage for stage, *_ in second} == {"decoding validation clips", "training"}
+    for other in ("cache.seed=1", "train.fill=repeat", 'input.steps=[{ step = "peak" }]', "augment.gain.p=0.5"):
+        assert stages(distil.distil(recipe(DISTIL, other), tmp_path / other[:12]))[0] == ("mixing", 1, 3)
+    seed = stages(distil.distil(recipe(DISTIL, "train.seed=1"), tmp_path / "seed"))
+    assert {stage for stage, *_ in seed} == {"decoding validation clips", "training"}
+    assert not same(weights(tmp_path / "a"), weights(tmp_path / "seed"))
     settings = recipe(DISTIL)
     model = load_plugins().get("models", "wav2small-emotion")
     teacher = build_teacher(settings, model)
