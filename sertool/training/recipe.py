@@ -311,8 +311,15 @@ def _override(table: dict, override: str, kind: type[Recipe]) -> None:
         value = text  # as 0.2, a version
     if section == "augment":
         _override_augmentation(table, name, value, override)
-    else:
-        table.setdefault(section, {})[name] = value
+        return
+    place, *inside = name.split(".")  # as model.options.weights
+    target = table.setdefault(section, {})
+    for inner in inside:
+        target = target.setdefault(place, {})
+        if not isinstance(target, dict):
+            raise UsageError(f"--set {override}: {section}.{place} is no table")
+        place = inner
+    target[place] = value
 
 
 def _override_augmentation(table: dict, name: str, value, override: str) -> None:

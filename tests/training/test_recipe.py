@@ -253,3 +253,18 @@ def test_the_mobile_system_is_as_published():
         (0.001, 0.015),
         (-2, 2),
     ]
+
+
+def test_an_option_of_a_table_is_set_alone(tmp_path):
+    path = write(
+        tmp_path, GOOD.replace('name = "wav2small"', 'name = "wav2small"\noptions = { centre = true, outputs = 3 }', 1)
+    )
+    recipe = load_recipe(
+        path, ["model.options.outputs=4", "model.options.config.width=8", "targets.intensity.normal=0.5"]
+    )
+    assert recipe.model.options == {"centre": True, "outputs": 4, "config": {"width": 8}}
+    assert recipe.targets.intensity == {"normal": 0.5}
+    with pytest.raises(UsageError, match=r"--set model\.options\.centre\.x=1: model\.centre is no table"):
+        load_recipe(path, ["model.options.centre.x=1"])
+    with pytest.raises(UsageError, match=r"no key model\.colour"):
+        load_recipe(path, ["model.colour.red=1"])
