@@ -317,7 +317,7 @@ def _override(table: dict, override: str, kind: type[Recipe]) -> None:
     for inner in inside:
         target = target.setdefault(place, {})
         if not isinstance(target, dict):
-            raise UsageError(f"--set {override}: {section}.{place} is no table")
+            raise UsageError(f"--set {override}: {place} is no table")
         place = inner
     target[place] = value
 

@@ -264,7 +264,7 @@ def test_an_option_of_a_table_is_set_alone(tmp_path):
     )
     assert recipe.model.options == {"centre": True, "outputs": 4, "config": {"width": 8}}
     assert recipe.targets.intensity == {"normal": 0.5}
-    with pytest.raises(UsageError, match=r"--set model\.options\.centre\.x=1: model\.centre is no table"):
+    with pytest.raises(UsageError, match=r"--set model\.options\.centre\.x=1: centre is no table"):
         load_recipe(path, ["model.options.centre.x=1"])
     with pytest.raises(UsageError, match=r"no key model\.colour"):
         load_recipe(path, ["model.colour.red=1"])
