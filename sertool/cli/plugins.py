@@ -70,7 +70,7 @@ def new(name, kind, folder):
     \b
     Examples:
       sertool plugins new light-sernet --kind model
-      sertool plugins new codec --kind augmentation -o ~/work/codec
+      sertool plugins new hum --kind augmentation -o plugins/hum
     """
     from ..templates import skeleton
 

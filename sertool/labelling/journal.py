@@ -8,12 +8,8 @@ import json
 import os
 from pathlib import Path
 
-try:
-    import fcntl
-except ImportError:  # Windows
-    fcntl = None
-
 from ..errors import UsageError
+from ..locks import hold
 from .scan import Recording
 
 
@@ -36,7 +32,7 @@ class Journal:
         beside = self.path.with_name(self.path.name + ".part")
         try:
             self._stream = open(beside, "w", encoding="utf-8")  # noqa: SIM115 (closed by close)
-            _lock(self._stream)
+            hold(self._stream)
             for entry in (run, *self._done.values()):
                 self._write(entry)
             os.replace(beside, self.path)
@@ -66,7 +62,7 @@ class Journal:
         """UsageError while another process writes this output: the two would take each other's rows."""
         try:
             with open(self.path, encoding="utf-8") as stream:
-                _lock(stream)
+                hold(stream)
         except FileNotFoundError:
             pass  # no journal, no other
         except BlockingIOError:
@@ -113,12 +109,6 @@ def stamp(path: Path) -> list[int] | None:
     except (OSError, ValueError):
         return None
     return [status.st_size, status.st_mtime_ns]
-
-
-def _lock(stream) -> None:
-    """Hold a file as long as it is open, where the system can; BlockingIOError if somebody else does."""
-    if fcntl is not None:
-        fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
 def _parsed(line: bytes) -> dict | None:

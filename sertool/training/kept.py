@@ -17,6 +17,7 @@ import torch
 from .. import audio
 from ..corpora import Row
 from ..errors import AudioError, SertoolError, UsageError
+from ..locks import hold
 from ..machine import cores
 from .buckets import fit
 from .data import odds
@@ -132,12 +133,11 @@ class _locked:
         self.path = folder / "lock"
 
     def __enter__(self):
-        import fcntl
-
         self.stream = open(self.path, "w")
         try:
-            fcntl.flock(self.stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError:
+            hold(self.stream)
+        except BlockingIOError:
+            self.stream.close()
             raise UsageError(f"{self.path.parent}: another run is filling it; wait for that one") from None
 
     def __exit__(self, *_):
