@@ -103,7 +103,8 @@ ser_status ser_logmel_finish(ser_logmel *logmel, float *out);
  * The probability that somebody speaks, every 10 ms: a recurrent network of some 10,000 weights over LogMel (n_fft 64).
  * ceil(n / 160) probabilities for n samples, each told once the 0.2 s after it are there (at the latest 0.22 s after its
  * end), from what has been heard so far. What the level is does not matter, nor how the samples are cut into pushes: the
- * bits are the same.
+ * bits are the same. A frame whose samples move by no more than 4 / 32768 (zeros, dithered zeros, an offset) has
+ * probability 0, whatever was said before it.
  */
 typedef struct ser_vad ser_vad;
 

@@ -17,17 +17,28 @@ enum {
     PATTERNS = 16,
     MIXED = 32,
     UNITS = 32,
-    CHUNK = 512,                      /* samples at once: as many rows as LogMel computes at once */
-    MOST_ROWS = ROWS + CHUNK / 32 + 1 /* that wait for the end of a step, and those of a chunk */
+    CHUNK = 512,                       /* samples at once: as many rows as LogMel computes at once */
+    MOST_ROWS = ROWS + CHUNK / 32 + 1, /* that wait for the end of a step, and those of a chunk */
+    BLOCK = 32                         /* samples that are frozen together or not */
 };
+
+/* Samples that move by no more than four steps of 16 bits, as dithered silence does, are flat: they hold no speech. Those
+ * that move by less than one are frozen. */
+#define FLAT (4.0f / 32768)
+#define FROZEN (0.5f / 32768)
 
 struct ser_vad {
     void (*step)(ser_vad *, const float *rows);
     ser_logmel *logmel;
     uint64_t samples, rows, frames; /* pushed, computed, written */
     size_t held;                    /* rows that wait */
-    int heard;                      /* anything but digital silence */
-    float before;                   /* the last sample */
+    int heard;                      /* anything but flat samples */
+    float before;                   /* the last sample, as LogMel heard it */
+    float low, high;                /* of the block so far */
+    float frame_low, frame_high;    /* of the frame so far */
+    int frozen;                     /* whether the last whole block is */
+    float middle;                   /* of that block */
+    uint64_t flat_frames;           /* a bit for each of those begun, the lowest is the last one's */
     float top;                      /* of the level, dB */
     float floor[BANDS];             /* of each band, dB */
     float hidden[UNITS];
@@ -36,10 +47,17 @@ struct ser_vad {
 
 static float between(float low, float x, float high) { return x < low ? low : x > high ? high : x; }
 
+/* Whether frame number `frame`, one of the last 64 or behind them, is flat. */
+static int is_flat(const ser_vad *s, uint64_t frame) {
+    const uint64_t begun = (s->samples + SER_VAD_FRAME - 1) / SER_VAD_FRAME;
+    return frame >= begun || (s->flat_frames >> (begun - 1 - frame) & 1);
+}
+
 /* Floors fall fast and rise by 3 dB a second, the top rises fast and falls by 0.5: both move with the recording's level,
- * so that what lies over or under them does not depend on it. Digital silence says nothing about it. */
+ * so that what lies over or under them does not depend on it. Flat samples say nothing about it. */
 static void follow(ser_vad *s, const float *mean, float level) {
-    const int silent = !(level > -99.0f);
+    const uint64_t frame = s->rows / ROWS * FRAMES;
+    const int silent = is_flat(s, frame) && is_flat(s, frame + 1);
     int i;
     if (!s->heard) {
         for (i = 0; i < BANDS; i++) s->floor[i] = mean[i];
@@ -127,6 +145,70 @@ VECTORS(16);
 #define WITH_VECTORS 0
 #endif
 
+/* ---- flat samples: zeros, an offset, a sample held for ever ------------------------------------------------------- */
+
+/* The network has not learnt frozen samples and would go on saying what it said before. It hears noise of one 16-bit step
+ * instead. Whatever it says, a frame of flat samples is no speech. */
+static float dither(uint64_t sample) {
+    uint32_t bits = (uint32_t)sample * 0x9e3779b1u;
+    bits = (bits ^ bits >> 15) * 0x85ebca6bu;
+    bits = (bits ^ bits >> 13) * 0xc2b2ae35u;
+    return (float)(int32_t)(bits ^ bits >> 16) * (1.0f / 32768 / 2147483648.0f);
+}
+
+/* Take note of samples [n], all of one block. */
+static void look(ser_vad *s, const float *samples, size_t n) {
+    enum { AT_ONCE = 8 };
+    float low[AT_ONCE], high[AT_ONCE];
+    size_t i, k;
+    for (k = 0; k < AT_ONCE; k++) low[k] = high[k] = samples[0];
+    for (i = 0; i + AT_ONCE <= n; i += AT_ONCE)
+        for (k = 0; k < AT_ONCE; k++) {
+            low[k] = samples[i + k] < low[k] ? samples[i + k] : low[k];
+            high[k] = samples[i + k] > high[k] ? samples[i + k] : high[k];
+        }
+    for (; i < n; i++) {
+        low[0] = samples[i] < low[0] ? samples[i] : low[0];
+        high[0] = samples[i] > high[0] ? samples[i] : high[0];
+    }
+    if (s->samples % SER_VAD_FRAME == 0) {
+        s->frame_low = s->frame_high = samples[0];
+        s->flat_frames <<= 1;
+    }
+    if (s->samples % BLOCK == 0) s->low = s->high = samples[0];
+    for (k = 0; k < AT_ONCE; k++) {
+        s->low = low[k] < s->low ? low[k] : s->low;
+        s->high = high[k] > s->high ? high[k] : s->high;
+    }
+    s->frame_low = s->low < s->frame_low ? s->low : s->frame_low;
+    s->frame_high = s->high > s->frame_high ? s->high : s->frame_high;
+    s->flat_frames = (s->flat_frames & ~(uint64_t)1) | (uint64_t)(s->frame_high - s->frame_low <= FLAT);
+    s->samples += n;
+    if (s->samples % BLOCK == 0) {
+        s->frozen = s->high - s->low <= FROZEN;
+        s->middle = 0.5f * (s->low + s->high);
+    }
+}
+
+/* What LogMel is to hear of samples [n], all of one block, into out [n]: less 0.97 of the one before, and halved, so
+ * that what is usable stays so. After a frozen block, what is as still goes for its middle and some noise. */
+static void emphasise(ser_vad *s, const float *samples, size_t n, float *out) {
+    size_t i;
+    if (s->samples == 0) s->before = samples[0];
+    if (s->frozen) {
+        for (i = 0; i < n; i++) {
+            const float off = samples[i] - s->middle;
+            const float x = off <= FROZEN && off >= -FROZEN ? s->middle + dither(s->samples + i) : samples[i];
+            out[i] = (x - 0.97f * s->before) * 0.5f;
+            s->before = x;
+        }
+    } else {
+        out[0] = (samples[0] - 0.97f * s->before) * 0.5f;
+        for (i = 1; i < n; i++) out[i] = (samples[i] - 0.97f * samples[i - 1]) * 0.5f;
+        s->before = samples[n - 1];
+    }
+}
+
 /* ---- streaming ------------------------------------------------------------------------------------------------ */
 
 enum { ALIGNMENT = 64 };
@@ -136,7 +218,8 @@ static size_t aligned(size_t bytes) { return (bytes + ALIGNMENT - 1) / ALIGNMENT
 static void rewind_to_start(ser_vad *s) {
     s->samples = s->rows = s->frames = 0;
     s->held = 0;
-    s->heard = 0;
+    s->heard = s->frozen = 0;
+    s->flat_frames = 0;
     memset(s->hidden, 0, sizeof s->hidden);
 }
 
@@ -184,7 +267,7 @@ static size_t advance(ser_vad *s, const float *rows, float *out, size_t done, si
     for (frame = 0; frame < count; frame++) {
         float sum = vad_head_bias[frame];
         for (i = 0; i < UNITS; i++) sum += vad_head[frame * UNITS + (size_t)i] * s->hidden[i];
-        out[done + frame] = sigmoid_plain(sum);
+        out[done + frame] = is_flat(s, s->frames + frame) ? 0.0f : sigmoid_plain(sum);
     }
     s->frames += count;
     return done + count;
@@ -202,18 +285,19 @@ ser_status ser_vad_push(ser_vad *s, const float *samples, size_t n, float *out, 
     ready = ser_vad_ready(s, n);
     if (ready > capacity) return SER_E_SPACE;
     if (ready && !out) return SER_E_ARGUMENT;
-    if (n && !s->samples) s->before = samples[0];
     while (n) {
         const size_t take = n < CHUNK ? n : CHUNK;
         float emphasised[CHUNK];
-        size_t got, used = 0, i;
+        size_t got, used = 0, at, piece;
         ser_status status;
-        emphasised[0] = (samples[0] - 0.97f * s->before) * 0.5f; /* halved, what is usable stays so */
-        for (i = 1; i < take; i++) emphasised[i] = (samples[i] - 0.97f * samples[i - 1]) * 0.5f;
-        s->before = samples[take - 1];
+        for (at = 0; at < take; at += piece) {
+            piece = BLOCK - (size_t)(s->samples % BLOCK);
+            if (piece > take - at) piece = take - at;
+            emphasise(s, samples + at, piece, emphasised + at);
+            look(s, samples + at, piece);
+        }
         status = ser_logmel_push(s->logmel, emphasised, take, s->waiting + s->held * MELS, MOST_ROWS - s->held, &got);
         if (status != SER_OK) return status;
-        s->samples += take;
         samples += take;
         n -= take;
         for (s->held += got; s->held >= ROWS; s->held -= ROWS, used += ROWS)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import soundfile
 
-from sertool import bundle
+from sertool import audio, bundle
 from sertool.frontend.kernel import available_isas, lib
 from sertool.frontend.segments import Parameters, segments
 from sertool.frontend.vad import Vad, probabilities
@@ -139,6 +139,46 @@ def test_samples_of_two_channels_are_an_error():
 
 
 # ---- probabilities: what is called speech -----------------------------------------------------------------------
+
+
+def muted(value: float, rate: int = RATE, dither: bool = False) -> tuple[np.ndarray, int, int]:
+    """(samples, start, end): a voice in whose middle the microphone stands still for 20 s, and then a voice."""
+    clip = audio.resample(speech(), RATE, rate)
+    clip = np.round(clip * 32768) / 32768
+    at = int(np.argmax(np.convolve(clip**2, np.ones(rate // 50), "same")))  # in a vowel
+    still = np.full(20 * rate, np.round(value * 32768) / 32768)
+    if dither:
+        still += np.random.default_rng(0).integers(-1, 2, len(still)) / 32768
+    samples = np.concatenate([clip[:at], still, clip]).astype(np.float32)
+    if rate != RATE:
+        samples = audio.resample(samples, rate, RATE)
+    return samples, round(at * RATE / rate), round((at + len(still)) * RATE / rate)
+
+
+@pytest.mark.parametrize("value", [0, 0.25, 1e-3])
+@pytest.mark.parametrize("rate", [8_000, 16_000, 44_100])
+def test_what_stands_still_is_no_speech_from_the_first_frame_on(rate, value):
+    samples, start, end = muted(value, rate)
+    first = -(-start // FRAME) + (0 if rate == RATE else 15)  # a jump rings in the resampler
+    course = probabilities(samples)
+    assert (course[first : end // FRAME - 2] == 0).all()
+    covered = inside(segments(course, samples=len(samples)), len(samples))
+    assert not covered[first * FRAME + 480 : end - 1600].any()
+    assert covered[: start - 1600].mean() > 0.6
+    assert covered[end:].mean() > 0.6  # and the voice after it is one
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000, 44_100])
+def test_zeros_are_heard_as_zeros_with_dither_are(rate):
+    exact, dithered = (found(muted(0, rate, dither)[0]) for dither in (False, True))
+    assert np.mean(exact != dithered) * len(exact) < 0.1 * RATE
+
+
+def test_a_dropout_within_speech_does_not_end_it():
+    clip = speech()
+    dropped = clip.copy()
+    dropped[len(clip) // 2 : len(clip) // 2 + 800] = 0  # 50 ms
+    assert np.mean(found(clip) != found(dropped)) < 0.02
 
 
 @pytest.mark.parametrize("path", SPEECH, ids=lambda path: path.stem)

@@ -55,10 +55,12 @@ def shipped() -> network.Network:
 
 
 def by_torch(net: network.Network, samples: np.ndarray) -> np.ndarray:
-    inputs, moves = (torch.from_numpy(x)[None] for x in network.seen(network.rows(samples).astype(np.float64)))
+    given = network.seen(network.rows(samples).astype(np.float64), network.silent(samples))
+    inputs, moves = (torch.from_numpy(x)[None] for x in given)
     with torch.no_grad():
         logits, _ = net(inputs, moves)
-    return torch.sigmoid(logits[0, network.LATE :]).reshape(-1).numpy()[: -(-len(samples) // FRAME)]
+    found = torch.sigmoid(logits[0, network.LATE :]).reshape(-1).numpy()[: -(-len(samples) // FRAME)]
+    return np.where(network.flat(samples), 0, found)
 
 
 def voice() -> np.ndarray:
@@ -78,6 +80,7 @@ def recordings() -> dict:
         "faint, over noise": 10 ** (-50 / 20) * (quiet + 1e-3 * rng.standard_normal(len(quiet))),
         "noise that comes and goes": rng.standard_normal(n) * 10 ** (np.sin(np.arange(n) / 9000) - 1),
         "loud": 1e4 * clip,
+        "muted twice": np.concatenate([clip[:9000], np.zeros(7777), clip[9000:], np.full(5000, 0.1), clip]),
         "offset": 0.3 + 1e-3 * rng.standard_normal(n),
         "as long as what is heard first": clip[2000:5201],
         "33 samples": clip[5000:5033],
@@ -99,13 +102,13 @@ def test_the_tables_hold_the_weights_and_are_what_the_program_writes(tables):
 
 
 def test_the_level_takes_no_part_in_what_the_network_sees_unless_it_is_faint():
-    rows = network.rows(voice())
-    inputs, moves = network.seen(rows)
-    louder, same = network.seen(rows + 30)
+    rows, silent = network.rows(voice()), network.silent(voice())
+    inputs, moves = network.seen(rows, silent)
+    louder, same = network.seen(rows + 30, silent)
     np.testing.assert_allclose(louder, inputs, rtol=0, atol=2e-5)
     np.testing.assert_allclose(same, moves, rtol=0, atol=2e-5)
     assert (inputs[50:, -1] == 0).all()
-    fainter, _ = network.seen(network.rows(voice() * np.float32(10 ** (-70 / 20))))
+    fainter, _ = network.seen(network.rows(voice() * np.float32(10 ** (-70 / 20))), silent)
     assert (fainter[50:, -1] < -1).all()
 
 

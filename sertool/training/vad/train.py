@@ -23,7 +23,7 @@ def example(corpora: Path, weights: tuple, seconds: float, seed: tuple) -> tuple
     """One scene to learn from: inputs float16 [steps, 52], moves int8 [steps, 250], frames uint8 [steps, 2]."""
     samples, frames = scenes.scene(np.random.default_rng(seed), scenes.material(corpora, weights), seconds)
     steps = len(frames) // network.FRAMES
-    inputs, moves = network.seen(network.rows(samples)[: steps * network.ROWS])
+    inputs, moves = network.seen(network.rows(samples)[: steps * network.ROWS], network.silent(samples)[:steps])
     moves = np.round(moves * _STEPS).astype(np.int8).reshape(steps, -1)
     return inputs.astype(np.float16), moves, frames.reshape(steps, network.FRAMES)
 
