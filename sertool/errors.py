@@ -13,5 +13,9 @@ class AudioError(SertoolError):
     """A recording that cannot be read or labelled."""
 
 
+class AudioWarning(UserWarning):
+    """What a person should know of a recording that is labelled all the same."""
+
+
 class BundleError(SertoolError):
     """A bundle that is incomplete, damaged or of another version."""

@@ -10,7 +10,9 @@ import pytest
 import soundfile
 import soxr
 
-from sertool import audio, mp3
+from sertool import audio
+from sertool.audio import mp3
+from sertool.audio.pieces import Window
 from sertool.errors import AudioError
 
 LOSSLESS = {
@@ -204,7 +206,8 @@ def test_m4a_without_pyav_names_the_extra_and_the_command(tmp_path, monkeypatch,
     (tmp_path / name).write_bytes(b"\0\0\0\x20ftypM4A \0\0\0\0" + bytes(100))
     monkeypatch.setitem(sys.modules, "av", None)
     assert reason(tmp_path / name) == (
-        f"cannot decode AAC; install the reader (pip install 'sertool[av]') or convert it (ffmpeg -i {pasted})"
+        "cannot decode MP4 (AAC or ALAC); install the reader (pip install 'sertool[av]') "
+        f"or convert it (ffmpeg -i {pasted})"
     )
 
 
@@ -212,7 +215,13 @@ def test_m4a_without_pyav_names_the_extra_and_the_command(tmp_path, monkeypatch,
 @pytest.mark.parametrize("options", [{}, {"movflags": "faststart"}], ids=["index last", "index first"])
 def test_an_m4a_cut_off_says_so_in_one_line(tmp_path, tone, encode, share, options):
     path = cut(encode(tmp_path / "a.m4a", tone(4.0), 16_000, **options), share)
-    assert reason(path).startswith("cannot decode AAC")
+    assert reason(path).startswith("truncated or damaged: ")
+
+
+def counted(path) -> list[tuple[int, bool]]:
+    """(samples, whether a header tells of them) of each recording in an MP3 file."""
+    with open(path, "rb") as file:
+        return [(one.length, one.headed) for one in mp3.recordings(Window(file))]
 
 
 @pytest.mark.parametrize("channels", [1, 2])
@@ -222,56 +231,79 @@ def test_mp3_frames_are_counted_as_ffmpeg_counts_them(tmp_path, tone, encode, ra
     path = encode(tmp_path / "a.mp3", tone(1.2, rate, channels), rate, "libmp3lame", "mp3", 48_000, write_xing="0")
     with av.open(os.fspath(path)) as container:
         decoded = sum(frame.samples for frame in container.decode(audio=0))
-    assert mp3.frames(path) == decoded
+    assert counted(path) == [(decoded, False)]
 
 
-def test_a_length_header_is_found_and_counts_as_a_frame(tmp_path, tone, encode):
+def test_a_length_header_is_found_and_is_no_frame(tmp_path, tone, encode):
     plain, headed = (
         encode(tmp_path / f"{k}.mp3", tone(1.2, 44_100), 44_100, "libmp3lame", "mp3", 48_000, write_xing=str(k))
         for k in (0, 1)
     )
-    assert not mp3.has_length(plain)
-    assert mp3.has_length(headed)
-    assert mp3.frames(headed) == mp3.frames(plain) + 1152
-    assert mp3.frames(__file__) == 0
+    (length, _), *_ = counted(plain)
+    assert counted(headed) == [(length, True)]
+    assert counted(__file__) == []
 
 
-def test_mp3_of_two_files_put_together_is_refused(tmp_path, tone, encode):
-    """Each with an ID3 tag and a length header: libsndfile reads the first and says nothing."""
-    one = encode(tmp_path / "a.mp3", tone(2.5, 44_100), 44_100, "libmp3lame", "mp3", 48_000, id3v2_version="3")
-    both = tmp_path / "both.mp3"
-    both.write_bytes(one.read_bytes() * 2)
-    assert abs(soundfile.info(both).duration - 2.5) < 0.1
-    assert "only 2.5 of 5.1 s would be read" in reason(both)
-    assert len(audio.read(one)) == 40_000
+def mp3_of(tmp_path, tone, encode, seconds, rate=44_100, bit_rate=48_000, xing="1", channels=1, seed=0, tag="3"):
+    samples = tone(seconds, rate, channels, seed)
+    path = tmp_path / f"{seed}-{rate}-{bit_rate}-{xing}-{channels}.mp3"
+    return encode(path, samples, rate, "libmp3lame", "mp3", bit_rate, write_xing=xing, id3v2_version=tag)
 
 
-def two_bit_rates(tmp_path, tone, encode, first, second):
-    """An MP3 of 4 s whose bit rate changes half way, without a length header."""
+def alike(samples, excerpt) -> float:
+    """The correlation of an excerpt with that part of the samples which is most like it."""
+    energies = np.sqrt(np.convolve(np.square(samples, dtype=np.float64), np.ones(len(excerpt)), "valid"))
+    products = np.correlate(samples.astype(np.float64), excerpt.astype(np.float64), "valid")
+    return float((products / energies).max() / np.linalg.norm(excerpt))
+
+
+@pytest.mark.parametrize("tags", ["", "3", "TAG"])
+@pytest.mark.parametrize("xing", ["11", "01", "10", "00"])
+def test_mp3_of_two_files_put_together_is_read_whole(tmp_path, tone, encode, xing, tags):
+    """libsndfile reads what the first one's header tells of and says nothing."""
     parts = [
-        encode(
-            tmp_path / f"{k}.mp3", tone(2.0, 44_100), 44_100, "libmp3lame", "mp3", k, write_xing="0", id3v2_version="0"
-        )
-        for k in (first, second)
+        mp3_of(tmp_path, tone, encode, 2.5 - k, xing=xing[k], seed=k, tag=tags if tags == "3" else "0") for k in (0, 1)
     ]
+    both = tmp_path / "both.mp3"
+    end = b"TAG".ljust(128, b"\0") if tags == "TAG" else b""
+    both.write_bytes(b"".join(part.read_bytes() + end for part in parts))
+    apart = [audio.read(part) for part in parts]
+    together = audio.read(both)
+    assert abs(len(together) - sum(map(len, apart))) <= 2 * 1152 * 16 / 44.1  # delays that nobody tells of
+    for k, samples in enumerate(apart):
+        near = together[: len(samples) + 2000] if k == 0 else together[-len(samples) - 2000 :]
+        assert alike(near, samples[4000:12000]) > 0.99
+
+
+@pytest.mark.parametrize(("first", "second"), [((44_100, 1), (22_050, 1)), ((48_000, 2), (48_000, 1))])
+def test_mp3_whose_rate_or_channels_change_is_read_at_the_right_speed(tmp_path, tone, encode, first, second):
+    parts = [mp3_of(tmp_path, tone, encode, 2.0, r, xing="0", channels=c, tag="0") for r, c in (first, second)]
+    both = tmp_path / "both.mp3"
+    both.write_bytes(b"".join(part.read_bytes() for part in parts))
+    together, apart = audio.read(both), [audio.read(part) for part in parts]
+    assert abs(len(together) - sum(map(len, apart))) <= 2 * 529 * 16 / 22.05 + 8  # what every decoder is late by
+    assert alike(together[:34_000], apart[0][4000:12000]) > 0.99
+    assert alike(together[-34_000:], apart[1][4000:12000]) > 0.99
+
+
+@pytest.mark.parametrize(("first", "second"), [(192_000, 32_000), (32_000, 192_000)])
+def test_mp3_of_variable_bit_rate_without_a_header_is_read_whole(tmp_path, tone, encode, first, second):
+    """libsndfile guesses its length by the first frame."""
+    parts = [mp3_of(tmp_path, tone, encode, 2.0, bit_rate=k, xing="0", tag="0") for k in (first, second)]
     path = tmp_path / "vbr.mp3"
     path.write_bytes(b"".join(part.read_bytes() for part in parts))
-    return path
+    assert abs(len(audio.read(path)) / 16_000 - sum(length for length, _ in counted(path)) / 44_100) < 0.06
 
 
-def test_mp3_of_variable_bit_rate_without_a_header_is_refused_where_a_part_would_be_read(tmp_path, tone, encode):
-    path = two_bit_rates(tmp_path, tone, encode, 192_000, 32_000)
-    read_by_soundfile = soundfile.info(path).frames / 44_100
-    assert read_by_soundfile < 3  # the case that this is about
-    said = reason(path)
-    assert said.startswith("MP3 of several pieces, or of variable bit rate without a length: ")
-    assert f"only {read_by_soundfile:.1f} of {mp3.frames(path) / 44_100:.1f} s" in said
-    assert "ffmpeg -i vbr.mp3 -c copy fixed.mp3" in said
-
-
-def test_mp3_of_variable_bit_rate_is_read_where_all_of_it_can_be(tmp_path, tone, encode):
-    path = two_bit_rates(tmp_path, tone, encode, 32_000, 192_000)
-    assert abs(len(audio.read(path)) / 16_000 - mp3.frames(path) / 44_100) < 0.06
+def test_an_mp3_may_be_replaced_by_a_shorter_one_while_it_is_read(tmp_path, tone, encode):
+    """As cp does it, and recorders: what is mapped into memory would end the process."""
+    path = mp3_of(tmp_path, tone, encode, 60.0)
+    whole = path.read_bytes()
+    blocks = audio.blocks(path)
+    next(blocks)
+    path.write_bytes(whole[:2000])
+    with pytest.raises(AudioError, match="truncated or damaged"):
+        list(blocks)
 
 
 NAMES = [

@@ -3,11 +3,12 @@
 import importlib
 import os
 import sys
+import warnings
 
 import click
 
 from .. import __version__
-from ..errors import SertoolError
+from ..errors import AudioWarning, SertoolError
 
 #: Command -> the line that `sertool --help` shows. Its module, of the same name, is imported only to run it.
 COMMANDS = {
@@ -80,6 +81,8 @@ def cli():
 
 def main(args=None) -> None:
     """Entry point: errors become one line, Ctrl-C exit code 130, a closed pipe a quiet end."""
+    _keep_standard_output()
+    warnings.showwarning = _say
     try:
         status = cli.main(args, prog_name="sertool", standalone_mode=False)
         sys.stdout.flush()
@@ -100,6 +103,31 @@ def main(args=None) -> None:
         status = _complain(f"{error.filename or 'cannot write the output'}: {error.strerror}", 1)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     sys.exit(status if isinstance(status, int) else 0)
+
+
+def _keep_standard_output() -> None:
+    """Keep the descriptor of results to ourselves: what libraries print goes to standard error, not into a table."""
+    try:
+        if sys.stdout.fileno() != 1:
+            return
+        copy = os.dup(1)
+        os.dup2(2, 1)
+    except (OSError, AttributeError, ValueError):  # closed, or replaced, as by a test
+        return
+    before = sys.stdout
+    how = {"encoding": before.encoding, "errors": before.errors, "buffering": 1 if before.line_buffering else -1}
+    sys.stdout = open(copy, "w", **how)  # noqa: SIM115
+
+
+_show_warning = warnings.showwarning
+
+
+def _say(message, category, *place) -> None:
+    """What is to be known of a recording without the place in the code; other warnings as ever."""
+    if issubclass(category, AudioWarning):
+        print(f"sertool: {message}", file=sys.stderr)
+    else:
+        _show_warning(message, category, *place)
 
 
 def _complain(message: str, status: int) -> int:

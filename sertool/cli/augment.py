@@ -72,14 +72,15 @@ def augment(source, target, wanted, seed, copies, overwrite, quiet):
     targets = _targets(source, target, recordings, copies)
     _check(recordings, targets, overwrite)
 
-    failures = []
+    failures, notes = [], []
     shown = on_terminal() and not quiet and len(recordings) > 1
     with libraries_silenced(), bar(len(recordings), "files", "augmenting", shown=shown) as progress:
         for done, (recording, paths) in enumerate(zip(recordings, targets, strict=True), start=1):
             try:
                 if recording.error:
                     raise AudioError(recording.error)
-                samples = audio.read(recording.path)
+                name = visible(recording.name)
+                samples = audio.read(recording.path, lambda text, name=name: notes.append(f"{name}: {visible(text)}"))
                 for copy, path in enumerate(paths, start=1):
                     changed = _changed(samples, chain, _stream(seed, copy, _name(source, recording)))
                     path.parent.mkdir(parents=True, exist_ok=True)
@@ -87,8 +88,8 @@ def augment(source, target, wanted, seed, copies, overwrite, quiet):
             except AudioError as error:
                 failures.append(f"{visible(recording.name)}: {visible(str(error))}")
             progress.update(done, "augmenting")
-    for failure in failures:
-        click.echo(failure, err=True)
+    for line in failures + notes:
+        click.echo(line, err=True)
     if not quiet:
         variants = f", {copies} variants each" if copies > 1 else ""
         click.echo(f"{len(recordings) - len(failures)} augmented{variants}, {len(failures)} failed", err=True)

@@ -1,5 +1,6 @@
 """`sertool label`: recordings in, a table out."""
 
+import collections
 import contextlib
 import os
 import sys
@@ -10,7 +11,7 @@ import click
 
 from .. import DEFAULT_MODEL
 from ..machine import cores
-from .recordings import check_writable, none_found, took, under_way, with_standard_input
+from .recordings import check_writable, none_found, passed_over, took, under_way, with_standard_input
 from .terminal import on_terminal, visible
 
 SHOWN_FAILURES = 5
@@ -56,7 +57,9 @@ Examples:
     type=click.Choice(["csv", "jsonl", "parquet"], case_sensitive=False),
     help="[default: by the output's ending; csv on standard output]",
 )
-@click.option("--windows", is_flag=True, help="A row a window instead of a row a file.")
+@click.option(
+    "--windows", is_flag=True, help="A row a window (8 s of speech, in however long a time), not a row a file."
+)
 @click.option(
     "--window", type=click.FloatRange(min=0, min_open=True), help="Window length in seconds.  [default: the model's, 8]"
 )
@@ -94,10 +97,11 @@ def label(
 ):
     """Label recordings with emotion.
 
-    PATH is a file, a folder (searched all the way down), a pattern as '*.wav', or - for a list of files on standard
-    input (one a line, or separated by NUL). wav, flac, ogg, opus, mp3 and more, any rate, channels averaged; m4a, aac
-    and wma with the extra sertool[av]. Recordings up to 8 s are labelled whole; of longer ones, what is not speech is
-    left out and the rest labelled in windows of 8 s, averaged by duration.
+    PATH is a file, a folder (searched all the way down), a pattern as '*.wav', or - for what is on standard input: a
+    list of files (one a line, or separated by NUL) or a recording. wav, flac, ogg, opus, mp3 and more, any rate,
+    channels averaged; m4a, aac, wma and films with the extra sertool[av], their default track. Recordings up to 8 s are
+    labelled whole; of longer ones, what is not speech is left out and the rest labelled in windows of 8 s of speech,
+    averaged by duration. Of a second or more, in which nothing sounds like speech, there is no label but an error.
     """
     from ..errors import UsageError
     from ..labelling import Labeller, run, table
@@ -117,13 +121,14 @@ def label(
         raise UsageError("--resume and --restart exclude each other")
     table.require(form)
 
-    recordings = scan(with_standard_input(paths), pattern)
+    passed = collections.Counter()
+    recordings = scan(with_standard_input(paths), pattern, passed)
     labeller = Labeller(model, variant, window, hop, vad=not no_vad, runtime=runtime)
     manifest = labeller.bundle.manifest
     jobs = jobs or cores()
     terminal = on_terminal() and not quiet
     if not recordings:
-        return none_found(paths)
+        return none_found(paths, passed)
 
     journal = None
     if output:
@@ -142,7 +147,7 @@ def label(
         recordings += journal.others(recordings)
 
     stop = threading.Event()
-    summary, failures = run.Summary(), []
+    summary, failures, notes = run.Summary(), [], []
     if terminal and (output or len(recordings) > 1):
         name = f"{manifest['name']} {manifest['version']} ({labeller.runtime.variant['name']})"
         click.echo(f"{name}, {jobs} workers", err=True)
@@ -171,11 +176,16 @@ def label(
             writer.write(result.rows)
             if result.failed:
                 failures.append(result)
+            notes += [f"{visible(result.recording.name)}: {visible(text)}" for text in result.notes]
             shown.update(done, "finishing" if stop.is_set() else "labelling")
         if journal:
             journal.close()
     if not quiet:
-        _report(summary, [] if aligned else failures, len(recordings), output, manifest)
+        _several([] if aligned else [f"{visible(r.rows[0]['file'])}: {visible(r.rows[0]['error'])}" for r in failures])
+        _several(notes)
+        _report(summary, failures and not aligned, len(recordings), output, manifest)
+        if passed:
+            click.echo(passed_over(passed), err=True)
     finished = summary.labelled + summary.failed
     if finished < len(recordings):
         left = len(recordings) - finished
@@ -209,7 +219,7 @@ class _Aligned:
 
     def __init__(self, longest: int, columns, print_line):
         self._file, self._columns, self._print = min(max(longest, 4), 48), columns, print_line
-        heads = "".join(f"{name:>{max(10, len(name) + 2)}}" for name in columns)
+        heads = "".join(f"{name:>{max(10, len(name) + 2)}}" for name in (*columns, "speech"))
         self._print(f"{'file':<{self._file}}{'start':>10}{'end':>10}{heads}")
 
     def write(self, rows):
@@ -219,19 +229,24 @@ class _Aligned:
             if row["error"]:
                 self._print(f"{name:<{self._file}}  {visible(row['error'])}")
                 continue
-            values = "".join(_cell(row[n], max(10, len(n) + 2)) for n in self._columns)
+            values = "".join(_cell(row[n], max(10, len(n) + 2)) for n in (*self._columns, "speech"))
             self._print(f"{name:<{self._file}}{row['start']:>10.3f}{row['end']:>10.3f}{values}")
 
 
 def _cell(value, width: int) -> str:
+    if value is None:  # speech that was not looked for
+        return " " * width
     return f"{value:>{width}}" if isinstance(value, str) else f"{value:>{width}.2f}"
 
 
-def _report(summary, failures, total: int, output, manifest: dict) -> None:
-    for result in failures[:SHOWN_FAILURES]:
-        click.echo(f"{visible(result.rows[0]['file'])}: {visible(result.rows[0]['error'])}", err=True)
-    if len(failures) > SHOWN_FAILURES:
-        click.echo(f"... and {len(failures) - SHOWN_FAILURES} more", err=True)
+def _several(lines: list[str]) -> None:
+    for line in lines[:SHOWN_FAILURES]:
+        click.echo(line, err=True)
+    if len(lines) > SHOWN_FAILURES:
+        click.echo(f"... and {len(lines) - SHOWN_FAILURES} more", err=True)
+
+
+def _report(summary, failures: bool, total: int, output, manifest: dict) -> None:
     if total == 1 and not summary.failed and output is None:
         return
     before = f" ({summary.taken_over} of them before)" if summary.taken_over else ""

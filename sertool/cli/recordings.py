@@ -1,9 +1,13 @@
 """What commands share that go through recordings: the list on standard input, progress, Ctrl-C, what is refused."""
 
+import atexit
+import codecs
 import contextlib
 import os
+import shutil
 import signal
 import sys
+import tempfile
 import threading
 import time
 from pathlib import Path
@@ -14,22 +18,80 @@ from .terminal import bar, libraries_silenced, visible
 
 
 def with_standard_input(paths) -> list[str]:
-    """PATHs with - replaced by the list on standard input."""
+    """PATHs with - replaced by what is on standard input: a list of files, or a recording, as a file that is kept here.
+
+    Raises UsageError if it is neither.
+    """
     listed = []
     for path in paths:
-        if path != "-":
-            listed.append(path)
-            continue
-        data = sys.stdin.buffer.read()
-        names = data.split(b"\0") if b"\0" in data else data.splitlines()
-        listed += [os.fsdecode(name) for name in names if name]
+        listed += _standard_input() if path == "-" else [path]
     return listed
 
 
-def none_found(paths) -> int:
+#: How the formats begin that may come through a pipe: (offset, bytes).
+_AUDIO = (
+    *(
+        (0, magic)
+        for magic in (b"RIFF", b"RIFX", b"RF64", b"fLaC", b"OggS", b"ID3", b"FORM", b".snd", b"caff", b"#!AMR")
+    ),
+    *((0, magic) for magic in (b"\x1a\x45\xdf\xa3", b"\x30\x26\xb2\x75", b"FLV\x01", b"\xff\xfb", b"\xff\xf3")),
+    *((0, magic) for magic in (b"\xff\xf2", b"\xff\xfa", b"\xff\xf1", b"\xff\xf9", b"wvPK", b"\x0b\x77", b"NIST_1A")),
+    (4, b"ftyp"),
+)
+
+
+def _standard_input() -> list[str]:
+    from ..labelling.scan import Listed
+
+    head = sys.stdin.buffer.read(16)
+    if any(head[at : at + len(magic)] == magic for at, magic in _AUDIO):
+        folder = tempfile.mkdtemp(prefix="sertool-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        piped = Listed(os.path.join(folder, "standard-input"))
+        with open(piped, "wb") as file:
+            file.write(head)
+            shutil.copyfileobj(sys.stdin.buffer, file)
+        piped.name = "-"
+        return [piped]
+    data = head + sys.stdin.buffer.read()
+    for mark, encoding in (
+        (codecs.BOM_UTF8, "utf-8"),
+        (codecs.BOM_UTF16_LE, "utf-16-le"),
+        (codecs.BOM_UTF16_BE, "utf-16-be"),
+    ):
+        if data.startswith(mark):  # as Windows writes lists
+            data = os.fsencode(data[len(mark) :].decode(encoding, "replace"))
+            break
+    separated = b"\0" in data
+    names = [name for name in (data.split(b"\0") if separated else data.splitlines()) if name]
+    for name in names:
+        strange = any(byte < 32 and byte not in b"\t\n\r" for byte in name) or len(name) > 4096
+        if strange and not os.path.lexists(os.fsdecode(name[:4096])):
+            from ..errors import UsageError
+
+            raise UsageError("standard input is neither a list of files nor audio of a known kind")
+    return [Listed(os.fsdecode(name)) for name in names]
+
+
+def passed_over(passed) -> str:
+    """One line on the files of folders that are no audio, counted by their endings; "" if there are none."""
+    from .. import audio
+
+    if not passed:
+        return ""
+    most = ", ".join(f"{count} {visible(ending)}" for ending, count in passed.most_common(5))
+    more = f" and {len(passed) - 5} other endings" if len(passed) > 5 else ""
+    readable = sum(count for ending, count in passed.items() if ending in audio.EXTENSIONS_AV)
+    way = f"; {readable} of them can be read with pip install 'sertool[av]'" if readable else ""
+    return f"passed over, no audio by their names: {most}{more}{way}"
+
+
+def none_found(paths, passed=None) -> int:
     """Say so; the exit code."""
     where = ", ".join("the list on standard input" if path == "-" else visible(path) for path in paths)
     click.echo(f"sertool: no audio files in {where}", err=True)
+    if passed:
+        click.echo(passed_over(passed), err=True)
     return 1
 
 

@@ -1,5 +1,6 @@
 """`sertool vad`: recordings in, when somebody speaks out."""
 
+import collections
 import contextlib
 import os
 import sys
@@ -16,7 +17,7 @@ from ..labelling import plot as drawing
 from ..labelling.detect import SILENT
 from ..labelling.scan import scan
 from ..machine import cores
-from .recordings import check_writable, duration, none_found, took, under_way, with_standard_input
+from .recordings import check_writable, duration, none_found, passed_over, took, under_way, with_standard_input
 from .terminal import on_terminal, visible
 
 _DEFAULT = Parameters()
@@ -121,9 +122,10 @@ def vad(
     parameters = _parameters(threshold, lower, shortest_speech, shortest_silence, padding)
     aligned = form is None and output is None and sys.stdout.isatty()
     form = form or _by_ending(output)
-    recordings = scan(with_standard_input(paths), pattern)
+    passed = collections.Counter()
+    recordings = scan(with_standard_input(paths), pattern, passed)
     if not recordings:
-        return none_found(paths)
+        return none_found(paths, passed)
     if plot:
         if len(recordings) > 1:
             raise UsageError(f"--plot draws one recording, not {len(recordings)}")
@@ -154,6 +156,8 @@ def vad(
                 writer.write(name, found)
             if not table and (result.failed or (found.silent and not quiet)):
                 click.echo(f"{visible(name)}: {visible(result.error or SILENT)}", err=True)
+            for text in () if quiet else result.notes:
+                click.echo(f"{visible(name)}: {visible(text)}", err=True)
             shown.update(done, "finishing" if stop.is_set() else "listening")
     if plot and result and result.found:
         drawing.plot(plot, result.recording.path.name, run.decoded(result.recording), result.found, parameters)
@@ -162,6 +166,8 @@ def vad(
         counts = f"{spoken} with speech, {summary.labelled - spoken} without, {summary.failed} failed; "
         share = f"{duration(speech)} of {duration(summary.seconds)} are speech ({speech / summary.seconds:.0%})"
         click.echo(f"{counts if len(recordings) > 1 else ''}{share}{took(summary)}", err=True)
+    if passed and not quiet:
+        click.echo(passed_over(passed), err=True)
     if finished < len(recordings):
         click.echo(f"interrupted: {finished} files done, {len(recordings) - finished} to go", err=True)
         return 130

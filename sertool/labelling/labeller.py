@@ -88,7 +88,7 @@ class Labeller:
         for start, samples in cut(speech, window, hop):
             row = self._row(speech.time(start), speech.time(start + len(samples) - 1) + 1, samples)
             rows.append(row | {"speech": len(samples) / audio.SAMPLE_RATE if speech.cut else speech.seconds})
-        if speech.cut and not rows:
+        if not speech.heard and (rows or speech.cut):
             raise AudioError(SILENT if speech.peak < SILENCE else "no speech found; --no-vad labels it all the same")
         return rows, length / audio.SAMPLE_RATE
 

@@ -29,6 +29,7 @@ class Result:
     seconds: float
     failed: bool
     taken_over: bool = False
+    notes: tuple[str, ...] = ()  # what a person should know of it
 
 
 @dataclass
@@ -86,22 +87,23 @@ def reason(fault: Exception) -> str:
 
 def label_one(labeller: Labeller, recording: Recording, windows: bool, meter: Meter | None = None) -> Result:
     """A recording's result; whatever is wrong with the file ends up in the row's ``error``."""
-    columns = labeller.columns
+    columns, notes = labeller.columns, []
     try:
-        blocks = decoded(recording)
+        blocks = decoded(recording, notes.append)
         rows, seconds = labeller.rows(meter.count(blocks) if meter else blocks)
         whole = labeller.average(rows, seconds)
         kept = rows if windows else [whole]
-        return Result(recording, [table.row(recording.name, r, columns) for r in kept], seconds, failed=False)
+        found = [table.row(recording.name, r, columns) for r in kept]
+        return Result(recording, found, seconds, failed=False, notes=tuple(notes))
     except FAULTS as fault:
         return Result(recording, [table.row(recording.name, {"error": reason(fault)}, columns)], 0.0, failed=True)
 
 
-def decoded(recording: Recording) -> Iterator[np.ndarray]:
+def decoded(recording: Recording, note: Callable[[str], None] | None = None) -> Iterator[np.ndarray]:
     """Its blocks, as audio.blocks; AudioError if it cannot even be tried."""
     if recording.error:
         raise AudioError(recording.error)
-    return audio.blocks(recording.path)
+    return audio.blocks(recording.path, note)
 
 
 def label_all(
@@ -144,6 +146,7 @@ class Heard:
     recording: Recording
     found: Detected | None = None
     error: str | None = None
+    notes: tuple[str, ...] = ()
     taken_over: ClassVar[bool] = False
 
     @property
@@ -168,8 +171,11 @@ def detect_all(
     meter = meter or Meter()
 
     def work(recording: Recording) -> Heard:
+        notes = []
         try:
-            return Heard(recording, detect(meter.count(decoded(recording)), parameters, probabilities=probabilities))
+            blocks = meter.count(decoded(recording, notes.append))
+            found = detect(blocks, parameters, probabilities=probabilities)
+            return Heard(recording, found, notes=tuple(notes))
         except FAULTS as fault:
             return Heard(recording, error=reason(fault))
 

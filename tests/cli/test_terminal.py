@@ -50,8 +50,8 @@ def test_a_single_file_prints_a_table_for_the_eye_and_nothing_else(folder):
     code, text, _ = on_terminal("label", folder / "c.wav")
     head, row, *rest = text.splitlines()
     assert code == 0
-    assert head.split() == ["file", "start", "end", "arousal", "dominance", "valence"]
-    assert re.fullmatch(r".*c\.wav +0\.000 +0\.400( +-?\d\.\d\d){3}", row)
+    assert head.split() == ["file", "start", "end", "arousal", "dominance", "valence", "speech"]
+    assert re.fullmatch(r".*c\.wav +0\.000 +0\.400( +-?\d\.\d\d){3} +0\.00", row)
     assert not rest
 
 
@@ -59,8 +59,8 @@ def test_a_model_of_classes_shows_the_emotion_beside_its_probabilities(folder, e
     code, text, _ = on_terminal("label", "--model", emotion_bundle, folder / "c.wav")
     head, row, *rest = text.splitlines()
     assert code == 0
-    assert head.split() == ["file", "start", "end", "emotion", "angry", "happy", "neutral", "sad"]
-    assert re.fullmatch(r".*c\.wav +0\.000 +0\.400 +(angry|happy|neutral|sad)( +\d\.\d\d){4}", row)
+    assert head.split() == ["file", "start", "end", "emotion", "angry", "happy", "neutral", "sad", "speech"]
+    assert re.fullmatch(r".*c\.wav +0\.000 +0\.400 +(angry|happy|neutral|sad)( +\d\.\d\d){5}", row)
     assert head.index("emotion") + len("emotion") == re.search(r"(angry|happy|neutral|sad)(?= )", row).end()  # aligned
     assert not rest
 

@@ -227,7 +227,8 @@ def test_broken_files_are_named_and_the_run_goes_on(tmp_path, talks, clip, proce
     ):
         assert line.startswith(f"{name}: {reason}")
     assert lines[5].startswith("2 with speech, 1 without, 5 failed; ")
-    assert len(lines) == 6
+    assert lines[6:] == ["passed over, no audio by their names: 1 without an ending"]
+    assert len(lines) == 7
 
 
 def test_any_rate_and_a_list_on_standard_input(tmp_path, voice, command, monkeypatch):

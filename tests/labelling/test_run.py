@@ -63,10 +63,10 @@ def test_an_unforeseen_error_of_one_file_is_its_row_and_not_the_end_of_the_run(
 
     blocks = audio.blocks
 
-    def sometimes(path):
+    def sometimes(path, note):
         if path.name == "05.wav":
             raise error
-        return blocks(path)
+        return blocks(path, note)
 
     monkeypatch.setattr(audio, "blocks", sometimes)
     rows = {row["file"]: row for row in rows_of(label_all(labeller, recordings, jobs=2))}
