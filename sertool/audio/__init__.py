@@ -13,6 +13,7 @@ import soundfile
 import soxr
 
 from ..errors import AudioError, AudioWarning
+from ..files import move_into_place
 from .decoders import Mixer, Note, native_blocks, openable
 
 SAMPLE_RATE = 16_000
@@ -155,7 +156,7 @@ def write(path, samples: np.ndarray) -> None:
     beside = path.with_name(f".{os.getpid()}.part")  # no name that a search for audio finds
     try:
         beside.write_bytes(content)
-        os.replace(beside, path)
+        move_into_place(beside, path)
     finally:
         beside.unlink(missing_ok=True)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from .. import DEFAULT_MODEL
+from .. import DEFAULT_MODEL, __version__
 from ..machine import cores
 from .recordings import check_writable, none_found, passed_over, took, under_way, with_standard_input
 from .terminal import on_terminal, visible
@@ -133,6 +133,7 @@ def label(
     journal = None
     if output:
         described = {
+            "sertool": __version__,
             "model": labeller.bundle.id,
             "variant": labeller.runtime.variant["name"],
             "window": labeller.window,
@@ -178,8 +179,12 @@ def label(
                 failures.append(result)
             notes += [f"{visible(result.recording.name)}: {visible(text)}" for text in result.notes]
             shown.update(done, "finishing" if stop.is_set() else "labelling")
+        lost = bool(output) and form != "parquet" and not _still_there(writer.stream, output)
         if journal:
             journal.close()
+    if lost:
+        click.echo(f"sertool: {output} was deleted or replaced meanwhile: --resume writes it anew", err=True)
+        return 1
     if not quiet:
         _several([] if aligned else [f"{visible(r.rows[0]['file'])}: {visible(r.rows[0]['error'])}" for r in failures])
         _several(notes)
@@ -212,6 +217,14 @@ def _open(stack, output, form, columns):
         raise UsageError(f"cannot write {output}: {error.strerror}") from None
     stack.callback(writer.close)
     return writer
+
+
+def _still_there(stream, output: Path) -> bool:
+    """Whether the table that was written is what its name stands for."""
+    try:
+        return os.path.samestat(os.fstat(stream.fileno()), os.stat(output))
+    except FileNotFoundError:
+        return False
 
 
 class _Aligned:

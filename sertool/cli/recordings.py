@@ -32,7 +32,7 @@ def with_standard_input(paths) -> list[str]:
 _AUDIO = (
     *(
         (0, magic)
-        for magic in (b"RIFF", b"RIFX", b"RF64", b"fLaC", b"OggS", b"ID3", b"FORM", b".snd", b"caff", b"#!AMR")
+        for magic in (b"RIFF", b"riff", b"RIFX", b"RF64", b"fLaC", b"OggS", b"ID3", b"FORM", b".snd", b"caff", b"#!AMR")
     ),
     *((0, magic) for magic in (b"\x1a\x45\xdf\xa3", b"\x30\x26\xb2\x75", b"FLV\x01", b"\xff\xfb", b"\xff\xf3")),
     *((0, magic) for magic in (b"\xff\xf2", b"\xff\xfa", b"\xff\xf1", b"\xff\xf9", b"wvPK", b"\x0b\x77", b"NIST_1A")),

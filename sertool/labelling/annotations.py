@@ -10,6 +10,7 @@ from typing import TextIO
 from urllib.parse import quote
 
 from ..errors import UsageError
+from ..files import move_into_place
 from ..frontend.filters import SAMPLE_RATE
 from ..frontend.vad import FRAME
 from .detect import Detected
@@ -58,7 +59,7 @@ class Files:
         beside = path.with_name(path.name + ".part")
         with open(beside, "w", encoding="utf-8", newline="") as stream:
             Writer(self._form, stream, self._stems).write(name, found)
-        os.replace(beside, path)
+        move_into_place(beside, path)
 
 
 def stems(recordings: list[Recording], folder: str | None = None) -> dict[str, str]:

@@ -1,16 +1,20 @@
 """What a run has finished, so that one that was cut off can go on.
 
 OUTPUT.journal holds JSON lines: first what the run was (model, settings, paths), then a line a finished recording
-with its rows. It is complete whenever a line is, so it survives even SIGKILL; the table is written anew from it.
+with its rows. It is complete whenever a line is, so it survives even SIGKILL; the table is written anew from it. Each
+line ends with a checksum of itself. A recording is known by where it lies, however it was named.
 """
 
 import json
 import os
+import time
+import zlib
 from pathlib import Path
 
 from ..errors import UsageError
-from ..locks import hold
+from ..files import hold, move_into_place, sync
 from .scan import Recording
+from .table import printable
 
 
 class Journal:
@@ -23,64 +27,84 @@ class Journal:
     def __init__(self, output: Path, run: dict, mode: str):
         self.path = output.with_name(output.name + ".journal")
         self._done: dict[str, dict] = {}
-        self._lock_out_others()
-        if mode == "new" and output.exists():
-            raise UsageError(f"{output} exists: --resume goes on with it, --restart writes it anew")
-        if mode == "resume":
-            self._read(output, run)
-        # Written beside and renamed when what was done before is in it: a run cut off right here loses nothing.
+        self._synced = time.monotonic()
+        before = self._lock_out_others()
+        try:
+            if mode == "new" and output.exists():
+                raise UsageError(f"{output} exists: --resume goes on with it, --restart writes it anew")
+            if mode == "resume":
+                self._read(output, run)
+        except BaseException:
+            if os.fstat(before.fileno()).st_size == 0:
+                self.path.unlink(missing_ok=True)  # it is ours
+            before.close()
+            raise
+        # Written beside and renamed when what was done before is in it: a run cut off right here loses nothing. Who
+        # holds the journal is the only one to write there; the new one is held before it gets the name.
         beside = self.path.with_name(self.path.name + ".part")
         try:
-            self._stream = open(beside, "w", encoding="utf-8")  # noqa: SIM115 (closed by close)
-            hold(self._stream)
-            for entry in (run, *self._done.values()):
-                self._write(entry)
-            os.replace(beside, self.path)
+            with before:
+                self._stream = open(beside, "w", encoding="utf-8")  # noqa: SIM115 (closed by close)
+                hold(self._stream)
+                for entry in (run, *self._done.values()):
+                    self._write(entry)
+                move_into_place(beside, self.path)
         except OSError as error:
             raise UsageError(f"cannot write {self.path}: {error.strerror}") from None
 
     def others(self, recordings: list[Recording]) -> list[Recording]:
         """Recordings labelled before that are still there but not among these: their rows stay in the table."""
-        listed = {recording.name for recording in recordings}
-        before = [Recording(Path(entry["path"]), name) for name, entry in self._done.items() if name not in listed]
+        listed = {os.path.abspath(recording.path) for recording in recordings}
+        before = [Recording(Path(path), entry["name"]) for path, entry in self._done.items() if path not in listed]
         return [recording for recording in before if recording.path.exists()]
 
     def finished(self, recording: Recording) -> list[dict] | None:
         """The rows of a recording that was labelled before and has not changed since, else None."""
-        entry = self._done.get(recording.name)
-        return entry["rows"] if entry and entry["stamp"] == stamp(recording.path) else None
+        entry = self._done.get(os.path.abspath(recording.path))
+        if not entry or entry["stamp"] != stamp(recording.path):
+            return None
+        return [row | {"file": printable(recording.name)} for row in entry["rows"]]
 
     def add(self, recording: Recording, file_stamp, rows: list[dict], failed: bool) -> None:
         """Note a recording as finished. One that failed is tried again by the next --resume."""
         path = os.path.abspath(recording.path)
         self._write({"name": recording.name, "path": path, "stamp": file_stamp, "failed": failed, "rows": rows})
+        if time.monotonic() - self._synced > 1:
+            sync(self._stream)
+            self._synced = time.monotonic()
 
     def close(self) -> None:
+        sync(self._stream)
         self._stream.close()
 
-    def _lock_out_others(self) -> None:
-        """UsageError while another process writes this output: the two would take each other's rows."""
-        try:
-            with open(self.path, encoding="utf-8") as stream:
+    def _lock_out_others(self):
+        """The journal, held, made if there is none; UsageError while another process writes this output.
+
+        The two would take each other's rows.
+        """
+        while True:
+            try:
+                stream = open(self.path, "ab")  # noqa: SIM115 (its caller's)
+            except OSError as error:
+                raise UsageError(f"{self.path}: {error.strerror}") from None
+            try:
                 hold(stream)
-        except FileNotFoundError:
-            pass  # no journal, no other
-        except BlockingIOError:
-            raise UsageError(f"another sertool is writing {self.path.name.removesuffix('.journal')}") from None
-        except OSError as error:
-            raise UsageError(f"{self.path}: {error.strerror}") from None
+                if os.path.samestat(os.fstat(stream.fileno()), os.stat(self.path)):
+                    return stream
+            except BlockingIOError:
+                stream.close()
+                raise UsageError(f"another sertool is writing {self.path.name.removesuffix('.journal')}") from None
+            except FileNotFoundError:
+                pass
+            stream.close()  # another one was put in its place before we held it
 
     def _read(self, output: Path, run: dict) -> None:
         try:
             lines = self.path.read_bytes().split(b"\n")
-        except FileNotFoundError:
-            if output.exists():
-                raise UsageError(
-                    f"{output} exists but not its journal ({self.path.name}): --restart writes it anew"
-                ) from None
-            return
         except OSError as error:
             raise UsageError(f"{self.path}: {error.strerror}") from None
+        if lines == [b""] and output.exists():
+            raise UsageError(f"{output} exists but not its journal ({self.path.name}): --restart writes it anew")
         lines.pop()  # what stands after the last line feed was cut off in the writing
         if not lines:
             return
@@ -95,10 +119,11 @@ class Journal:
                 "choose another -o, or --restart"
             )
         # A damaged line costs its recording a second labelling, nothing more.
-        self._done = {entry["name"]: entry for entry in finished if entry and not entry["failed"]}
+        self._done = {entry["path"]: entry for entry in finished if entry and not entry["failed"]}
 
     def _write(self, entry: dict) -> None:
-        self._stream.write(json.dumps(entry) + "\n")
+        text = json.dumps(entry)
+        self._stream.write(f'{text[:-1]}, "crc": {zlib.crc32(text.encode())}}}\n')
         self._stream.flush()
 
 
@@ -112,11 +137,11 @@ def stamp(path: Path) -> list[int] | None:
 
 
 def _parsed(line: bytes) -> dict | None:
-    try:
-        entry = json.loads(line)
-    except ValueError:
+    """What a line says; None if it is damaged."""
+    text, mark, crc = line.rpartition(b', "crc": ')
+    if not mark or crc != b"%d}" % zlib.crc32(text + b"}"):
         return None
-    return entry if isinstance(entry, dict) else None
+    return json.loads(text + b"}")
 
 
 def _short(value) -> str:

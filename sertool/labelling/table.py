@@ -1,12 +1,13 @@
 """Rows as CSV, JSON lines or Parquet. The same values in each: seconds and outputs to six decimals."""
 
 import csv
+import io
 import json
-import os
 from pathlib import Path
 from typing import Protocol
 
 from ..errors import UsageError
+from ..files import move_into_place, sync
 
 FORMATS = ("csv", "jsonl", "parquet")
 
@@ -53,29 +54,36 @@ def require(form: str) -> None:
 
 class _Csv:
     def __init__(self, stream, own):
-        self._stream = stream
-        self._table = csv.DictWriter(stream, columns(own), lineterminator="\n")
+        self.stream, self._line = stream, io.StringIO()
+        self._table = csv.DictWriter(self._line, columns(own), lineterminator="\r\n")  # so that both get quotes
         self._table.writeheader()
-        stream.flush()
+        self._pass_on()
 
     def write(self, rows):
-        self._table.writerows(rows)
-        self._stream.flush()
+        for row in rows:
+            self._table.writerow(row)
+            self._pass_on()
+        self.stream.flush()
 
     def close(self):
-        self._stream.flush()
+        sync(self.stream)
+
+    def _pass_on(self):
+        self.stream.write(self._line.getvalue().removesuffix("\r\n") + "\n")
+        self._line.seek(0)
+        self._line.truncate()
 
 
 class _JsonLines:
     def __init__(self, stream, own):
-        self._stream = stream
+        self.stream = stream
 
     def write(self, rows):
-        self._stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
-        self._stream.flush()
+        self.stream.writelines(json.dumps(row, ensure_ascii=False) + "\n" for row in rows)
+        self.stream.flush()
 
     def close(self):
-        self._stream.flush()
+        sync(self.stream)
 
 
 class _Parquet:
@@ -103,7 +111,7 @@ class _Parquet:
     def close(self):
         self._flush()
         self._file.close()
-        os.replace(self._beside, self._path)
+        move_into_place(self._beside, self._path)
 
     def _flush(self):
         if self._rows:

@@ -3,7 +3,6 @@
 import csv
 import io
 import json
-import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -16,6 +15,7 @@ from ..corpora.folds import Fold, leave_corpus_out, leave_one_out, random_split
 from ..errors import UsageError
 from ..evaluation import folds as tables
 from ..evaluation.run import REPORTS
+from ..files import move_into_place
 from ..frontend import steps
 from ..plugins import load_plugins
 from . import kept, loop, supervised
@@ -187,4 +187,4 @@ def _write(path: Path, text: str) -> None:
     """Whole or not at all."""
     beside = path.with_name(path.name + ".tmp")
     beside.write_text(text, encoding="utf-8")
-    os.replace(beside, path)
+    move_into_place(beside, path)

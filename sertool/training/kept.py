@@ -17,7 +17,7 @@ import torch
 from .. import audio
 from ..corpora import Row
 from ..errors import AudioError, SertoolError, UsageError
-from ..locks import hold
+from ..files import hold, move_into_place
 from ..machine import cores
 from .buckets import fit
 from .data import odds
@@ -123,7 +123,7 @@ class States:
         with open(beside, "w", newline="", encoding="utf-8") as stream:
             table = csv.writer(stream, lineterminator="\n")
             table.writerows([name, *place, self.notes[name]] for name, place in self._places.items())
-        os.replace(beside, self.folder / INDEX)
+        move_into_place(beside, self.folder / INDEX)
 
 
 class _locked:

@@ -18,6 +18,7 @@ from torch.optim.swa_utils import AveragedModel
 
 from .. import bundle
 from ..errors import SertoolError, UsageError
+from ..files import move_into_place
 from ..machine import cores
 from ..nn.weights import fill, read_saved, read_weights
 from ..plugins import load_plugins
@@ -327,7 +328,7 @@ class Log:
                     for row in csv.reader(old):
                         if len(row) == len(self.columns) and row[0].isdigit() and int(row[0]) <= step:
                             table.writerow(row)
-        os.replace(beside, self.path)
+        os.move_into_place(beside, self.path)
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:
@@ -416,4 +417,4 @@ def _save(state: dict, path: Path) -> None:
     """Write beside and rename, so that a run cut off here keeps its previous checkpoint."""
     beside = path.with_suffix(".tmp")
     torch.save(state, beside)
-    os.replace(beside, path)
+    move_into_place(beside, path)

@@ -1,12 +1,19 @@
 """What `sertool label` must never do: harm a recording, lose rows, report home, obey a file's name."""
 
+import codecs
+import csv
+import io
 import os
 import subprocess
 import sys
 
+import numpy as np
 import pytest
+import soundfile
 
 from sertool.labelling.journal import Journal
+
+posix = pytest.mark.skipif(os.name != "posix", reason="names and descriptors of POSIX systems")
 
 
 @pytest.fixture
@@ -90,3 +97,141 @@ def test_a_slip_in_the_path_begins_no_table(tmp_path, command):
     code, _, err = command("label", tmp_path / "interveiws", "-o", tmp_path / "labels.csv")
     assert (code, err) == (2, f"sertool: {tmp_path / 'interveiws'}: no such file or folder\n")
     assert list(tmp_path.iterdir()) == []
+
+
+@posix
+@pytest.mark.parametrize("name", ["a\rb.wav", "a\nb.wav", 'a"b.wav', "a,b.wav", "a\r\nb.wav"])
+def test_no_name_tears_the_table(three, tmp_path, command, name):
+    (three / "a.wav").rename(three / name)
+    output = tmp_path / "labels.csv"
+    assert command("label", three, "-o", output).code == 0
+    with open(output, newline="", encoding="utf-8") as stream:
+        rows = list(csv.DictReader(stream))
+    assert sorted(row["file"] for row in rows) == sorted([name, "b1.wav", "b2.wav"])
+    pandas = pytest.importorskip("pandas")
+    assert sorted(pandas.read_csv(output, lineterminator="\n")["file"]) == sorted([name, "b1.wav", "b2.wav"])
+
+
+@posix
+@pytest.mark.parametrize("replaced", [True, False])
+def test_a_table_that_goes_away_meanwhile_is_said_and_resumed(three, tmp_path, command, monkeypatch, replaced):
+    from sertool.labelling import run
+
+    output, label_one = tmp_path / "labels.csv", run.label_one
+
+    def meanwhile(*arguments):
+        output.unlink(missing_ok=True)
+        if replaced:
+            output.write_text("another's")
+        return label_one(*arguments)
+
+    monkeypatch.setattr(run, "label_one", meanwhile)
+    code, _, err = command("label", three, "-o", output)
+    assert code == 1
+    assert "was deleted or replaced meanwhile: --resume writes it anew" in err
+    monkeypatch.undo()
+    assert command("label", three, "-o", output, "--resume").code == 0
+    assert files_in(output) == ["a.wav", "b1.wav", "b2.wav"]
+
+
+def test_resume_from_another_folder_lists_every_file_once(three, tmp_path, command, monkeypatch):
+    output = tmp_path / "labels.csv"
+    monkeypatch.chdir(tmp_path)
+    assert command("label", "in/a.wav", "in/b1.wav", "-o", output).code == 0
+    monkeypatch.chdir(three)
+    assert command("label", "../in/a.wav", "../in/b1.wav", "-o", output, "--resume").code == 0
+    assert files_in(output) == ["../in/a.wav", "../in/b1.wav"]
+
+
+# ---- standard input and output ----------------------------------------------------------------------------------
+
+
+def given(monkeypatch, data: bytes) -> None:
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
+
+
+@pytest.mark.parametrize("form", ["WAV", "FLAC", "OGG", "MP3", "AIFF", "AU", "CAF", "RF64", "W64"])
+def test_a_recording_through_a_pipe_is_labelled(clip, tmp_path, command, monkeypatch, form):
+    path = clip(tmp_path / "a", 0.5, format=form)
+    alone = command("label", path).out.splitlines()[1].partition(",")[2]
+    given(monkeypatch, path.read_bytes())
+    code, out, _ = command("label", "-")
+    assert code == 0
+    assert out.splitlines()[1] == f"-,{alone}"
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le", "utf-16-be"])
+def test_a_list_as_windows_writes_it_is_read(three, command, monkeypatch, encoding):
+    mark = {"utf-16-le": codecs.BOM_UTF16_LE, "utf-16-be": codecs.BOM_UTF16_BE}.get(encoding, b"")
+    given(monkeypatch, mark + f"{three}/a.wav\r\n{three}/b1.wav\r\n".encode(encoding))
+    code, out, _ = command("label", "-")
+    assert code == 0
+    assert len(out.splitlines()) == 3
+
+
+@pytest.mark.parametrize(
+    "data", [b"\x7fELF\2\1\1", bytes(range(256)) * 40, b"PK\3\4\x14\0\x08\x01 x", b"a\0\x01/\0b\x02\0"]
+)
+def test_what_is_neither_a_list_nor_audio_is_refused(command, monkeypatch, data):
+    given(monkeypatch, data)
+    code, out, err = command("label", "-")
+    assert (code, out) == (2, "")
+    assert err == "sertool: standard input is neither a list of files nor audio of a known kind\n"
+
+
+def test_a_list_holds_no_patterns_and_not_the_whole_disk(three, command, monkeypatch):
+    given(monkeypatch, f"{three}/*.wav\n/\n//\n".encode())
+    code, out, _ = command("label", "-")
+    assert code == 1
+    rows = [line.rpartition(",")[2] for line in out.splitlines()[1:]]
+    assert sorted(rows) == [
+        "no such file or directory",
+        "the list names the whole disk",
+        "the list names the whole disk",
+    ]
+
+
+@posix
+def test_what_libraries_print_does_not_reach_the_table(three, process, tmp_path):
+    """libsndfile writes to standard output when an ALAC packet table in a CAF is damaged."""
+    plugin = tmp_path / "plugins" / "loud.py"
+    plugin.parent.mkdir()
+    plugin.write_text("import os\nos.write(1, b'Ooops!\\n')\n")
+    environment = {**os.environ, "SERTOOL_PLUGINS_DIR": str(plugin.parent)}
+    code, out, err = process("label", str(three / "a.wav"), env=environment)
+    assert code == 0
+    assert "Ooops" not in out
+    (tmp_path / "alac.caf").write_bytes(_alac_with_a_damaged_table())
+    lines = process("label", str(tmp_path / "alac.caf"), str(three / "a.wav")).out.splitlines()
+    assert lines[0].startswith("file,start,end")
+    assert len(lines) == 3
+
+
+def _alac_with_a_damaged_table() -> bytes:
+    stream = io.BytesIO()
+    soundfile.write(stream, np.random.default_rng(0).normal(0, 0.1, 40_000), 16_000, format="CAF", subtype="ALAC_16")
+    data = bytearray(stream.getvalue())
+    at = data.index(b"pakt") + 12 + 24
+    data[at : at + 200] = b"\xff" * 200
+    return bytes(data)
+
+
+# ---- folders ----------------------------------------------------------------------------------------------------
+
+
+def test_files_that_are_passed_over_are_counted(three, clip, command):
+    for name in ("notes.txt", "more.TXT", "sheet.xlsx", "noending", ".hidden.txt"):
+        (three / name).write_text("x")
+    code, _, err = command("label", three, "-q")
+    assert code == 0
+    code, _, err = command("label", three)
+    assert "passed over, no audio by their names: 2 .txt, 1 " in err
+    assert "1 .xlsx" in err
+    assert "1 without an ending" in err
+
+
+@pytest.mark.parametrize("pattern", ["*.WAV", "b*.wav", "B?.Wav"])
+def test_glob_does_not_care_about_case(three, command, pattern):
+    (three / "b1.wav").rename(three / "B1.WAV")
+    out = command("label", three, "--glob", pattern).out
+    assert len(out.splitlines()) == 1 + (3 if pattern == "*.WAV" else 2)

@@ -4,8 +4,11 @@ import csv
 import io
 import json
 import os
+import subprocess
+import sys
 import threading
 
+import numpy as np
 import pytest
 
 from sertool.errors import UsageError
@@ -274,3 +277,70 @@ def test_resume_of_what_never_began_begins(labeller, recordings, tmp_path):
 def test_restart_takes_nothing_over(labeller, recordings, finished):
     output, _ = finished
     assert not taken_over(labelled(Journal(output, RUN, "restart"), labeller, recordings))
+
+
+def test_a_flipped_bit_costs_one_or_two_recordings_and_never_changes_a_row(labeller, recordings, finished):
+    output, before = finished
+    path = output.with_name("labels.csv.journal")
+    whole = path.read_bytes()
+    head = whole.index(b"\n") + 1
+    rng = np.random.default_rng(0)
+    good = {name for name, result in before.items() if not result.failed}
+    for _ in range(40):
+        damaged = bytearray(whole)
+        damaged[rng.integers(head, len(whole))] ^= 1 << rng.integers(8)
+        path.write_bytes(damaged)
+        journal = Journal(output, RUN, "resume")
+        kept = {recording.name: rows for recording in recordings if (rows := journal.finished(recording))}
+        journal.close()
+        assert len(good) - 2 <= len(kept) <= len(good)
+        assert all(rows == before[name].rows for name, rows in kept.items())
+
+
+def test_a_recording_is_known_by_its_place_and_not_by_its_name(labeller, recordings, finished, clip, tmp_path):
+    output, before = finished
+    renamed = [Recording(recording.path, f"../in/{recording.name}") for recording in recordings]
+    journal = Journal(output, RUN, "resume")
+    assert journal.others(renamed) == []
+    results = labelled(journal, labeller, renamed)
+    assert len(taken_over(results)) == sum(not result.failed for result in before.values())
+    assert all(row["file"] == result.recording.name for result in results for row in result.rows)
+    # Another file of the same name, size and time somewhere else is another file.
+    first = next(recording for recording in recordings if not before[recording.name].failed)
+    other = tmp_path / "elsewhere" / first.name
+    other.parent.mkdir()
+    other.write_bytes(first.path.read_bytes())
+    os.utime(other, ns=(first.path.stat().st_atime_ns, first.path.stat().st_mtime_ns))
+    journal = Journal(output, RUN, "resume")
+    assert journal.finished(first)
+    assert journal.finished(Recording(other, first.name)) is None
+    journal.close()
+
+
+@pytest.mark.skipif(os.name != "posix", reason="files are locked on POSIX systems only")
+def test_of_many_that_resume_at_once_one_goes_on_and_the_journal_stays_whole(finished):
+    output, before = finished
+    start = (
+        "import sys, json; from pathlib import Path; from sertool.labelling.journal import Journal;"
+        "from sertool.errors import UsageError\n"
+        "sys.stdin.read(1)\n"
+        "try: journal = Journal(Path(sys.argv[1]), json.loads(sys.argv[2]), 'resume')\n"
+        "except UsageError as error: print(error); sys.exit(1)\n"
+        "print('mine'); sys.stdin.read(); journal.close()\n"
+    )
+    command = [sys.executable, "-c", start, output, json.dumps(RUN)]
+    for _ in range(3):
+        running = [
+            subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) for _ in range(4)
+        ]
+        for process in running:
+            process.stdin.write("x")
+            process.stdin.flush()
+        said = [process.stdout.readline() for process in running]
+        for process in running:
+            process.communicate()
+        assert said.count("mine\n") == 1
+        assert said.count("another sertool is writing labels.csv\n") == 3
+    journal = Journal(output, RUN, "resume")
+    assert len(journal._done) == sum(not result.failed for result in before.values())
+    journal.close()
