@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from ..machine import cores
+from .recordings import check_output
 from .terminal import bar, libraries_silenced, on_terminal, visible
 
 #: Groups of one kind that the terminal shows; --json has all.
@@ -169,7 +170,9 @@ def evaluate(
         from ..evaluation import robustness
 
         robustness.checks([], noise, rooms)
-    _check_folders(plots, predictions, None if json_file == "-" else json_file)
+    for file in filter(None, (predictions, None if json_file == "-" else json_file)):
+        check_output(Path(file), folder=corpus)
+    _make_folder(plots)
     whole = run.labellers([model, *against], runtime)
     models = run.cropped(whole, _seconds(crops))
     task = run.task(models)
@@ -228,7 +231,7 @@ def evaluate(
         with click.open_file(json_file, "w", encoding="utf-8") as stream:
             stream.write(text + "\n")
     if plots:
-        title = " ".join([corpus.resolve().name, *splits])
+        title = visible(" ".join([corpus.resolve().name, *splits]))
         for name in run.draw(plots, good, outputs, models, reports, course, title):
             click.echo(f"drew {plots / name}", err=True)
     if json_file != "-":
@@ -249,13 +252,9 @@ def _seconds(crops: str) -> list[float]:
     return found
 
 
-def _check_folders(plots, *files) -> None:
-    """UsageError if what was asked for cannot be written."""
+def _make_folder(plots) -> None:
     from ..errors import UsageError
 
-    for file in filter(None, files):
-        if not Path(file).absolute().parent.is_dir():
-            raise UsageError(f"cannot write {file}: there is no folder {Path(file).parent}")
     if plots:
         try:
             plots.mkdir(parents=True, exist_ok=True)

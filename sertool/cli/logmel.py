@@ -4,6 +4,9 @@ from pathlib import Path
 
 import click
 
+from .recordings import check_output
+from .terminal import visible
+
 
 @click.command()
 @click.argument("file", type=click.Path(path_type=Path))
@@ -34,39 +37,42 @@ def logmel(file, output, plot, n_fft, raw):
     from .. import audio, frontend
     from ..errors import AudioError
     from ..frontend.filters import geometry
+    from ..labelling.plot import require
 
+    for path in filter(None, (output, plot)):
+        check_output(path, [file])
+    if plot:
+        require(plot)
     try:
         samples = audio.read(file)
         if len(samples) < geometry(int(n_fft)).shortest:
             raise AudioError(f"too short: {len(samples)} samples, the LogMel needs {geometry(int(n_fft)).shortest}")
     except AudioError as error:
-        click.echo(f"{file}: {error}", err=True)
+        click.echo(f"{visible(str(file))}: {error}", err=True)
         return 1
     frames = frontend.logmel(samples, int(n_fft), normalise=not raw)
     if output:
         with open(output, "wb") as stream:
             np.save(stream, frames)
     if plot:
-        _plot(frames, len(samples) / audio.SAMPLE_RATE, geometry(int(n_fft)), plot, str(file))
+        _plot(frames, len(samples) / audio.SAMPLE_RATE, geometry(int(n_fft)), plot, visible(str(file)))
     click.echo(
-        f"{file}: {len(samples) / audio.SAMPLE_RATE:.3f} s, {frames.shape[0]} frames x {frames.shape[1]} mels, "
+        f"{visible(str(file))}: {len(samples) / audio.SAMPLE_RATE:.3f} s, "
+        f"{frames.shape[0]} frames x {frames.shape[1]} mels, "
         f"{frames.min():.1f} to {frames.max():.1f} dB, mean {frames.mean():.1f} dB"
     )
     return 0
 
 
 def _plot(frames, seconds: float, shape, path: Path, title: str) -> None:
-    from ..errors import UsageError
+    from matplotlib.figure import Figure
 
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        raise UsageError("--plot needs matplotlib: pip install 'sertool[eval]'") from None
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     axes = figure.subplots()
     picture = axes.imshow(
         frames.T, origin="lower", aspect="auto", extent=(0, seconds, 0, shape.n_mels), vmin=-80, cmap="magma"
     )
-    axes.set(xlabel="seconds", ylabel="mel filter", title=title)
+    axes.set(xlabel="seconds", ylabel="mel filter")
+    axes.set_title(title, parse_math=False)
     figure.colorbar(picture, label="dB")
     figure.savefig(path, dpi=120)

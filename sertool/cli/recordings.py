@@ -95,6 +95,20 @@ def none_found(paths, passed=None) -> int:
     return 1
 
 
+def check_output(output: Path, inputs=(), folder: Path | None = None) -> None:
+    """UsageError if a file cannot be written, is one of the inputs, or one that is in their folder already."""
+    from ..errors import UsageError
+
+    if not output.absolute().parent.is_dir():
+        raise UsageError(f"cannot write {output}: there is no folder {output.parent}")
+    if not os.access(output if output.exists() else output.absolute().parent, os.W_OK):
+        raise UsageError(f"cannot write {output}: permission denied")
+    if output.exists() and any(path.exists() and path.samefile(output) for path in inputs):
+        raise UsageError(f"{output} is one of the recordings: choose another name")
+    if folder and output.exists() and folder.resolve() in output.resolve().parents:
+        raise UsageError(f"{output} is a file of {folder}, which is read: choose another name")
+
+
 def check_writable(output: Path, recordings) -> None:
     from ..errors import UsageError
 

@@ -1,5 +1,6 @@
 """Pictures of an evaluation, as arXiv 2408.13920 and 2512.23435 show theirs. Needs matplotlib; no display."""
 
+import functools
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,19 @@ MARKERS = "os^vDPX<>"
 _GREY = "#999999"
 
 
+def _as_written(draw):
+    """A $ in a name of a folder, a class or a model is one, and begins no formula."""
+
+    @functools.wraps(draw)
+    def plain(*arguments, **options):
+        import matplotlib
+
+        with matplotlib.rc_context({"text.parse_math": False}):
+            return draw(*arguments, **options)
+
+    return plain
+
+
 def require() -> None:
     """UsageError if matplotlib is not installed."""
     try:
@@ -21,6 +35,7 @@ def require() -> None:
         raise UsageError("--plots needs matplotlib: pip install 'sertool[eval]'") from None
 
 
+@_as_written
 def scatter(path: Path, outputs: dict[str, np.ndarray], classes: list[str], title: str) -> None:
     """2408.13920, Fig. 1: a point a recording in the valence-arousal plane, coloured by class; a panel a model.
 
@@ -58,6 +73,7 @@ def scatter(path: Path, outputs: dict[str, np.ndarray], classes: list[str], titl
     figure.savefig(path, dpi=150)
 
 
+@_as_written
 def course(path: Path, courses: dict[str, dict], names: list[str], title: str) -> None:
     """2408.13920, Fig. 3: models' outputs over the time of a recording, a panel an output; gaps where it is silent.
 
@@ -80,6 +96,7 @@ def course(path: Path, courses: dict[str, dict], names: list[str], title: str) -
     figure.savefig(path, dpi=150)
 
 
+@_as_written
 def probabilities(path: Path, courses: dict[str, dict], names: list[str], title: str) -> None:
     """Classes' probabilities over the time of a recording, stacked to 1, a panel a model; gaps where it is silent.
 
@@ -103,6 +120,7 @@ def probabilities(path: Path, courses: dict[str, dict], names: list[str], title:
     figure.savefig(path, dpi=150)
 
 
+@_as_written
 def confusion(path: Path, confusions: dict[str, tuple[list[str], list[list[int]]]], title: str) -> None:
     """2512.23435, Fig. 1: what each true class was taken for, as shares of it and as clips; a panel a model.
 
@@ -130,6 +148,7 @@ def confusion(path: Path, confusions: dict[str, tuple[list[str], list[list[int]]
     figure.savefig(path, dpi=150)
 
 
+@_as_written
 def reliability(path: Path, bins: dict[str, dict[str, np.ndarray]], title: str) -> None:
     """Reliability diagrams (Guo et al. 2017): accuracy against confidence by bin, and how many clips are in each.
 
@@ -166,6 +185,7 @@ def reliability(path: Path, bins: dict[str, dict[str, np.ndarray]], title: str) 
     figure.savefig(path, dpi=150)
 
 
+@_as_written
 def bars(path: Path, reports: dict[str, dict], title: str) -> None:
     """2408.13920, Fig. 2 and 4: the main measures by model with 95 % intervals; a panel a measure.
 
@@ -209,6 +229,7 @@ def bars(path: Path, reports: dict[str, dict], title: str) -> None:
     figure.savefig(path, dpi=150)
 
 
+@_as_written
 def sweep(path: Path, rows: list[dict], title: str) -> None:
     """2408.13920, Fig. 5: time, and the memory that a model adds, over the length of the audio; a line a model.
 

@@ -63,7 +63,7 @@ def labellers(models: list[str], runtime: str | None = None) -> dict[str, Labell
     for model in models:
         if model in loaded:
             raise UsageError(f"{model} is given twice")
-        loaded[model] = Labeller(model, runtime=runtime)
+        loaded[model] = Labeller(model, runtime=runtime, regardless=True)
         task = loaded[model].bundle.manifest["task"]
         tasks.setdefault(task, model)
         if len(tasks) > 1:

@@ -19,7 +19,8 @@ class Labeller:
 
     ``model``: a name, a bundle folder or a model file; ``variant``: one of the bundle's, by default its own choice, or
     the one that it has for ``runtime``, "onnx" or "native". ``window`` and ``hop`` in seconds; the bundle's own window,
-    end to end, by default. With ``vad`` the windows of a recording longer than one are cut from its speech.
+    end to end, by default. With ``vad`` the windows of a recording longer than one are cut from its speech. One of a
+    second or more in which nothing sounds like speech has no label then, unless it is labelled ``regardless``.
     """
 
     def __init__(
@@ -30,8 +31,9 @@ class Labeller:
         hop: float | None = None,
         vad: bool = True,
         runtime: str | None = None,
+        regardless: bool = False,
     ):
-        self.runtime, self.vad = Runtime(model, variant, runtime=runtime), vad
+        self.runtime, self.vad, self.regardless = Runtime(model, variant, runtime=runtime), vad, regardless
         self.bundle = self.runtime.bundle
         self.outputs = self.bundle.outputs
         self.categorical = self.bundle.manifest["task"] == "categorical"
@@ -88,7 +90,7 @@ class Labeller:
         for start, samples in cut(speech, window, hop):
             row = self._row(speech.time(start), speech.time(start + len(samples) - 1) + 1, samples)
             rows.append(row | {"speech": len(samples) / audio.SAMPLE_RATE if speech.cut else speech.seconds})
-        if not speech.heard and (rows or speech.cut):
+        if (speech.cut and not rows) or (rows and not speech.heard and not self.regardless):
             raise AudioError(SILENT if speech.peak < SILENCE else "no speech found; --no-vad labels it all the same")
         return rows, length / audio.SAMPLE_RATE
 

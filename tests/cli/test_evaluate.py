@@ -381,3 +381,13 @@ def test_crops_that_are_none_are_refused(corpus, command, crops):
     code, out, err = command("evaluate", "wav2small", corpus, f"--crop={crops}")
     assert (code, out) == (2, "")
     assert f"--crop {crops}: write different lengths in seconds" in err
+
+
+@pytest.mark.parametrize("option", ["--json", "--predictions"])
+@pytest.mark.parametrize("name", ["manifest.csv", "0.wav"])
+def test_a_file_of_the_corpus_is_not_written_over(corpus, command, option, name):
+    before = (corpus / name).read_bytes()
+    code, _, err = command("evaluate", "wav2small", corpus, option, corpus / name)
+    assert code == 2
+    assert f"{corpus / name} is a file of {corpus}, which is read: choose another name" in err
+    assert (corpus / name).read_bytes() == before

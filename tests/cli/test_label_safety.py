@@ -198,7 +198,7 @@ def test_what_libraries_print_does_not_reach_the_table(three, process, tmp_path)
     plugin.parent.mkdir()
     plugin.write_text("import os\nos.write(1, b'Ooops!\\n')\n")
     environment = {**os.environ, "SERTOOL_PLUGINS_DIR": str(plugin.parent)}
-    code, out, err = process("label", str(three / "a.wav"), env=environment)
+    code, out, _ = process("label", str(three / "a.wav"), env=environment)
     assert code == 0
     assert "Ooops" not in out
     (tmp_path / "alac.caf").write_bytes(_alac_with_a_damaged_table())
