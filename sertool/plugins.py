@@ -12,7 +12,7 @@ import pluggy
 
 from . import hookspecs
 from .errors import UsageError
-from .registry import KINDS
+from .registry import KINDS, problem
 
 
 @dataclass
@@ -90,6 +90,8 @@ class Plugins:
                 def register(thing, kind_class=kind_class, kind=kind, hook=hook):
                     if not isinstance(thing, kind_class):
                         raise TypeError(f"{hook} takes a sertool.{kind_class.__name__}, not {type(thing).__name__}")
+                    if wrong := problem(thing):
+                        raise ValueError(wrong)
                     staged.append((kind, thing))
 
                 getattr(manager.hook, hook)(register=register)

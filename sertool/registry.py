@@ -1,5 +1,7 @@
 """What plugins register: a name, a line of help, and a function that does the heavy work when called."""
 
+import math
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -90,6 +92,59 @@ class Corpus:
     name: str
     summary: str
     read: Callable[[Path], list]
+
+
+def problem(thing) -> str | None:
+    """What is wrong with something that a plugin registers, in one line; None if nothing is."""
+    from .bundle.manifest import RESERVED, RUNTIMES, TASKS  # which imports what imports this
+
+    kind, name = type(thing).__name__, thing.name
+    if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", name):
+        return f"{kind}: the name {name!r} must be letters, digits, dots, hyphens and underscores"
+    if not isinstance(thing.summary, str):
+        return f"{kind} {name!r}: the summary must be a text, not {type(thing.summary).__name__}"
+    for what in ("build", "export", "read"):
+        function = getattr(thing, what, None)
+        if function is not None and not callable(function):
+            return f"{kind} {name!r}: {what} must be a function, not {type(function).__name__}"
+    found = None
+    if isinstance(thing, Model):
+        found = _problem_of_model(thing, RESERVED, TASKS)
+    elif isinstance(thing, Exporter):
+        found = _problem_of_exporter(thing, RUNTIMES)
+    return f"{kind} {name!r}: {found}" if found else None
+
+
+def _problem_of_model(model: Model, reserved: tuple, tasks: tuple) -> str | None:
+    outputs, recipes = model.outputs, model.recipes
+    if not isinstance(outputs, (tuple, list)) or not outputs or not all(isinstance(o, str) and o for o in outputs):
+        return f'outputs must be names, as ("valence",), not {outputs!r}'
+    if len(set(outputs)) < len(outputs):
+        return f"outputs: {', '.join(outputs)}: a name stands there twice"
+    if taken := [output for output in outputs if output in reserved]:
+        return f"outputs: {taken[0]!r} is a column of the table of labels"
+    if model.task not in tasks:
+        return f"task must be {' or '.join(tasks)}, not {model.task!r}"
+    if type(model.shortest) is not int or model.shortest < 1:
+        return f"shortest must be a number of samples from 1, not {model.shortest!r}"
+    if model.longest is not None and (type(model.longest) is not int or model.longest < model.shortest):
+        return f"longest must be a number of samples from shortest, or None, not {model.longest!r}"
+    if not isinstance(recipes, (tuple, list)) or not all(isinstance(recipe, Path) for recipe in recipes):
+        return f"recipes must be a tuple of paths, not {recipes!r}"
+    for what in ("published", "parts"):
+        if not isinstance(getattr(model, what), dict):
+            return f"{what} must be a dict, not {type(getattr(model, what)).__name__}"
+    return None
+
+
+def _problem_of_exporter(exporter: Exporter, runtimes: tuple) -> str | None:
+    if not isinstance(exporter.variant, str) or not exporter.variant:
+        return f"variant must be a name, not {exporter.variant!r}"
+    if type(exporter.tolerance) not in (int, float) or not 0 <= exporter.tolerance < math.inf:
+        return f"tolerance must be a number from 0, not {exporter.tolerance!r}"
+    if exporter.runtime not in runtimes:
+        return f"runtime must be one of {', '.join(runtimes)}, not {exporter.runtime!r}"
+    return None
 
 
 #: Hook -> (what it registers, its plural as users see it).

@@ -169,6 +169,38 @@ def test_a_broken_plugin_is_reported_once_with_its_name_and_reason_and_the_other
     assert "half" not in found.names("models")
 
 
+WRONG = {
+    "sertool.Model(5, '', len, ('a',), 1)": "Model: the name 5 must be letters",
+    "sertool.Model('a b', '', len, ('a',), 1)": "Model: the name 'a b' must be letters",
+    "sertool.Model('m', None, len, ('a',), 1)": "Model 'm': the summary must be a text, not NoneType",
+    "sertool.Model('m', '', 'len', ('a',), 1)": "Model 'm': build must be a function, not str",
+    "sertool.Model('m', '', len, 'valence', 1)": "Model 'm': outputs must be names",
+    "sertool.Model('m', '', len, ('a', 'a'), 1)": "Model 'm': outputs: a, a: a name stands there twice",
+    "sertool.Model('m', '', len, ('speech',), 1)": "Model 'm': outputs: 'speech' is a column of the table of labels",
+    "sertool.Model('m', '', len, ('a',), -1)": "Model 'm': shortest must be a number of samples from 1, not -1",
+    "sertool.Model('m', '', len, ('a',), 9, longest=3)": "Model 'm': longest must be a number of samples",
+    "sertool.Model('m', '', len, ('a',), 1, task='categorial')": "Model 'm': task must be dimensional or categorical",
+    "sertool.Model('m', '', len, ('a',), 1, recipes='m.toml')": "Model 'm': recipes must be a tuple of paths",
+    "sertool.Model('m', '', len, ('a',), 1, published=3)": "Model 'm': published must be a dict, not int",
+    "sertool.Exporter('e', '', len, tolerance='x')": "Exporter 'e': tolerance must be a number from 0, not 'x'",
+    "sertool.Exporter('e', '', len, runtime='tflite')": "Exporter 'e': runtime must be one of onnx, native",
+    "sertool.Augmentation('x', '', 3)": "Augmentation 'x': build must be a function, not int",
+    "sertool.Corpus('c', '', [])": "Corpus 'c': read must be a function, not list",
+}
+
+
+@pytest.mark.parametrize("thing", WRONG)
+def test_what_is_registered_wrong_is_one_line_and_the_others_load(folder, capsys, thing):
+    hook = {"M": "models", "E": "exporters", "A": "augmentations", "C": "corpora"}[thing.split(".")[1][0]]
+    folder(
+        good=GOOD, wrong=f"import sertool\n@sertool.hookimpl\ndef register_{hook}(register):\n    register({thing})\n"
+    )
+    found = Plugins()
+    (line,) = capsys.readouterr().err.splitlines()
+    assert line.startswith(f"sertool: plugin 'wrong' skipped: ValueError: {WRONG[thing]}")
+    assert "toy" in found.names("models")
+
+
 def test_a_plugin_that_breaks_while_it_adds_commands_takes_none_of_them_along(folder, capsys):
     folder(
         bad="import click, sertool\n@sertool.hookimpl\ndef register_commands(cli):\n"

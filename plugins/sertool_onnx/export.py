@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import onnx
+import onnx.version_converter
 import torch
 from onnx import TensorProto
 from torch.nn.utils import parametrize
@@ -36,22 +37,45 @@ def export(source: Source, path, metadata: dict[str, str]) -> None:
 def trace(source: Source, opset: int = OPSET) -> onnx.ModelProto:
     """What ``plain`` made as a graph, parameters under their names in the module where none was transposed for it."""
     module = source.module
+    # torch's new exporter fails on a GRU whose input has any length, and takes minutes on an LSTM.
+    recurrent = any(isinstance(part, torch.nn.RNNBase) for part in module.modules())
     try:
         with quiet():
-            program = torch.onnx.export(
-                module,
-                (source.example,),
-                input_names=[source.input],
-                output_names=["outputs"],
-                dynamic_shapes=({1: torch.export.Dim("time", min=2)},),
-                opset_version=opset,
-                dynamo=True,
-            )
+            model = _by_tracing(source) if recurrent else _by_dynamo(source, opset)
     except Exception as error:  # torch has a class for each stage that may fail, none of them public
         reason = " ".join(str(error.__cause__ or error).split())[:200]
         raise SertoolError(f"{type(module).__name__} cannot be exported to ONNX: {reason}") from error
-    program.model_proto.graph.name = type(module).__name__
-    return program.model_proto
+    model.graph.name = type(module).__name__
+    return model
+
+
+def _by_dynamo(source: Source, opset: int) -> onnx.ModelProto:
+    return torch.onnx.export(
+        source.module,
+        (source.example,),
+        input_names=[source.input],
+        output_names=["outputs"],
+        dynamic_shapes=({1: torch.export.Dim("time", min=2)},),
+        opset_version=opset,
+        dynamo=True,
+    ).model_proto
+
+
+def _by_tracing(source: Source) -> onnx.ModelProto:
+    """By torch's older exporter: what depends on the length of the input other than by shapes is frozen as it was."""
+    written = io.BytesIO()
+    with torch.no_grad():
+        torch.onnx.export(
+            source.module,
+            (source.example,),
+            written,
+            input_names=[source.input],
+            output_names=["outputs"],
+            dynamic_axes={source.input: {1: "time"}},
+            opset_version=17,
+            dynamo=False,
+        )
+    return onnx.version_converter.convert_version(onnx.load_from_string(written.getvalue()), OPSET)
 
 
 def save(model: onnx.ModelProto, path, metadata: dict[str, str], apart: str = "") -> None:

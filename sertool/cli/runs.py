@@ -55,6 +55,8 @@ def train_and_release(recipe: str, run: Path | None, overrides, show: bool, kind
     run = run or Path("runs") / path.stem
     if teacher:
         return _release(release.release_teacher, resolved, run)
+    if not (run / "last.pt").exists():
+        release.rehearse(resolved)
     steps = {"train": supervised.train, "distil": distil.distil}[kind]
     stop = threading.Event()
     with interruptible(stop):

@@ -2,9 +2,11 @@
 
 import contextlib
 import csv
+import gc
 import json
 import math
 import os
+import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -97,10 +99,20 @@ def fresh(recipe: Recipe) -> tuple[Model, torch.nn.Module]:
 
 def _network(recipe: Recipe, options: dict) -> tuple[Model, torch.nn.Module]:
     model = load_plugins().get("models", recipe.model.name)
+    return model, made(model, options, f"model.options for {model.name!r}")
+
+
+def made(model: Model, options: dict, where: str) -> torch.nn.Module:
+    """What a registered Model builds with these options; UsageError, which says ``where``, if that is no network."""
     try:
-        return model, model.build(**options)
+        network = model.build(**options)
     except TypeError as error:
-        raise UsageError(f"model.options for {model.name!r}: {error}") from None
+        raise UsageError(f"{where}: {error}") from None
+    except ImportError as error:
+        raise UsageError(f"model {model.name!r} needs {error.name or error}, which is not installed") from None
+    if not isinstance(network, torch.nn.Module):
+        raise UsageError(f"model {model.name!r}: build returned {type(network).__name__}, not a torch module")
+    return network
 
 
 def start(recipe: Recipe, run: Path) -> torch.device:
@@ -125,9 +137,18 @@ def rank() -> int:
 
 
 def leave() -> None:
-    """Leave the group of processes, if there is one: its threads must have ended before Python does."""
+    """Leave the group of processes, if there is one; all but the first end here.
+
+    The group's threads must have ended before Python does, or they abort the process: first goes what holds the group.
+    """
     if distributed.is_initialized():
+        last = distributed.get_rank() > 0
+        gc.collect()
         distributed.destroy_process_group()
+        if last:
+            sys.stdout.flush()
+            sys.stderr.flush()
+            os._exit(0)
 
 
 def processes() -> int:
@@ -328,7 +349,7 @@ class Log:
                     for row in csv.reader(old):
                         if len(row) == len(self.columns) and row[0].isdigit() and int(row[0]) <= step:
                             table.writerow(row)
-        os.move_into_place(beside, self.path)
+        move_into_place(beside, self.path)
         try:
             from torch.utils.tensorboard import SummaryWriter
         except ImportError:

@@ -242,6 +242,9 @@ def load_recipe(path: Path, overrides=(), complete: bool = True, kind: type[Reci
         raise UsageError(f"{path}: {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"{path}: {error}") from None
+    except RecursionError:
+        raise UsageError(f"{path}: nested too deeply") from None
+    _no_times(table, str(path))
     for override in overrides:
         _override(table, override, kind)
     recipe = _resolve(table, path, kind)
@@ -298,6 +301,17 @@ def augmentations(recipe: Recipe, plugins) -> list[Step]:
     return chain
 
 
+def _no_times(value, where: str, depth: int = 0) -> None:
+    """UsageError for what TOML knows and no recipe has: dates and times, tables in tables without end."""
+    if depth > 20:
+        raise UsageError(f"{where}: nested too deeply")
+    if isinstance(value, (dict, list)):
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value, start=1):
+            _no_times(item, f"{where}: {key}" if depth == 0 else f"{where}.{key}", depth + 1)
+    elif not isinstance(value, (str, int, float, bool)):
+        raise UsageError(f"{where} is a date or a time ({value}); put it in quotes if it is a text")
+
+
 def _override(table: dict, override: str, kind: type[Recipe]) -> None:
     key, equals, text = override.partition("=")
     section, dot, name = key.partition(".")
@@ -307,6 +321,9 @@ def _override(table: dict, override: str, kind: type[Recipe]) -> None:
         value = tomllib.loads(f"value = {text}")["value"]
     except tomllib.TOMLDecodeError:
         value = text
+    except RecursionError:
+        raise UsageError(f"--set {key}=...: nested too deeply") from None
+    _no_times(value, f"--set {key}")
     if isinstance(getattr(getattr(kind(), section, None), name, None), str) and not isinstance(value, str):
         value = text  # as 0.2, a version
     if section == "augment":

@@ -3,6 +3,7 @@
 import contextlib
 import csv
 import shutil
+import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -24,7 +25,7 @@ from ..runtime import Runtime
 from . import supervised, variants
 from .buckets import origins
 from .card import PLACES, card
-from .loop import best_network
+from .loop import best_network, fresh
 from .recipe import DistilRecipe, ModelSection, Recipe, substituted
 from .targets import answering, targets_of
 from .teacher import build_teacher
@@ -46,6 +47,40 @@ def check(recipe: Recipe) -> None:
         raise UsageError(f"bundle.robustness: no {unknown.pop()!r} (there are: clips, noise, rooms)")
     if options:
         robustness.checks([], **{key: Path(options[key]) for key in ("noise", "rooms") if key in options})
+
+
+#: Steps from which on a run is long enough that its end is rehearsed before it begins.
+LONG = 1000
+
+
+def rehearse(recipe: Recipe) -> None:
+    """Before step 1 of a run: whether random weights answer as they must and, before a long one, become a bundle.
+
+    UsageError for a network that answers otherwise than its Model says, BundleError for a manifest that is wrong,
+    SertoolError for what cannot be exported.
+    """
+    model, network = fresh(recipe)
+    network = answering(model, network).eval()
+    shortest = max(model.shortest, getattr(network, "shortest", 0))
+    for samples in (shortest, min(model.longest or SAMPLE_RATE, max(SAMPLE_RATE, 2 * shortest + 1))):
+        try:
+            with torch.no_grad():
+                found = network(1e-3 * torch.randn(2, samples))
+        except Exception as error:  # whatever a plugin's network raises
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            raise UsageError(f"model {model.name!r}: {samples} samples raised {reason}") from None
+        shape = list(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
+        if shape != [2, len(model.outputs)]:
+            raise UsageError(f"model {model.name!r}: two clips gave {shape}, not [2, {len(model.outputs)}]")
+    form, manifest = _formats(recipe)[0], describe(recipe, model, network)
+    (entry,) = variants.entries([form])
+    bundle.parse(bundle.embedded(manifest, entry), "the bundle to be", embedded=True)
+    if recipe.train.steps < LONG or recipe.train.epochs:
+        return
+    with tempfile.TemporaryDirectory() as scratch:
+        path = Path(scratch, entry["file"])
+        variants.export(network, form, path, manifest, entry, variants.some_clips(shipped_samples(), 2))
+        Runtime(str(path)).run(np.zeros(max(shortest, 4000), np.float32) + np.float32(1e-3))
 
 
 def release(recipe: Recipe, run: Path, progress=lambda stage, done, total: None) -> tuple[bundle.Bundle, tuple]:

@@ -14,7 +14,7 @@ from ..plugins import load_plugins
 from ..registry import Model
 from . import release
 from .card import card, with_files
-from .loop import best_network
+from .loop import best_network, made
 from .recipe import SAVED, BundleSection, ModelSection, Recipe, TargetsSection, saved
 from .targets import answering
 
@@ -107,10 +107,7 @@ def _run(run: Path) -> Origin:
 
 def _registered(source: str, model: Model, options: dict) -> Origin:
     torch.manual_seed(0)
-    try:
-        network = model.build(**options).eval()
-    except TypeError as error:
-        raise UsageError(f"{source}: {error}") from None
+    network = made(model, options, source).eval()
     model = replace(model, shortest=max(model.shortest, getattr(network, "shortest", 0)))
     options = _public(options)
     described = model.name + (f" with {json.dumps(options)}" if options else "")

@@ -5,6 +5,7 @@ import torch
 from ..errors import UsageError
 from ..plugins import load_plugins
 from . import loop
+from .loop import made
 from .recipe import Recipe, substituted
 
 
@@ -32,10 +33,7 @@ def build_teacher(recipe: Recipe, student) -> torch.nn.Module:
             f"teacher {model.name!r} answers {', '.join(model.outputs)}; "
             f"student {student.name!r} needs {', '.join(student.outputs)}"
         )
-    try:
-        teacher = model.build(**substituted(recipe, recipe.teacher.options))
-    except TypeError as error:
-        raise UsageError(f"teacher.options for {model.name!r}: {error}") from None
+    teacher = made(model, substituted(recipe, recipe.teacher.options), f"teacher.options for {model.name!r}")
     return teacher.eval().requires_grad_(False)
 
 

@@ -268,3 +268,26 @@ def test_an_option_of_a_table_is_set_alone(tmp_path):
         load_recipe(path, ["model.options.centre.x=1"])
     with pytest.raises(UsageError, match=r"no key model\.colour"):
         load_recipe(path, ["model.colour.red=1"])
+
+
+@pytest.mark.parametrize(
+    ("line", "said"),
+    [
+        ("lr = 2026-11-30", "train.lr is a date or a time (2026-11-30)"),
+        ("seed = 07:32:00", "train.seed is a date or a time (07:32:00)"),
+        ("restarts = [1979-05-27T07:32:00Z]", "train.restarts.1 is a date or a time"),
+        ("restarts = " + "[" * 300 + "]" * 300, "nested too deeply"),
+        ("restarts = " + "[" * 5000 + "]" * 5000, "nested too deeply"),
+    ],
+)
+def test_what_toml_knows_and_no_recipe_has_is_one_line(tmp_path, line, said):
+    path = tmp_path / "a.toml"
+    path.write_text(f'[model]\nname = "wav2small"\n[train]\n{line}\n')
+    with pytest.raises(UsageError) as error:
+        load_recipe(path, complete=False)
+    assert said in str(error.value)
+    assert "\n" not in str(error.value)
+    key, _, value = line.partition(" = ")
+    path.write_text('[model]\nname = "wav2small"\n')
+    with pytest.raises(UsageError):
+        load_recipe(path, [f"train.{key}={value}"], complete=False)
