@@ -389,3 +389,17 @@ def test_sertool_never_imports_from_plugins():
                 imported = [node.module]
             for module in imported:
                 assert not module.startswith(("sertool_", "plugins")), f"{path} imports {module}"
+
+
+def test_a_misspelt_command_names_the_one_that_is_like_it(process):
+    code, _, err = process("lable", "x.wav")
+    assert code == 2
+    assert "No such command 'lable'. Did you mean 'label'?" in err
+
+
+def test_a_file_whose_name_begins_with_a_hyphen_is_explained(clip, tmp_path, process):
+    clip(tmp_path / "-dash.wav", 0.3)
+    code, _, err = process("label", "-dash.wav", cwd=tmp_path)
+    assert code == 2
+    assert "(to name the file: ./-dash.wav)" in err
+    assert process("label", "./-dash.wav", cwd=tmp_path).code == 0

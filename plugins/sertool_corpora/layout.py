@@ -18,7 +18,10 @@ def table(path: Path, required: set[str], hint: str = "") -> Iterator[tuple[int,
             records = csv.DictReader(stream, restval="")
             missing = required - set(records.fieldnames or ())
             if missing:
-                raise SertoolError(f"{path}: no column {', '.join(sorted(missing))}")
+                names = records.fieldnames or []
+                other = next((mark for mark in ";\t|" if len(names) == 1 and mark in names[0]), None)
+                way = f": its fields are separated by {other!r}, they must be by commas" if other else ""
+                raise SertoolError(f"{path}: no column {', '.join(sorted(missing))}{way}")
             for record in records:
                 yield records.line_num, record
     except OSError as error:

@@ -1,5 +1,6 @@
 """The command line: one file a command, imported when that command is asked for."""
 
+import difflib
 import importlib
 import os
 import sys
@@ -40,6 +41,15 @@ class LazyGroup(click.Group):
             return super().invoke(ctx)
         except BrokenPipeError as error:
             raise ReaderGone from error  # click would end with 1, as if a file had failed
+
+    def resolve_command(self, ctx, args):
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as error:
+            near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1, cutoff=0.5) if args else []
+            if near and "No such command" in error.message:
+                error.message += f" Did you mean {near[0]!r}?"
+            raise
 
     def list_commands(self, ctx):
         self._add_plugins()
@@ -91,6 +101,10 @@ def main(args=None) -> None:
     except click.exceptions.Exit as error:
         status = error.exit_code
     except click.ClickException as error:
+        if isinstance(error, click.NoSuchOption):
+            given = sys.argv[1:] if args is None else args
+            file = next((text for text in given if text.startswith("-") and os.path.lexists(text)), None)
+            error.message += f" (to name the file: ./{file})" if file else ""
         error.show()
         status = error.exit_code
     except (KeyboardInterrupt, click.Abort):

@@ -12,6 +12,7 @@ from .. import __version__, audio
 from .. import bundle as bundles
 from ..corpora import Row
 from ..corpora.classes import canonical
+from ..corpora.reading import rows_of
 from ..errors import AudioError, SertoolError, UsageError
 from ..labelling import Labeller, run
 from ..labelling.scan import Recording
@@ -37,13 +38,12 @@ def read(root: Path, layout: str | None, splits=(), corpora=()) -> tuple[str, li
 
     Without a layout ROOT needs a manifest.csv. UsageError names what there is instead of what was asked for.
     """
-    plugins = load_plugins()
     if layout is None:
         if not (root / "manifest.csv").is_file():
-            known = ", ".join(plugins.names("corpora")) or "none is installed"
+            known = ", ".join(load_plugins().names("corpora")) or "none is installed"
             raise UsageError(f"{root}: no manifest.csv in it; say how it is laid out: --layout NAME ({known})")
         layout = "manifest"
-    rows = plugins.get("corpora", layout).read(root)
+    rows = rows_of(layout, root)
     for option, wanted in (("split", splits), ("corpus", corpora)):
         there = {getattr(row, option) for row in rows}
         if unknown := sorted(set(wanted) - there):

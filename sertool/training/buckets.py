@@ -7,8 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from .. import audio
+from ..corpora.reading import rows_of
 from ..errors import AudioError, UsageError
-from ..plugins import load_plugins
 
 #: Recordings up to this long are kept decoded; of longer ones only the excerpt is read.
 LONGEST_KEPT_S = 60.0
@@ -114,6 +114,6 @@ def _rows(source):
         raise UsageError(
             f"bucket {source!r}: write a folder, or a table of root and any of corpus, split, corpora, times"
         )
-    rows = load_plugins().get("corpora", source.get("corpus", "manifest")).read(Path(source["root"]))
+    rows = rows_of(source.get("corpus", "manifest"), Path(source["root"]))
     wanted, split = source.get("corpora", []), source.get("split", "")
     return [row for row in rows if (not split or row.split == split) and (not wanted or row.corpus in wanted)]

@@ -10,6 +10,7 @@ import torch
 from .. import audio
 from ..corpora import Row, check_speakers_disjoint, select
 from ..corpora.folds import hold_out
+from ..corpora.reading import rows_of
 from ..errors import UsageError
 from ..frontend import steps
 from ..plugins import load_plugins
@@ -23,11 +24,9 @@ from .teacher import asker, build_teacher
 
 def rows(recipe: Recipe) -> tuple[list[Row], list[Row]]:
     """(the recipe's corpora, those that it has beside them in data.also), without what is not in data.corpora."""
-    data, plugins = recipe.data, load_plugins()
-    own = plugins.get("corpora", data.corpus).read(Path(data.root))
-    also = [
-        row for s in substituted(recipe, data.also) for row in plugins.get("corpora", s["corpus"]).read(Path(s["root"]))
-    ]
+    data = recipe.data
+    own = rows_of(data.corpus, Path(data.root))
+    also = [row for source in substituted(recipe, data.also) for row in rows_of(source["corpus"], Path(source["root"]))]
     return tuple([row for row in part if not data.corpora or row.corpus in data.corpora] for part in (own, also))
 
 

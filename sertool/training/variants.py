@@ -244,6 +244,8 @@ def export(network, form: Format, path: Path, manifest: dict, entry: dict, calib
     convert = features(described, form.input)
     clips = tuple(torch.from_numpy(convert(prepare(clip)))[None] for clip in calibrate)
     source = Source(network.eval(), frontend.example(described, form.input), form.input, clips)
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)  # sums in one order: the same network and clips give the same bytes
     try:
         form.exporter.export(source, path, {bundle.METADATA_KEY: bundle.embedded(manifest, entry)}, **form.options)
     except TypeError as error:
@@ -251,6 +253,8 @@ def export(network, form: Format, path: Path, manifest: dict, entry: dict, calib
             raise
         reason = re.sub(r"^\w+(\.\w+)*\(\) ", "", str(error))
         raise UsageError(f"{form.text}: {reason}; {form.exporter.name} is {form.exporter.summary}") from None
+    finally:
+        torch.set_num_threads(threads)
 
 
 def _claim(names: dict[str, str], form: Format, folder: Path) -> None:
