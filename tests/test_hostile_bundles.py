@@ -880,3 +880,47 @@ def test_label_refuses_a_hostile_lone_file_with_one_line_in_a_process_of_its_own
     assert done.returncode == 2
     assert len(done.stderr.splitlines()) == 1
     assert "evil.onnx" in done.stderr
+
+
+def endless():
+    """A loop of 2^62 turns."""
+    element = helper.make_tensor_value_info
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["go"], ["go_on"]),
+            helper.make_node("Add", ["value", "value"], ["doubled"]),
+        ],
+        "body",
+        [element("turn", TensorProto.INT64, []), element("go", TensorProto.BOOL, []), element("value", FLOAT, [1, 3])],
+        [element("go_on", TensorProto.BOOL, []), element("doubled", FLOAT, [1, 3])],
+    )
+    return [
+        helper.make_node("ReduceMean", ["waveform"], ["mean"], axes=[1], keepdims=1),
+        helper.make_node("MatMul", ["mean", "weights"], ["start"]),
+        helper.make_node("Constant", [], ["turns"], value=numpy_helper.from_array(np.array(2**62))),
+        helper.make_node("Constant", [], ["yes"], value=numpy_helper.from_array(np.array(True))),
+        helper.make_node("Loop", ["turns", "yes", "start"], ["outputs"], body=body),
+    ]
+
+
+def test_a_model_without_end_is_stopped(toy, monkeypatch):
+    monkeypatch.setattr("sertool.labelling.selftest.LIMIT_S", 0.5)
+    (toy / "model.onnx").write_bytes(model(nodes=endless()))
+    seal(toy)
+    assert "noise.wav: the model did not come to an end within 0.5 s" in fault(check, bundle.read(toy))
+
+
+def test_an_input_of_another_name_is_refused(toy):
+    made = onnx.ModelProto.FromString((toy / "model.onnx").read_bytes())
+    made.graph.input[0].name = made.graph.node[0].input[0] = "audio"
+    (toy / "model.onnx").write_bytes(made.SerializeToString())
+    seal(toy)
+    assert "its input is 'audio', bundle.json says 'waveform'" in fault(check, bundle.read(toy))
+
+
+@pytest.mark.parametrize("largest", [0.3, 1e9])
+def test_a_bundle_may_not_declare_that_it_gives_anything(toy, largest):
+    about = json.loads((toy / "bundle.json").read_text())
+    about["variants"][0]["difference"] = {"max": largest}
+    seal(toy, about)
+    assert "what differs by more than 0.5 is another model" in fault(check, bundle.read(toy))

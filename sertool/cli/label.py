@@ -101,7 +101,7 @@ def label(
     list of files (one a line, or separated by NUL) or a recording. wav, flac, ogg, opus, mp3 and more, any rate,
     channels averaged; m4a, aac, wma and films with the extra sertool[av], their default track. Recordings up to 8 s are
     labelled whole; of longer ones, what is not speech is left out and the rest labelled in windows of 8 s of speech,
-    averaged by duration. Of a second or more, in which nothing sounds like speech, there is no label but an error.
+    averaged by duration. One of more than a second in which nothing sounds like speech gets an error and no label.
     """
     from ..errors import UsageError
     from ..labelling import Labeller, run, table

@@ -19,8 +19,8 @@ class Labeller:
 
     ``model``: a name, a bundle folder or a model file; ``variant``: one of the bundle's, by default its own choice, or
     the one that it has for ``runtime``, "onnx" or "native". ``window`` and ``hop`` in seconds; the bundle's own window,
-    end to end, by default. With ``vad`` the windows of a recording longer than one are cut from its speech. One of a
-    second or more in which nothing sounds like speech has no label then, unless it is labelled ``regardless``.
+    end to end, by default. With ``vad`` the windows of a recording longer than one are cut from its speech. One of
+    more than a second in which nothing sounds like speech has no label then, unless it is labelled ``regardless``.
     """
 
     def __init__(

@@ -5,14 +5,16 @@ import json
 import numpy as np
 
 from .. import audio, bundle
-from ..bundle.names import one_line, regular
+from ..bundle.names import one_line, quoted, regular
 from ..errors import AudioError, BundleError
 from ..runtime import Runtime
 
 #: Largest difference of an output that another version of the runtime may make.
 TOLERANCE = 1e-3
-#: Of a sample, in seconds.
-LONGEST_SAMPLE = 60
+#: Largest difference that a bundle may declare of itself, of outputs from 0 to 1.
+LARGEST = 0.5
+#: Of a sample, in seconds, and the most that a model may take for it.
+LONGEST_SAMPLE, LIMIT_S = 60, 60.0
 
 
 def check(found: bundle.Bundle, sha256: str | None = None) -> dict:
@@ -52,6 +54,16 @@ def self_test(found: bundle.Bundle, variant: str | None = None) -> tuple[int, fl
     runtime = Runtime(str(found.path.absolute()), variant)  # a relative path may be a name
     _check_embedded(runtime)
     worst, allowed = 0.0, tolerance(runtime.variant)
+    if runtime.input != runtime.variant["input"]:
+        raise BundleError(
+            f"{runtime.bundle.file(runtime.variant)}: its input is {quoted(runtime.input)}, "
+            f"{bundle.MANIFEST} says {runtime.variant['input']!r}"
+        )
+    if not allowed <= LARGEST:
+        raise BundleError(
+            f"{found.path / bundle.MANIFEST}: says that outputs of {runtime.variant['file']} may differ by "
+            f"{allowed:.2g}; what differs by more than {LARGEST:g} is another model"
+        )
     for name, values in expected.items():
         difference = float(abs(sample(found, name, runtime) - values).max())
         if not difference <= allowed:
@@ -73,7 +85,7 @@ def sample(found: bundle.Bundle, name: str, runtime: Runtime) -> np.ndarray:
             samples += len(block)
             if samples > LONGEST_SAMPLE * audio.SAMPLE_RATE:
                 raise BundleError(f"{path}: longer than {LONGEST_SAMPLE} s")
-        return runtime.run(np.concatenate(blocks) if blocks else np.zeros(0, np.float32))
+        return runtime.run(np.concatenate(blocks) if blocks else np.zeros(0, np.float32), LIMIT_S)
     except AudioError as error:
         raise BundleError(f"{path}: {one_line(error)}") from None
 

@@ -11,7 +11,7 @@ from ..frontend.segments import Parameters, Segmenter
 from ..frontend.vad import FRAME, Vad
 from .detect import detect, peak
 
-#: Samples from which on the detector can tell whether anybody speaks. Of shorter clips of speech it misses too many
+#: Samples beyond which the detector can tell whether anybody speaks. Of shorter clips of speech it misses too many
 #: (the loudest half of a second: 5 %, a quarter: 24 %): of these only what stands still is known to be none.
 TELLING = SAMPLE_RATE
 #: A segment that runs for longer is passed on in parts, so that memory does not depend on the recording.
@@ -23,8 +23,8 @@ class Speech:
 
     A recording of up to ``whole`` samples is passed on as it is. ``seconds`` is the speech found so far, ``time`` says
     where in the recording a sample came from, ``peak`` the largest sample so far. ``heard`` is False if nobody can have
-    spoken: of a second or more, not a moment sounds like it; a shorter one stands still. Memory does not depend on the
-    length.
+    spoken: of more than a second, not a moment sounds like it; a shorter one stands still. Memory does not depend on
+    the length.
     """
 
     def __init__(self, blocks: Iterable[np.ndarray], whole: int, parameters: Parameters | None = None):
@@ -53,7 +53,7 @@ class Speech:
 
     def _measure(self, blocks: list[np.ndarray]) -> None:
         found = detect(blocks, self._parameters, probabilities=True)
-        least = self._parameters.lower if found.samples >= TELLING else np.finfo(np.float32).tiny
+        least = self._parameters.lower if found.samples > TELLING else np.finfo(np.float32).tiny
         self.seconds, self.heard = found.speech, bool((found.probabilities >= least).any())
         self.peak = max(map(peak, blocks), default=0.0)
 

@@ -44,12 +44,13 @@ class Runtime:
         self.longest = manifest.get("longest_samples")
         self.shortest, self._shape = manifest["shortest_samples"], (1, len(self.bundle.outputs))
         self._model.fit(manifest["frontend"], form, len(self.bundle.outputs))
+        self.input = getattr(self._model, "input", form)  # its name in the file, where that has one
 
-    def run(self, samples: np.ndarray) -> np.ndarray:
+    def run(self, samples: np.ndarray, limit_s: float | None = None) -> np.ndarray:
         """Outputs float32 [k] for float32 [n] at 16 kHz, which the bundle's pre-processing steps are applied to.
 
-        AudioError if what they leave is too short or too long or an output is not finite, BundleError for another
-        number of them.
+        AudioError if what they leave is too short or too long, an output is not finite or the model takes longer than
+        ``limit_s``, BundleError for another number of them.
         """
         samples = self._prepare(samples)
         if len(samples) < self.shortest:
@@ -60,7 +61,7 @@ class Runtime:
             inputs = self._features(samples)
         except ValueError as error:
             raise AudioError(str(error)) from None
-        outputs = self._model.run(inputs)
+        outputs = self._model.run(inputs, limit_s)
         if outputs.shape != self._shape:  # what a file declares is a promise, not a fact
             raise BundleError(f"{self.bundle.path}: outputs of shape {outputs.shape}, not {self._shape} as it declares")
         if not np.isfinite(outputs).all():

@@ -31,7 +31,7 @@ class Model:
         if self._outputs != outputs:
             raise BundleError(f"{self._path}: {self._outputs} outputs, not {outputs} as its manifest says")
 
-    def run(self, inputs: np.ndarray) -> np.ndarray:
+    def run(self, inputs: np.ndarray, limit_s: float | None = None) -> np.ndarray:
         """Outputs [1, k] for samples [n]; AudioError for NaN or infinity."""
         try:
             return self._engine().run(inputs)[None]

@@ -2,6 +2,7 @@
 
 import os
 import re
+import threading
 from pathlib import Path
 
 import numpy as np
@@ -41,14 +42,23 @@ class Model:
         """BundleError unless it takes and gives what a manifest says of it."""
         _check_end(self._path, "output", self._session.get_outputs(), (1, outputs))
         wanted = (1, None) if form == "waveform" else (1, None, frontend["n_mels"])
-        self._input = _check_end(self._path, "input", self._session.get_inputs(), wanted)
+        self.input = _check_end(self._path, "input", self._session.get_inputs(), wanted)
 
-    def run(self, inputs: np.ndarray) -> np.ndarray:
-        """Outputs [1, k] for samples [n] or frames [frames, n_mels]; AudioError if onnxruntime fails."""
+    def run(self, inputs: np.ndarray, limit_s: float | None = None) -> np.ndarray:
+        """Outputs [1, k] for samples [n] or frames [frames, n_mels]; AudioError if onnxruntime fails or is too slow."""
+        options = onnxruntime.RunOptions()
+        watch = threading.Timer(limit_s or 0, setattr, (options, "terminate", True))
+        if limit_s:
+            watch.daemon = True
+            watch.start()
         try:
-            return self._session.run(None, {self._input: inputs[None]})[0]
+            return self._session.run(None, {self.input: inputs[None]}, options)[0]
         except Exception as error:  # as above
+            if options.terminate:
+                raise AudioError(f"the model did not come to an end within {limit_s:g} s") from None
             raise AudioError(f"onnxruntime failed ({_reason(error)})") from None
+        finally:
+            watch.cancel()
 
 
 def _bring_shared(options, path: Path) -> list[bytes]:

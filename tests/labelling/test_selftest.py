@@ -23,9 +23,9 @@ SHIPPED = bundle.bundled_folder() / "wav2small"
 def put_model(folder, about, variant, added=0.0):
     """A variant's file: outputs = mean of its input times (1, 2, 3) and something added."""
     frames = variant["input"] == "logmel"
-    nodes = [helper.make_node("ReduceMean", ["input"], ["each"], axes=[2], keepdims=0)] if frames else []
+    nodes = [helper.make_node("ReduceMean", [variant["input"]], ["each"], axes=[2], keepdims=0)] if frames else []
     nodes += [
-        helper.make_node("ReduceMean", ["each" if frames else "input"], ["mean"], axes=[1], keepdims=1),
+        helper.make_node("ReduceMean", ["each" if frames else variant["input"]], ["mean"], axes=[1], keepdims=1),
         helper.make_node("Gemm", ["mean", "weights", "added"], ["outputs"]),
     ]
     shape = [1, "frames", 26] if frames else [1, "time"]
@@ -33,7 +33,7 @@ def put_model(folder, about, variant, added=0.0):
     made = helper.make_graph(
         nodes,
         "toy",
-        [helper.make_tensor_value_info("input", TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info(variant["input"], TensorProto.FLOAT, shape)],
         [helper.make_tensor_value_info("outputs", TensorProto.FLOAT, [1, 3])],
         [numpy_helper.from_array(value, name) for name, value in tensors.items()],
     )

@@ -6,10 +6,11 @@ import numpy as np
 import pytest
 import torch
 
+from sertool import audio
 from sertool.errors import UsageError
 from sertool.runtime import Runtime
 from sertool.testing.clips import sound
-from sertool.training import variants
+from sertool.training import sources, variants
 from sertool.training.variants import Limits, Material
 
 ENTRY = {
@@ -200,3 +201,23 @@ def test_an_option_that_an_exporter_does_not_have_is_named(wav2small, tmp_path):
     form = variants.parse("onnx:colour=red")
     with pytest.raises(UsageError, match=r"onnx:colour=red: .*'colour'; onnx is ONNX"):
         variants.export(network, form, tmp_path / "x.onnx", manifest, *variants.entries([form]), [])
+
+
+@pytest.mark.parametrize("form", ["native-int8", "onnx-int8:recipe=static", "onnx-int8:recipe=weights,bits=4"])
+def test_the_same_clips_give_the_same_bytes_however_many_threads_there_are(tmp_path, form):
+    origin = sources.find("wav2small")
+    clips = [audio.read(sample) for sample in origin.samples] * 3
+    parsed = variants.parse(form)
+    (entry,) = variants.entries([parsed])
+    before, written = torch.get_num_threads(), []
+    try:
+        for threads in (1, 2, 3):
+            torch.set_num_threads(threads)
+            path = tmp_path / str(threads) / entry["file"]
+            path.parent.mkdir()
+            variants.export(origin.network, parsed, path, origin.manifest, entry, clips)
+            assert torch.get_num_threads() == threads
+            written.append(path.read_bytes())
+    finally:
+        torch.set_num_threads(before)
+    assert written[0] == written[1] == written[2]
