@@ -17,13 +17,14 @@ from .registry import KINDS, problem
 
 @dataclass
 class Plugin:
-    """One plugin as found: its hooks' manager, what it registered, and why it was skipped, if it was."""
+    """One plugin as found: its hooks' manager, what it registered, why it was skipped and what it lost, if so."""
 
     name: str
     version: str | None
     source: str
     registered: dict[str, list[str]] = field(default_factory=dict)
     error: str | None = None
+    lost: list[str] = field(default_factory=list)  # names that another plugin registers, too: a line each
     manager: pluggy.PluginManager | None = None
 
 
@@ -116,7 +117,7 @@ class Plugins:
                     message = _conflict(kind, name, claims)
                     _warn(message)
                     for plugin, _ in claims:
-                        plugin.error = message
+                        plugin.lost.append(message)
 
 
 @functools.cache

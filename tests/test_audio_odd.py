@@ -382,3 +382,49 @@ def test_samples_that_no_recorder_writes_are_named(tmp_path):
     samples[500] = 1e30
     soundfile.write(tmp_path / "a.wav", samples, RATE, subtype="FLOAT")
     assert reason(tmp_path / "a.wav") == "a sample of 1e+30 at 0.031 s: full scale is 1"
+
+
+@pytest.mark.parametrize("rate", [0, -1, 1e-3, 99, 1e300, float("nan"), "16000", None, True])
+def test_an_array_at_a_rate_that_no_recording_has_is_refused_at_once(rate):
+    with pytest.raises(AudioError, match="the rate must be a number of Hz from 100 to 1000000"):
+        audio.mono(np.zeros(1000), rate)
+
+
+@pytest.mark.parametrize(
+    ("samples", "said"),
+    [
+        (np.zeros(10, complex), "samples must be real numbers, not complex128"),
+        (np.array(["a", "b"]), "samples must be real numbers, not <U1"),
+        (np.array([None, 1]), "samples must be real numbers, not object"),
+        ([[1.0], [1.0, 2.0]], "samples must be"),
+        (np.full(10, 1e13), "a sample of 1e+13: full scale is 1"),
+        (np.full(10, 1e300), "NaN or infinity at sample 0"),
+    ],
+)
+def test_an_array_that_is_no_sound_is_refused(samples, said):
+    with pytest.raises(AudioError) as error:
+        audio.mono(samples, RATE)
+    assert str(error.value).startswith(said)
+
+
+@pytest.mark.parametrize("name", ["a\0b.wav", "\udcff\ud800.wav", "x" * 5000])
+def test_a_name_that_no_file_has_is_an_error_of_ours(name):
+    with pytest.raises(AudioError):
+        audio.read(name)
+
+
+@pytest.mark.parametrize("model", [None, 3, b"wav2small", "no\0name", "nosuch"])
+def test_a_model_that_is_none_is_an_error_of_ours(model):
+    import sertool
+    from sertool.errors import SertoolError
+
+    with pytest.raises(SertoolError):
+        sertool.load(model)
+
+
+def test_a_model_may_be_named_by_a_path():
+    from pathlib import Path
+
+    import sertool
+
+    assert sertool.load(Path("wav2small")).bundle.manifest["name"] == "wav2small"

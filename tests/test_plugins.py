@@ -403,3 +403,27 @@ def test_a_file_whose_name_begins_with_a_hyphen_is_explained(clip, tmp_path, pro
     assert code == 2
     assert "(to name the file: ./-dash.wav)" in err
     assert process("label", "./-dash.wav", cwd=tmp_path).code == 0
+
+
+def test_a_clash_of_names_costs_the_plugins_these_names_and_nothing_else(folder, process):
+    folder(one=model("same") + "    " + model("only_one").splitlines()[-1].strip() + "\n", two=model("same"))
+    rows = {row["name"]: row for row in json.loads(process("plugins", "--json").out)}
+    assert rows["one"]["error"] is None
+    assert rows["one"]["registers"]["models"] == ["same", "only_one"]
+    (line,) = rows["one"]["lost"]
+    assert "'same' is registered by 'one' and 'two'" in line
+    shown = process("plugins").out
+    assert shown.count("lost: models: 'same' is registered") == 2
+    assert "skipped" not in shown
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="descriptors of POSIX systems")
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_descriptors_cause_no_traceback(clip, tmp_path, closed):
+    clip(tmp_path / "a.wav", 0.3)
+    for arguments in ("label a.wav -o {}.csv --restart", "label - -o x.csv", "plugins", "nonsense"):
+        line = f"{sys.executable} -m sertool {arguments.format('out')} {closed}"
+        done = subprocess.run(["sh", "-c", line], cwd=tmp_path, capture_output=True, text=True, timeout=60)
+        assert "Traceback" not in done.stderr
+        assert done.returncode in (0, 1, 2)
+    assert (tmp_path / "out.csv").read_text().count("\n") == 2

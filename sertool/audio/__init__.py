@@ -14,7 +14,7 @@ import soxr
 
 from ..errors import AudioError, AudioWarning
 from ..files import move_into_place
-from .decoders import Mixer, Note, native_blocks, openable
+from .decoders import FASTEST, SLOWEST, Mixer, Note, native_blocks, openable
 
 SAMPLE_RATE = 16_000
 
@@ -166,9 +166,14 @@ def mono(samples, rate: float) -> np.ndarray:
 
     Integers are scaled by their full range; channels are averaged.
     """
-    if not isinstance(rate, (int, float, np.number)) or not 0 < rate < float("inf"):
-        raise AudioError(f"the rate must be a number of Hz above 0, not {rate!r}")
-    samples = np.asarray(samples)
+    if isinstance(rate, bool) or not isinstance(rate, (int, float, np.number)) or not SLOWEST <= rate <= FASTEST:
+        raise AudioError(f"the rate must be a number of Hz from {SLOWEST} to {FASTEST}, not {rate!r}")
+    try:
+        samples = np.asarray(samples)
+    except ValueError as error:  # lists of lists of several lengths
+        raise AudioError(f"samples must be [samples] or [samples, channels] ({error})") from None
+    if samples.dtype.kind not in "iuf":
+        raise AudioError(f"samples must be real numbers, not {samples.dtype}")
     if samples.ndim not in (1, 2):
         raise AudioError(f"samples must be [samples] or [samples, channels], not {list(samples.shape)}")
     if samples.ndim == 2 and samples.shape[0] < samples.shape[1]:
@@ -180,7 +185,10 @@ def mono(samples, rate: float) -> np.ndarray:
         samples = samples / -float(np.iinfo(samples.dtype).min)
     if samples.ndim == 2:
         samples = Mixer(_warn).mix(samples, rate)
-    samples = np.ascontiguousarray(samples, np.float32)
+    with np.errstate(over="ignore"):
+        samples = np.ascontiguousarray(samples, np.float32)
     if not np.isfinite(samples).all():
         raise AudioError(f"NaN or infinity at sample {int(np.argmin(np.isfinite(samples)))}")
+    if np.abs(samples).max(initial=0) > _LARGEST:
+        raise AudioError(f"a sample of {np.abs(samples).max():g}: full scale is 1")
     return samples if rate == SAMPLE_RATE else resample(samples, rate, SAMPLE_RATE)

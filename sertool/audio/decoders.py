@@ -66,6 +66,8 @@ def native_blocks(path: Path, note: Note) -> Blocks:
         raise AudioError("is a folder") from None
     except OSError as error:
         raise AudioError((error.strerror or str(error)).lower()) from None
+    except (ValueError, UnicodeEncodeError) as error:  # NUL or half a character in a name
+        raise AudioError(f"no name of a file ({error})") from None
 
 
 class Mixer:

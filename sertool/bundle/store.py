@@ -4,7 +4,7 @@ import os
 import sys
 from pathlib import Path
 
-from ..errors import BundleError
+from ..errors import BundleError, UsageError
 from .folder import MANIFEST
 
 
@@ -41,10 +41,12 @@ def installed() -> dict[str, Path]:
 
 def find(model: str) -> Path:
     """A name, a bundle folder or a model file to its path; BundleError names what there is instead."""
-    known = installed()
+    if not isinstance(model, (str, os.PathLike)):
+        raise UsageError(f"a model is named by a text or a path, not {model!r}")
+    model, known = os.fspath(model), installed()
     if model in known:
         return known[model]
     path = Path(model)
-    if os.path.lexists(path):
+    if "\0" not in model and os.path.lexists(path):
         return path
     raise BundleError(f"no model {model!r} (there are: {', '.join(known) or 'none'}; or give a bundle folder or file)")

@@ -3,7 +3,9 @@
 import difflib
 import importlib
 import os
+import signal
 import sys
+import threading
 import warnings
 
 import click
@@ -91,7 +93,9 @@ def cli():
 
 def main(args=None) -> None:
     """Entry point: errors become one line, Ctrl-C exit code 130, a closed pipe a quiet end."""
+    sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
     _keep_standard_output()
+    _clean_up_on_sigterm()
     warnings.showwarning = _say
     try:
         status = cli.main(args, prog_name="sertool", standalone_mode=False)
@@ -107,6 +111,8 @@ def main(args=None) -> None:
             error.message += f" (to name the file: ./{file})" if file else ""
         error.show()
         status = error.exit_code
+    except Terminated:
+        status = _complain("terminated", 143)
     except (KeyboardInterrupt, click.Abort):
         status = _complain("interrupted", 130)
     except (ReaderGone, BrokenPipeError):
@@ -131,6 +137,19 @@ def _keep_standard_output() -> None:
     before = sys.stdout
     how = {"encoding": before.encoding, "errors": before.errors, "buffering": 1 if before.line_buffering else -1}
     sys.stdout = open(copy, "w", **how)  # noqa: SIM115
+
+
+class Terminated(KeyboardInterrupt):
+    """SIGTERM: what is half done is put away, as after Ctrl-C."""
+
+
+def _clean_up_on_sigterm() -> None:
+    def end(number, frame):
+        raise Terminated
+
+    own = threading.current_thread() is threading.main_thread()
+    if own and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+        signal.signal(signal.SIGTERM, end)
 
 
 _show_warning = warnings.showwarning

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from .terminal import bar, on_terminal
+from .terminal import Finite, bar, on_terminal
 
 
 class Durations(click.ParamType):
@@ -53,7 +53,7 @@ Examples:
     multiple=True,
     help="Of networks: what to export them as; may be repeated.  [default: onnx, onnx-int8]",
 )
-@click.option("--seconds", type=click.FloatRange(0, min_open=True), default=5.0, show_default=True, help="Of audio.")
+@click.option("--seconds", type=Finite(0, min_open=True), default=5.0, show_default=True, help="Of audio.")
 @click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Of one run.")
 @click.option("--runs", type=click.IntRange(min=1), default=21, show_default=True, help="That the median is of.")
 @click.option("--warmup", type=click.IntRange(min=0), default=3, show_default=True, help="Runs before, not counted.")

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from .terminal import bar, libraries_silenced, on_terminal
+from .terminal import Finite, bar, libraries_silenced, on_terminal
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
@@ -61,10 +61,10 @@ Examples:
 @click.option("--split", "splits", metavar="NAME", multiple=True, help="Of CORPUS; may be repeated.  [default: all]")
 @click.option("--corpora", metavar="A,B", default="", help="Of CORPUS.  [default: all]")
 @click.option("--calibrate", metavar="DIR", type=_FOLDER, help="Recordings to calibrate with; not those of --check.")
-@click.option("--max-diff", type=click.FloatRange(min=0), help="Gate: largest difference of an output from torch.")
-@click.option("--max-metric-drop", type=float, help="Gate: largest drop of CCC or UA below fp32, on CORPUS.")
+@click.option("--max-diff", type=Finite(min=0), help="Gate: largest difference of an output from torch.")
+@click.option("--max-metric-drop", type=Finite(), help="Gate: largest drop of CCC or UA below fp32, on CORPUS.")
 @click.option("--max-bytes", type=click.IntRange(min=1), help="Gate: size of a file.")
-@click.option("--min-speed", type=click.FloatRange(min=0), help="Gate: speed beside fp32 on one thread, as 1.0.")
+@click.option("--min-speed", type=Finite(min=0), help="Gate: speed beside fp32 on one thread, as 1.0.")
 @click.option(
     "--runs",
     type=click.IntRange(min=0),

@@ -31,6 +31,7 @@ def plugins(context, as_json):
             "source": plugin.source,
             "registers": {kind: names for kind, names in plugin.registered.items() if names},
             "error": plugin.error,
+            "lost": plugin.lost,
         }
         for plugin in loaded.found
     ]
@@ -42,6 +43,8 @@ def plugins(context, as_json):
         registered = "; ".join(f"{kind}: {', '.join(names)}" for kind, names in row["registers"].items())
         state = f"skipped: {row['error']}" if row["error"] else registered or "registers nothing"
         click.echo(f"{row['name']:<{width}}  {row['version'] or '-':<8}  {state}")
+        for line in row["lost"]:
+            click.echo(f"{'':<{width}}  {'':<8}  lost: {line}")
     return 0
 
 

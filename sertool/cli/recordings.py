@@ -41,8 +41,11 @@ _AUDIO = (
 
 
 def _standard_input() -> list[str]:
+    from ..errors import UsageError
     from ..labelling.scan import Listed
 
+    if sys.stdin is None:
+        raise UsageError("standard input is closed: there is no list to read")
     head = sys.stdin.buffer.read(16)
     if any(head[at : at + len(magic)] == magic for at, magic in _AUDIO):
         folder = tempfile.mkdtemp(prefix="sertool-")
@@ -67,8 +70,6 @@ def _standard_input() -> list[str]:
     for name in names:
         strange = any(byte < 32 and byte not in b"\t\n\r" for byte in name) or len(name) > 4096
         if strange and not os.path.lexists(os.fsdecode(name[:4096])):
-            from ..errors import UsageError
-
             raise UsageError("standard input is neither a list of files nor audio of a known kind")
     return [Listed(os.fsdecode(name)) for name in names]
 
@@ -164,7 +165,8 @@ def _interruptible(stack, stop: threading.Event, jobs: int, kept: str) -> None:
             os._exit(130)
 
     for number in (signal.SIGINT, signal.SIGTERM):
-        stack.callback(signal.signal, number, signal.signal(number, handle))
+        if signal.getsignal(number) is not signal.SIG_IGN:  # who started us wants it ignored
+            stack.callback(signal.signal, number, signal.signal(number, handle))
 
 
 def duration(seconds: float) -> str:

@@ -1,6 +1,7 @@
 """What commands share: progress bars on a terminal and nothing elsewhere, names that are safe to print."""
 
 import contextlib
+import math
 import os
 import sys
 
@@ -54,6 +55,16 @@ def bar(total: int, unit: str, description: str, *, shown: bool, state=str, tran
     console = Console(stderr=True)
     with Progress(*columns, console=console, redirect_stdout=False, transient=transient) as progress:
         yield Bar(progress, progress.add_task(description, total=total))
+
+
+class Finite(click.FloatRange):
+    """A number within bounds that is one: no NaN, no infinity."""
+
+    def convert(self, value, param, ctx):
+        number = super().convert(value, param, ctx)
+        if not math.isfinite(number):
+            self.fail(f"{value} is not a finite number.", param, ctx)
+        return number
 
 
 def on_terminal() -> bool:

@@ -18,11 +18,11 @@ from ..labelling.detect import SILENT
 from ..labelling.scan import scan
 from ..machine import cores
 from .recordings import check_writable, duration, none_found, passed_over, took, under_way, with_standard_input
-from .terminal import on_terminal, visible
+from .terminal import Finite, on_terminal, visible
 
 _DEFAULT = Parameters()
 _GAP = round(_DEFAULT.threshold - _DEFAULT.lower, 6)
-_SECONDS = click.FloatRange(min=0, max=3600)
+_SECONDS = Finite(min=0, max=3600)
 
 
 def _time(option: str, default: float, text: str):
@@ -81,14 +81,14 @@ Examples:
 )
 @click.option(
     "--threshold",
-    type=click.FloatRange(0, 1),
+    type=Finite(0, 1),
     default=_DEFAULT.threshold,
     show_default=True,
     help="Probability at which speech begins.",
 )
 @click.option(
     "--lower",
-    type=click.FloatRange(0, 1),
+    type=Finite(0, 1),
     help=f"Probability below which it ends.  [default: {_DEFAULT.lower}; {_GAP} under another threshold]",
 )
 @_time("--shortest-speech", _DEFAULT.shortest_speech_s, "Shorter speech is dropped.")

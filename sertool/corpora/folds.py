@@ -39,7 +39,10 @@ def leave_one_out(rows: list[Row], by: str, always: Iterable[Row] = (), number: 
         groups = _together(groups, number)
     names = sorted(groups)
     if len(names) < 3:
-        raise UsageError(f"leaving one {by} out takes three or more; there are {len(names)}: {', '.join(names)}")
+        raise UsageError(
+            f"leaving one {by} out takes three or more (one tests, one validates, the rest trains); "
+            f"there are {len(names)}: {', '.join(names)}"
+        )
     folds = []
     for at, name in enumerate(names):
         following = names[(at + 1) % len(names)]

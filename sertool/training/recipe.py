@@ -380,6 +380,10 @@ def _resolve(table: dict, path: Path, kind: type[Recipe]) -> Recipe:
 
 def _check(recipe: Recipe, path: Path) -> None:
     train = recipe.train
+    if not train.warmup_ratio and train.warmup > train.steps:
+        raise UsageError(
+            f"{path}: train.warmup is {train.warmup}, more than train.steps, {train.steps}: add --set train.warmup=0"
+        )
     turns = [0 if train.warmup_ratio else train.warmup, *train.restarts, train.steps]
     if not all(type(turn) is int for turn in turns) or turns != sorted(turns):
         raise UsageError(f"{path}: train.warmup, restarts and steps must follow one another, not {turns}")
@@ -427,6 +431,10 @@ def _check(recipe: Recipe, path: Path) -> None:
             raise UsageError(f"{path}: augment {entry.get('name')!r}: p is a probability from 0 to 1, not {p!r}")
     if not recipe.bundle.formats or not all(isinstance(form, str) for form in recipe.bundle.formats):
         raise UsageError(f'{path}: bundle.formats must be a list of formats, as ["onnx", "onnx-int8"]')
+    for key in ("notes", "samples"):
+        beside = Path(getattr(recipe.bundle, key))
+        if beside.is_absolute() or ".." in beside.parts:
+            raise UsageError(f"{path}: bundle.{key} {str(beside)!r} must lie beside the recipe: it is published")
     gates = ("max_diff", "max_metric_drop", "max_bytes", "min_speed")
     for key, value in recipe.bundle.gates.items():
         if key not in gates or type(value) not in (int, float):

@@ -287,3 +287,11 @@ def test_training_begins_with_the_weights_of_a_bundle_that_has_them(exported, tm
     assert all(torch.equal(value, wanted[name]) for name, value in network.state_dict().items())
     with pytest.raises(UsageError, match=r"model\.start: .*weights\.safetensors: .* it is not of this wav2small"):
         loop.build(load_recipe(tmp_path / "r.toml", [f"model.start={exported[0]}", "model.name=wav2small"]))
+
+
+@pytest.mark.parametrize("option", ["--max-diff", "--max-metric-drop", "--min-speed"])
+@pytest.mark.parametrize("value", ["nan", "inf"])
+def test_a_limit_that_is_no_number_is_refused(tmp_path, command, option, value):
+    code, _, err = command("export", "wav2small", "-o", tmp_path / "out", option, value)
+    assert code == 2
+    assert f"{value} is not a finite number" in err

@@ -291,3 +291,19 @@ def test_what_toml_knows_and_no_recipe_has_is_one_line(tmp_path, line, said):
     path.write_text('[model]\nname = "wav2small"\n')
     with pytest.raises(UsageError):
         load_recipe(path, [f"train.{key}={value}"], complete=False)
+
+
+@pytest.mark.parametrize("key", ["notes", "samples"])
+@pytest.mark.parametrize("value", ["../../../etc/passwd", "/etc/passwd", "a/../../b"])
+def test_nothing_is_published_that_does_not_lie_beside_the_recipe(tmp_path, key, value):
+    path = tmp_path / "a.toml"
+    path.write_text(f'[model]\nname = "wav2small"\n[bundle]\n{key} = "{value}"\n')
+    with pytest.raises(UsageError, match="must lie beside the recipe: it is published"):
+        load_recipe(path, complete=False)
+
+
+def test_a_warm_up_that_is_longer_than_the_run_says_what_to_do(tmp_path):
+    path = tmp_path / "a.toml"
+    path.write_text('[model]\nname = "wav2small"\n[train]\nsteps = 4\n')
+    with pytest.raises(UsageError, match=r"train.warmup is 150, more than train.steps, 4: add --set train.warmup=0"):
+        load_recipe(path, complete=False)

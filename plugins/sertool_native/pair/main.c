@@ -1,17 +1,27 @@
 /* cc -O2 main.c $prefix.c -lm -o $prefix
- * sox recording.wav -t f32 -r 16000 -c 1 - | ./$prefix */
+ * sox recording.wav -t f32 -r 16000 -c 1 - | ./$prefix
+ * The recording is heard whole, up to SECONDS. */
 #include <stdio.h>
 
 #include "$prefix.h"
 
 static $prefix engine;
-static float samples[60 * 16000];
+enum { SECONDS = 60, MOST = SECONDS * 16000 };
+static float samples[MOST];
 
 int main(void) {
     float out[${PREFIX}_OUTPUTS];
+    size_t n = fread(samples, sizeof *samples, MOST, stdin);
     int i;
+    if (getc(stdin) != EOF) {
+        fprintf(stderr, "more than %d s: cut it into windows, or raise SECONDS\n", SECONDS);
+        return 1;
+    }
     ${prefix}_init(&engine);
-    if (${prefix}_run(&engine, samples, fread(samples, sizeof *samples, 60 * 16000, stdin), out)) return 1;
+    if (${prefix}_run(&engine, samples, n, out)) {
+        fprintf(stderr, "%lu samples: too few, or not numbers\n", (unsigned long)n);
+        return 1;
+    }
     for (i = 0; i < ${PREFIX}_OUTPUTS; i++) printf("%s %.4f\n", ${prefix}_names[i], out[i]);
     return 0;
 }
