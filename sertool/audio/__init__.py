@@ -14,9 +14,7 @@ import soxr
 
 from ..errors import AudioError, AudioWarning
 from ..files import move_into_place
-from .decoders import FASTEST, SLOWEST, Mixer, Note, native_blocks, openable
-
-SAMPLE_RATE = 16_000
+from .decoders import FASTEST, SAMPLE_RATE, SLOWEST, Mixer, Note, native_blocks, openable
 
 _SOUND = """
 .wav .wave .bwf .rf64 .w64 .flac .ogg .oga .opus .spx .mp3 .mp2 .mpga .aif .aiff .aifc .au .snd .caf .voc .sph .nist

@@ -17,6 +17,8 @@ from .pieces import Parts, Piece, Window
 Note = Callable[[str], None]
 Blocks = Iterator[tuple[int, np.ndarray]]
 
+SAMPLE_RATE = 16_000
+
 #: Hz between which a recording's rate must lie: what is outside is a damaged header.
 SLOWEST, FASTEST = 100, 1_000_000
 
@@ -42,7 +44,7 @@ _CONTAINERS = (
 )
 _FROM_ZERO = {"matroska", "mov", "webm"}  # whose times count from 0; those of the others from when they began
 _JITTER_S = 0.05  # by which times stamps may be off where nothing is missing
-_LONGEST_GAP_S = 24 * 3600
+_LONGEST_GAPS_S = 12 * 3600  # of all gaps in a file
 
 
 def native_blocks(path: Path, note: Note) -> Blocks:
@@ -268,6 +270,7 @@ def _av_blocks(path: Path, piece: Piece, codec: str | None, mixer: Mixer, note: 
         zero = None if _FROM_ZERO & set(container.format.name.split(",")) else container.start_time
         held, layout = [], None
         planar = None
+        gaps = 0.0
         at = 0.0 if zero is None else zero / 1e6  # where in the container's time the next sample belongs
         for frame in container.decode(stream):
             if not frame.samples:
@@ -280,12 +283,13 @@ def _av_blocks(path: Path, piece: Piece, codec: str | None, mixer: Mixer, note: 
                 _, size = _checked(rate, channels)
             if frame.pts is not None and frame.time_base:
                 gap = float(frame.pts * frame.time_base) - at
-                if gap > _LONGEST_GAP_S:
-                    raise AudioError(f"its time stamps jump by {gap / 3600:.0f} h")
                 if gap > _JITTER_S:
+                    gaps += gap
+                    if gaps > _LONGEST_GAPS_S:
+                        raise AudioError(f"its time stamps leave out {gaps / 3600:.0f} h")
                     yield from _joined(held, layout, mixer)
                     held = []
-                    yield from _silence(rate, round(gap * rate), size)
+                    yield from _silence(round(gap * SAMPLE_RATE))
                     at += gap
             at += frame.samples / rate
             held += [part.to_ndarray() for part in planar.resample(frame)]
@@ -316,6 +320,7 @@ def _joined(held: list[np.ndarray], layout: tuple | None, mixer: Mixer) -> Block
         yield rate, mixer.mix(np.concatenate(held, axis=1).T, rate)
 
 
-def _silence(rate: int, samples: int, size: int) -> Blocks:
-    for start in range(0, samples, size):
-        yield rate, np.zeros(min(size, samples - start), np.float32)
+def _silence(samples: int) -> Blocks:
+    """At the rate that needs no resampling: a gap may be long."""
+    for start in range(0, samples, _BLOCK_SECONDS * SAMPLE_RATE):
+        yield SAMPLE_RATE, np.zeros(min(_BLOCK_SECONDS * SAMPLE_RATE, samples - start), np.float32)

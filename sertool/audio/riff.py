@@ -55,7 +55,7 @@ def _file(window: Window, at: int, note) -> tuple[list[list[Part]], int]:
         if chunk.name == b"ds64":
             told = {b"data": struct.unpack("<8xQ", window.get(chunk.start, 16).ljust(16, b"\0"))[0]}
         elif chunk.name == b"fmt ":
-            formats = window.get(chunk.at, chunk.start - chunk.at + size)
+            formats = window.get(chunk.at, chunk.start - chunk.at + min(size, 4096))
         elif chunk.name == b"data":
             if size == 0xFFFF_FFFF and told:
                 size = told[b"data"]

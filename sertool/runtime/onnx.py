@@ -32,7 +32,10 @@ class Model:
         options.log_severity_level = 4  # what it would log comes as an exception too
         self._shared = _bring_shared(options, Path(path))
         try:
-            self._session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+            # Its fallback to the processor on which it failed would print a banner among the results.
+            self._session = onnxruntime.InferenceSession(
+                path, options, providers=["CPUExecutionProvider"], enable_fallback=0
+            )
             self.embedded = self._session.get_modelmeta().custom_metadata_map.get(bundles.METADATA_KEY)
         except Exception as error:  # onnxruntime raises a class of its own for each kind of failure
             version = onnxruntime.__version__
