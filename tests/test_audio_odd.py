@@ -428,3 +428,11 @@ def test_a_model_may_be_named_by_a_path():
     import sertool
 
     assert sertool.load(Path("wav2small")).bundle.manifest["name"] == "wav2small"
+
+
+@pytest.mark.parametrize("rate", [8_000, 11_025, 22_050, 44_100, 48_000, 96_000, 192_000])
+@pytest.mark.parametrize("samples", [999, 12_345, 100_001])
+def test_no_time_lies_behind_the_end_of_the_file(tmp_path, rate, samples):
+    soundfile.write(tmp_path / "a.wav", np.random.default_rng(0).normal(0, 0.1, samples), rate)
+    heard_s, true_s = len(audio.read(tmp_path / "a.wav")) / RATE, samples / rate
+    assert true_s - 1 / RATE < heard_s <= true_s

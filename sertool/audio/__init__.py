@@ -66,7 +66,7 @@ def blocks(path, note: Note | None = None) -> Iterator[np.ndarray]:
     Raises AudioError, with a reason that a person can act on, for whatever is not a complete, finite recording.
     """
     path = Path(path)
-    stream, stream_rate = None, SAMPLE_RATE
+    stream = _Resampled(SAMPLE_RATE)
     seconds, found = 0.0, False
     for rate, native in native_blocks(path, note or _warn_of(path)):
         if not np.isfinite(native).all():
@@ -76,19 +76,37 @@ def blocks(path, note: Note | None = None) -> Iterator[np.ndarray]:
             raise AudioError(f"a sample of {native[at]:g} at {seconds + at / rate:.3f} s: full scale is 1")
         seconds += len(native) / rate
         found |= len(native) > 0
-        if rate != stream_rate:
-            if stream is not None:
-                yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
-            stream, stream_rate = None, rate
-            if rate != SAMPLE_RATE:
-                stream = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
-        resampled = native if stream is None else stream.resample_chunk(native)
-        if len(resampled):
-            yield resampled
-    if stream is not None:
-        yield stream.resample_chunk(np.zeros(0, np.float32), last=True)
+        if rate != stream.rate:
+            yield from stream.finish()
+            stream = _Resampled(rate)
+        yield from stream.push(native)
+    yield from stream.finish()
     if not found:
         raise AudioError("empty: the file holds no audio")
+
+
+class _Resampled:
+    """Blocks at a rate to blocks at 16 kHz, which together are no longer than they."""
+
+    def __init__(self, rate: int):
+        self.rate, self._taken, self._given = rate, 0, 0
+        self._stream = None
+        if rate != SAMPLE_RATE:
+            self._stream = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
+
+    def push(self, block: np.ndarray) -> Iterator[np.ndarray]:
+        self._taken += len(block)
+        yield from self._passed(block if self._stream is None else self._stream.resample_chunk(block))
+
+    def finish(self) -> Iterator[np.ndarray]:
+        if self._stream is not None:
+            rest = self._stream.resample_chunk(np.zeros(0, np.float32), last=True)
+            yield from self._passed(rest[: max(0, self._taken * SAMPLE_RATE // self.rate - self._given)])
+
+    def _passed(self, block: np.ndarray) -> Iterator[np.ndarray]:
+        self._given += len(block)
+        if len(block):
+            yield block
 
 
 def _warn(text: str) -> None:

@@ -48,7 +48,8 @@ def export(
         rows = [row for row in map(targets.labelled, rows) if row]
         if not rows:
             raise UsageError(f"{checked.root}: {targets.missing}")
-        label = "+".join(checked.splits) or "+".join(sorted({row.corpus for row in rows}))
+        parts = "+".join(checked.splits) or "+".join(sorted({row.corpus for row in rows}))
+        label = f"{checked.root.resolve().name} {parts}"
         checks, heard = [Check(label, rows, targets)], [row.file for row in rows]
     material = Material(
         variants.some_clips(origin.samples, release.COMPARED) + variants.some_clips(heard, release.COMPARED),
@@ -56,6 +57,8 @@ def export(
         checks,
         runs,
     )
+    calibrated = calibrate.resolve().name if calibrate else "nothing"
+    manifest["made"] = release.made(material, calibrated, checks[0].name if checks else "nothing")
     with release.replacing(output) as fresh:
         written = variants.write(fresh, manifest, origin.network, parsed, material, limits, progress)
         if not written.default:

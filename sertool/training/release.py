@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .. import audio, bundle
+from .. import __version__, audio, bundle
 from ..corpora.rows import Row
 from ..errors import BundleError, UsageError
 from ..evaluation import robustness
@@ -124,9 +124,10 @@ def write(
         material = Material(
             variants.some_clips(samples, COMPARED) + variants.some_clips([row.file for row in val_rows], COMPARED),
             _to_calibrate_with(recipe),
-            [Check(split, rows, targets) for split, rows in splits.items() if rows],
+            [Check(split, rows, targets, split != recipe.data.ood) for split, rows in splits.items() if rows],
             recipe.bundle.runs,
         )
+        manifest["made"] = made(material, "training clips", "the recipe's corpora")
         limits = Limits(**recipe.bundle.gates)
         written = variants.write(fresh, manifest, network, _formats(recipe), material, limits, progress)
         if not manifest["variants"]:
@@ -241,6 +242,17 @@ def _to_calibrate_with(recipe: Recipe) -> list[np.ndarray]:
         return []
     train, val, _ = supervised.splits(recipe)
     return variants.some_clips([row.file for row in train or val], recipe.bundle.calibrate)
+
+
+def made(material: Material, calibrated: str, checked: str) -> dict:
+    """What a bundle's files were made and measured with: by which sertool, calibrated and checked on what."""
+    clips = sum(len(check.rows) for check in material.checks)
+    return {
+        "sertool": __version__,
+        "compared": {"clips": len(material.clips)},
+        "calibrated": {"on": calibrated if material.calibrate else "nothing", "clips": len(material.calibrate)},
+        "checked": {"on": checked if clips else "nothing", "clips": clips},
+    }
 
 
 def training(recipe: Recipe, model: Model, step: int) -> dict:

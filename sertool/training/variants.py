@@ -3,6 +3,7 @@
 import re
 import shutil
 import tempfile
+import warnings
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ import torch
 
 from .. import audio, bundle, spec
 from ..corpora import Row
-from ..errors import SertoolError, UsageError
+from ..errors import AudioWarning, SertoolError, UsageError
 from ..evaluation import cost
 from ..frontend import steps
 from ..frontend.features import features
@@ -71,7 +72,7 @@ class Limits:
         """What a variant's entry misses, a line each with figure and limit."""
         largest = tolerance if self.max_diff is None else self.max_diff
         bounds = [("differs from torch by {:.2g}", entry["difference"]["max"], largest, "at most {:g}")]
-        for check in entry.get("checks", []) if self.max_metric_drop is not None else []:
+        for check in deciding(entry) if self.max_metric_drop is not None else []:
             found = f"{check['metric']} on {check['on']} drops by {{:.4f}}"
             bounds.append((found, check["drop"], self.max_metric_drop, "at most {:g}"))
         if self.max_bytes is not None:
@@ -92,11 +93,15 @@ NO_LIMITS = Limits()
 
 @dataclass(frozen=True)
 class Check:
-    """Labelled recordings that outputs are scored on: CCC, or UA; recordings without a target do not count."""
+    """Labelled recordings that outputs are scored on: CCC, or UA; recordings without a target do not count.
+
+    Of a Check that does not ``choose`` figures are written down, and no file is kept or preferred by them.
+    """
 
     name: str
     rows: list[Row]
     targets: Dimensional | Categorical
+    choose: bool = True
 
     @property
     def metric(self) -> str:
@@ -305,6 +310,7 @@ def _check(jobs: list[Job], reference: Job, checks, progress) -> dict[str, np.nd
             value = check.score(found)
             figures = {"fp32": round(fp32, 4), "value": round(value, 4), "drop": round(fp32 - value, 4)}
             about = {"on": check.name, "clips": len(check.rows), "metric": check.metric}
+            about |= {} if check.choose else {"chooses": False}
             job.entry.setdefault("checks", []).append(about | figures)
     return plain
 
@@ -334,12 +340,17 @@ def _default(variants: list[dict]) -> str:
     """The name of the fastest variant whose outputs are as good as torch's; the first where none is faster."""
     best, speed = variants[0]["name"] if variants else "", FASTER
     for entry in variants:
-        drops = [check["drop"] for check in entry.get("checks", [])]
+        drops = [check["drop"] for check in deciding(entry)]
         same = entry["difference"]["max"] <= EQUAL and max(drops, default=0) <= EQUAL_METRIC
         found = entry.get("cost", {"speed": 0})
         if same and found["speed"] > speed and found["speed_range"][0] > 1:
             best, speed = entry["name"], found["speed"]
     return best
+
+
+def deciding(entry: dict) -> list[dict]:
+    """The checks of a variant's entry that it may be chosen by: not those of what is kept for the end."""
+    return [check for check in entry.get("checks", []) if check.get("chooses", True)]
 
 
 def _digits(value: float) -> float:
@@ -348,12 +359,12 @@ def _digits(value: float) -> float:
 
 
 def some_clips(files: Sequence, number: int) -> list[np.ndarray]:
-    """Up to ``number`` recordings, evenly over the list, as float32 [n]; what cannot be read is passed over."""
+    """Up to ``number`` recordings, evenly over the list, as float32 [n]; of what cannot be read an AudioWarning."""
     chosen = [files[i * len(files) // number] for i in range(number)] if len(files) > number else files
     clips = []
     for file in chosen:
         try:
             clips.append(audio.read(file))
-        except SertoolError:
-            continue
+        except SertoolError as error:
+            warnings.warn(f"{file}: {error}; passed over", AudioWarning, stacklevel=2)
     return clips

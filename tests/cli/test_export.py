@@ -143,7 +143,14 @@ def test_gates_keep_a_variant_out_and_name_the_figure(exported, labelled, comman
                 right[row["emotion"]].append(best == row["emotion"])
     ua = np.mean([np.mean(hits) for hits in right.values()])
     (check,) = entries["fp32"]["checks"]
-    assert check == {"on": "val", "clips": 6, "metric": "UA", "fp32": round(ua, 4), "value": round(ua, 4), "drop": 0.0}
+    assert check == {
+        "on": "labelled0 val",
+        "clips": 6,
+        "metric": "UA",
+        "fp32": round(ua, 4),
+        "value": round(ua, 4),
+        "drop": 0.0,
+    }
 
 
 def test_a_drop_of_the_metric_is_what_the_variant_loses(exported, labelled, monkeypatch, command, tmp_path):
@@ -160,7 +167,7 @@ def test_a_drop_of_the_metric_is_what_the_variant_loses(exported, labelled, monk
     arguments = ("export", exported[0], "-o", tmp_path / "out", "--runs", "0", "--check", labelled)
     answer = command(*arguments, "--format", "onnx-int8", "--max-metric-drop", "0.5")
     assert answer.code == 1
-    assert "int8 UA on some drops by 1.0000, allowed is at most 0.5" in answer.err
+    assert "int8 UA on labelled0 some drops by 1.0000, allowed is at most 0.5" in answer.err
     assert not (tmp_path / "out").exists()
 
 

@@ -221,3 +221,17 @@ def test_the_same_clips_give_the_same_bytes_however_many_threads_there_are(tmp_p
     finally:
         torch.set_num_threads(before)
     assert written[0] == written[1] == written[2]
+
+
+def test_what_is_kept_for_the_end_decides_nothing():
+    fast = {"name": "int8", "difference": {"max": 1e-4}, "cost": {"speed": 2.0, "speed_range": [1.9, 2.1]}}
+    plain = {"name": "fp32", "difference": {"max": 0.0}, "cost": {"speed": 1.0, "speed_range": [1, 1]}}
+    on = {"metric": "UA", "fp32": 0.5, "value": 0.1, "drop": 0.4}
+    kept, chosen = on | {"on": "test-ood", "chooses": False}, on | {"on": "val"}
+    assert variants._default([plain, fast | {"checks": [kept]}]) == "int8"
+    assert variants._default([plain, fast | {"checks": [chosen]}]) == "fp32"
+    limits = Limits(max_metric_drop=0.01)
+    assert not limits.missed(fast | {"checks": [kept]}, 0.01)
+    assert limits.missed(fast | {"checks": [chosen]}, 0.01) == [
+        "int8 UA on val drops by 0.4000, allowed is at most 0.01"
+    ]
