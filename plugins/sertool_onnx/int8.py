@@ -163,7 +163,13 @@ def _integers(values: np.ndarray, bits: int, parameter: str, add: Computed) -> s
     places = (base ** np.arange(8 // bits)).astype(np.uint8)
     digits = np.pad(values.ravel() - low, (0, -values.size % len(places))).astype(np.uint8)
     bytes_ = (digits.reshape(-1, len(places)) * places).sum(axis=1, dtype=np.uint8)[:, None]
-    row = add("Mod", add("Div", add.tensor(bytes_, f"{parameter}.int{bits}"), places), np.uint8(base))
+    # Less its remainder, a byte is divided without rounding, in which runtimes differ (OpenVINO's is to the nearest).
+    row, places = (
+        add("Cast", add.tensor(bytes_, f"{parameter}.int{bits}"), to=TensorProto.INT32),
+        places.astype(np.int32),
+    )
+    row = add("Div", add("Sub", row, add("Mod", row, places)), places)
+    row = add("Mod", row, np.int32(base))
     row = add("Slice", add("Reshape", row, [-1]), [0], [values.size])
     return add("Sub", add("Cast", add("Reshape", row, values.shape), to=TensorProto.FLOAT), np.float32(-low))
 

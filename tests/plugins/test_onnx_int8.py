@@ -8,6 +8,8 @@ import onnxruntime
 import pytest
 import torch
 from onnx import TensorProto
+from onnx.reference import ReferenceEvaluator
+from onnx.reference.op_run import OpRun
 from onnxruntime.quantization import QuantType, quantize_dynamic
 from torch import nn
 
@@ -16,6 +18,7 @@ from sertool.errors import SertoolError, UsageError
 from sertool.frontend.filters import Geometry
 from sertool.nn import LogMel, frontend
 from sertool.plugins import load_plugins
+from sertool.training import sources, variants
 from sertool_onnx import int8
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings("error::RuntimeWarning")]
@@ -383,3 +386,23 @@ def test_what_cannot_be_traced_is_one_line(tmp_path):
 def test_the_tolerances():
     found = {name: exporter(name).tolerance for name in ("onnx", "audonnx", "onnx-fp16", "onnx-int8")}
     assert found == {"onnx": 1e-4, "audonnx": 1e-4, "onnx-fp16": 0.01, "onnx-int8": 0.05}
+
+
+class Div(OpRun):
+    """Integers are rounded to the nearest, as OpenVINO 2026.4 does, and not cut off as onnxruntime does."""
+
+    def _run(self, x, y):
+        if np.issubdtype(x.dtype, np.integer):
+            return (np.rint(x / y).astype(x.dtype),)
+        return (x / y,)
+
+
+@pytest.mark.parametrize("form", ["onnx-int8:recipe=weights,bits=4", "onnx-int8:recipe=weights,bits=2"])
+def test_weights_are_unpacked_alike_whatever_a_runtime_makes_of_a_division(tmp_path, form):
+    origin, parsed = sources.find("wav2small"), variants.parse(form)
+    (entry,) = variants.entries([parsed])
+    variants.export(origin.network, parsed, tmp_path / "a.onnx", origin.manifest, entry, [])
+    waveform = 0.1 * np.random.default_rng(0).standard_normal((1, 2_000)).astype(np.float32)
+    (wanted,) = onnxruntime.InferenceSession(tmp_path / "a.onnx").run(None, {"waveform": waveform})
+    (found,) = ReferenceEvaluator(onnx.load(tmp_path / "a.onnx"), new_ops=[Div]).run(None, {"waveform": waveform})
+    np.testing.assert_allclose(found, wanted, atol=1e-4)
