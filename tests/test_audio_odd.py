@@ -436,3 +436,19 @@ def test_no_time_lies_behind_the_end_of_the_file(tmp_path, rate, samples):
     soundfile.write(tmp_path / "a.wav", np.random.default_rng(0).normal(0, 0.1, samples), rate)
     heard_s, true_s = len(audio.read(tmp_path / "a.wav")) / RATE, samples / rate
     assert true_s - 1 / RATE < heard_s <= true_s
+
+
+@pytest.mark.skipif(os.name != "posix", reason="paths of POSIX systems")
+def test_a_path_of_two_thousand_characters_is_read(tmp_path, clip, monkeypatch):
+    """libsndfile takes no more than 512 to 1024."""
+    monkeypatch.chdir(tmp_path)
+    for _ in range(9):
+        os.mkdir("d" * 220)
+        os.chdir("d" * 220)
+    deep = tmp_path.joinpath(*["d" * 220] * 9, "a.wav")
+    clip(tmp_path / "a.wav", 0.5)
+    os.rename(tmp_path / "a.wav", "a.wav")
+    assert len(os.fspath(deep)) > 2000
+    assert len(audio.read(deep)) == RATE // 2
+    assert audio.duration(deep) == 0.5
+    assert len(audio.excerpt(deep, 0.1, 1000)) == 1000

@@ -14,7 +14,7 @@ import soxr
 
 from ..errors import AudioError, AudioWarning
 from ..files import move_into_place
-from .decoders import FASTEST, SAMPLE_RATE, SLOWEST, Mixer, Note, native_blocks, openable
+from .decoders import FASTEST, SAMPLE_RATE, SLOWEST, Mixer, Note, native_blocks, opened
 
 _SOUND = """
 .wav .wave .bwf .rf64 .w64 .flac .ogg .oga .opus .spx .mp3 .mp2 .mpga .aif .aiff .aifc .au .snd .caf .voc .sph .nist
@@ -120,7 +120,7 @@ def _warn_of(path: Path) -> Note:
 def duration(path) -> float:
     """Seconds, by the header where libsndfile can read it, else by decoding. Raises AudioError."""
     try:
-        with soundfile.SoundFile(openable(path)) as file:
+        with opened(path) as file:
             return file.frames / file.samplerate
     except soundfile.LibsndfileError:
         return len(read(path)) / SAMPLE_RATE
@@ -133,7 +133,7 @@ def excerpt(path, start: float, samples: int) -> np.ndarray:
     AudioError.
     """
     try:
-        with soundfile.SoundFile(openable(path)) as file:
+        with opened(path) as file:
             file.seek(min(round(start * file.samplerate), file.frames))
             frames = -(-samples * file.samplerate // SAMPLE_RATE)
             native = file.read(frames, dtype="float32", always_2d=True).mean(axis=1, dtype=np.float32)

@@ -1,10 +1,11 @@
 """Files to blocks of samples at their own rate, by libsndfile or PyAV, whatever their headers say."""
 
+import contextlib
 import os
 import re
 import shlex
 import stat
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,7 +13,7 @@ import soundfile
 
 from ..errors import AudioError
 from . import boxes, flac, mp3, ogg, riff
-from .pieces import Parts, Piece, Window
+from .pieces import Part, Parts, Piece, Window
 
 Note = Callable[[str], None]
 Blocks = Iterator[tuple[int, np.ndarray]]
@@ -128,16 +129,26 @@ def _truncated(path: Path, what: str) -> AudioError:
 # ---- libsndfile -------------------------------------------------------------------------------------------------
 
 
-def openable(path):
-    """A path as soundfile takes it, also where the name is not UTF-8."""
-    return os.fsencode(path) if os.name == "posix" else path
+@contextlib.contextmanager
+def opened(path, parts: Sequence[Part] | None = None) -> Iterator[soundfile.SoundFile]:
+    """A file, or one made of parts of it, by its descriptor: libsndfile takes neither long paths nor all names."""
+    if parts is not None:
+        with Parts(path, parts) as whole, soundfile.SoundFile(whole) as file:
+            yield file
+        return
+    try:
+        stream = open(path, "rb", buffering=0)  # noqa: SIM115
+    except OSError as error:
+        raise AudioError((error.strerror or str(error)).lower()) from None
+    with stream, soundfile.SoundFile(stream.fileno(), closefd=False) as file:
+        yield file
 
 
 def _by_soundfile(path: Path, window: Window, head: bytes, mixer: Mixer, note: Note) -> Blocks:
     try:
         pieces = _pieces(window, head, note)
         if pieces is None:
-            with soundfile.SoundFile(openable(path)) as file:
+            with opened(path) as file:
                 is_mp3 = file.format == "MP3"
                 pieces = mp3.pieces(window, file.frames, file.samplerate) if is_mp3 else [Piece()]
     except riff.Cut as cut:
@@ -153,14 +164,13 @@ def _by_soundfile(path: Path, window: Window, head: bytes, mixer: Mixer, note: N
         return
     for number, piece in enumerate(pieces):
         try:
-            file = soundfile.SoundFile(openable(path) if piece.parts is None else Parts(path, piece.parts))
+            with opened(path, piece.parts) as file:
+                yield from _soundfile_blocks(path, file, piece, mixer)
         except soundfile.LibsndfileError as error:
             if number:
                 raise _truncated(path, f"part {number + 1} of {len(pieces)} cannot be read") from None
             yield from _av_or(path, window, head, mixer, note, _unreadable(error))
             return
-        with file:
-            yield from _soundfile_blocks(path, file, piece, mixer)
 
 
 def _pieces(window: Window, head: bytes, note: Note) -> list[Piece] | None:

@@ -1,5 +1,6 @@
 """`sertool augment`: recordings in, changed recordings out."""
 
+import errno
 import hashlib
 import os
 import re
@@ -85,6 +86,10 @@ def augment(source, target, wanted, seed, copies, overwrite, quiet):
                     changed = _changed(samples, chain, _stream(seed, copy, _name(source, recording)))
                     path.parent.mkdir(parents=True, exist_ok=True)
                     audio.write(path, changed)
+            except OSError as error:
+                if error.errno != errno.ENAMETOOLONG:
+                    raise
+                failures.append(f"{visible(recording.name)}: the name of what is to be written is too long")
             except AudioError as error:
                 failures.append(f"{visible(recording.name)}: {visible(str(error))}")
             progress.update(done, "augmenting")
@@ -163,7 +168,7 @@ def _check(recordings, targets, overwrite: bool) -> None:
     for path in (path for paths in targets for path in paths):
         if os.path.realpath(path) in originals:
             raise UsageError(f"{path} is one of the recordings: choose another OUT")
-        if path.exists() and not overwrite:
+        if os.path.lexists(path) and not overwrite:
             raise UsageError(f"{path} is there already: choose another OUT, or add --overwrite")
 
 

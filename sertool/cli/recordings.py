@@ -104,7 +104,7 @@ def check_output(output: Path, inputs=(), folder: Path | None = None) -> None:
         raise UsageError(f"cannot write {output}: there is no folder {output.parent}")
     if not os.access(output if output.exists() else output.absolute().parent, os.W_OK):
         raise UsageError(f"cannot write {output}: permission denied")
-    if output.exists() and any(path.exists() and path.samefile(output) for path in inputs):
+    if output.exists() and any(os.path.exists(path) and path.samefile(output) for path in inputs):
         raise UsageError(f"{output} is one of the recordings: choose another name")
     if folder and output.exists() and folder.resolve() in output.resolve().parents:
         raise UsageError(f"{output} is a file of {folder}, which is read: choose another name")
@@ -117,7 +117,7 @@ def check_writable(output: Path, recordings) -> None:
         raise UsageError(f"cannot write {output}: there is no folder {output.parent}")
     if not any(os.path.lexists(r.path) for r in recordings):  # a slip in the path is no reason to begin a table
         raise UsageError(f"{visible(recordings[0].name)}: {recordings[0].error or 'no such file or folder'}")
-    if output.exists() and any(r.path.exists() and r.path.samefile(output) for r in recordings):
+    if output.exists() and any(os.path.exists(r.path) and r.path.samefile(output) for r in recordings):
         raise UsageError(f"{output} is one of the recordings: choose another -o")
 
 
@@ -145,7 +145,7 @@ def under_way(recordings, doing: str, meter, stop: threading.Event, jobs: int, k
 
 def _is_long(recordings) -> bool:
     """Whether it takes more than about a second, judged by the files' size."""
-    return sum(r.path.stat().st_size for r in recordings if r.path.is_file()) > 2_000_000
+    return sum(os.path.getsize(r.path) for r in recordings if os.path.isfile(r.path)) > 2_000_000
 
 
 def _interruptible(stack, stop: threading.Event, jobs: int, kept: str) -> None:

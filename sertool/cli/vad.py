@@ -2,6 +2,7 @@
 
 import collections
 import contextlib
+import errno
 import os
 import sys
 import threading
@@ -18,11 +19,11 @@ from ..labelling.detect import SILENT
 from ..labelling.scan import scan
 from ..machine import cores
 from .recordings import check_writable, duration, none_found, passed_over, took, under_way, with_standard_input
-from .terminal import Finite, on_terminal, visible
+from .terminal import on_terminal, visible
 
 _DEFAULT = Parameters()
 _GAP = round(_DEFAULT.threshold - _DEFAULT.lower, 6)
-_SECONDS = Finite(min=0, max=3600)
+_SECONDS = click.FloatRange(min=0, max=3600)
 
 
 def _time(option: str, default: float, text: str):
@@ -81,14 +82,14 @@ Examples:
 )
 @click.option(
     "--threshold",
-    type=Finite(0, 1),
+    type=click.FloatRange(0, 1),
     default=_DEFAULT.threshold,
     show_default=True,
     help="Probability at which speech begins.",
 )
 @click.option(
     "--lower",
-    type=Finite(0, 1),
+    type=click.FloatRange(0, 1),
     help=f"Probability below which it ends.  [default: {_DEFAULT.lower}; {_GAP} under another threshold]",
 )
 @_time("--shortest-speech", _DEFAULT.shortest_speech_s, "Shorter speech is dropped.")
@@ -137,7 +138,7 @@ def vad(
 
     stop, meter, summary = threading.Event(), run.Meter(), run.Summary()
     watched = on_terminal() and not quiet and (aligned or output is not None or not sys.stdout.isatty())
-    speech, spoken, result = 0.0, 0, None
+    speech, spoken, unwritten, result = 0.0, 0, 0, None
     with (
         under_way(recordings, "listening", meter, stop, jobs, "what was finished is kept", shown=watched) as shown,
         contextlib.ExitStack() as stack,
@@ -153,7 +154,13 @@ def vad(
             if table:
                 table.write(result)
             elif found:
-                writer.write(name, found)
+                try:
+                    writer.write(name, found)
+                except OSError as error:
+                    if error.errno != errno.ENAMETOOLONG:
+                        raise
+                    click.echo(f"{visible(name)}: cannot be written beside the others: its name is too long", err=True)
+                    unwritten += 1
             if not table and (result.failed or (found.silent and not quiet)):
                 click.echo(f"{visible(name)}: {visible(result.error or SILENT)}", err=True)
             for text in () if quiet else result.notes:
@@ -171,7 +178,7 @@ def vad(
     if finished < len(recordings):
         click.echo(f"interrupted: {finished} files done, {len(recordings) - finished} to go", err=True)
         return 130
-    return 1 if summary.failed else 0
+    return 1 if summary.failed or unwritten else 0
 
 
 def _parameters(threshold, lower, shortest_speech, shortest_silence, padding) -> Parameters:
@@ -211,7 +218,7 @@ def _target(form: str, output: Path | None, recordings, stems: dict, overwrite: 
     for path in targets.values():
         if os.path.realpath(path) in own:
             raise UsageError(f"{path} is one of the recordings: choose another -o")
-        if path.exists() and not overwrite:
+        if os.path.lexists(path) and not overwrite:
             raise UsageError(f"{path} exists: --overwrite replaces it")
     return targets if into else output
 

@@ -56,10 +56,13 @@ class Files:
         """What was found in the recording of this name."""
         path = self._targets[name]
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(path.name + ".part")
-        with open(beside, "w", encoding="utf-8", newline="") as stream:
-            Writer(self._form, stream, self._stems).write(name, found)
-        move_into_place(beside, path)
+        beside = path.with_name(f".{os.getpid()}.part")  # short: the name itself may be as long as there are
+        try:
+            with open(beside, "w", encoding="utf-8", newline="") as stream:
+                Writer(self._form, stream, self._stems).write(name, found)
+            move_into_place(beside, path)
+        finally:
+            beside.unlink(missing_ok=True)
 
 
 def stems(recordings: list[Recording], folder: str | None = None) -> dict[str, str]:

@@ -56,7 +56,7 @@ class Journal:
         """Recordings labelled before that are still there but not among these: their rows stay in the table."""
         listed = {os.path.abspath(recording.path) for recording in recordings}
         before = [Recording(Path(path), entry["name"]) for path, entry in self._done.items() if path not in listed]
-        return [recording for recording in before if recording.path.exists()]
+        return [recording for recording in before if os.path.exists(recording.path)]
 
     def finished(self, recording: Recording) -> list[dict] | None:
         """The rows of a recording that was labelled before and has not changed since, else None."""

@@ -235,3 +235,24 @@ def test_glob_does_not_care_about_case(three, command, pattern):
     (three / "b1.wav").rename(three / "B1.WAV")
     out = command("label", three, "--glob", pattern).out
     assert len(out.splitlines()) == 1 + (3 if pattern == "*.WAV" else 2)
+
+
+@posix
+def test_a_name_as_long_as_there_are_ends_no_run(three, tmp_path, clip, command):
+    long = "n" * 251 + ".wav"
+    (three / "a.wav").rename(three / long)
+    output = tmp_path / "labels.csv"
+    assert command("label", three, "-o", output).code == 0
+    assert command("label", three, "-o", output, "--resume").code == 0
+    assert files_in(output) == ["b1.wav", "b2.wav", long]
+    code, _, err = command("vad", three, "-o", tmp_path / "grids", "--format", "textgrid")
+    assert code == 1
+    assert f"{long}: cannot be written beside the others: its name is too long" in err
+    assert sorted(path.name for path in (tmp_path / "grids").iterdir()) == ["b1.TextGrid", "b2.TextGrid"]
+    code, _, err = command("augment", three, tmp_path / "out", "--with", "gain:p=1")
+    assert code == 0
+    clip(three / ("m" * 250 + ".flac"), 0.2, format="FLAC")
+    clip(three / ("m" * 250 + ".mp3"), 0.2, format="MP3")
+    code, _, err = command("augment", three, tmp_path / "more", "--with", "gain:p=1")
+    assert code == 1
+    assert err.count("the name of what is to be written is too long") == 2
