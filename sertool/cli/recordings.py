@@ -149,7 +149,7 @@ def _is_long(recordings) -> bool:
 
 
 def _interruptible(stack, stop: threading.Event, jobs: int, kept: str) -> None:
-    """First Ctrl-C or SIGTERM: finish what is in flight. Another one, later: leave at once."""
+    """First Ctrl-C, SIGTERM or SIGHUP: finish what is in flight. Another one, later: leave at once."""
     first = 0.0
 
     def handle(number, frame):
@@ -164,7 +164,7 @@ def _interruptible(stack, stop: threading.Event, jobs: int, kept: str) -> None:
             click.echo(f"\nstopped; {kept}", err=True)
             os._exit(130)
 
-    for number in (signal.SIGINT, signal.SIGTERM):
+    for number in {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}:
         if signal.getsignal(number) is not signal.SIG_IGN:  # who started us wants it ignored
             stack.callback(signal.signal, number, signal.signal(number, handle))
 

@@ -99,6 +99,8 @@ def read_weights(folder: Path, repo: str) -> dict[str, Tensor]:
         raise UsageError(f"{path}: no 'weight_map'; download it again")
     weights = {}
     for name in sorted(set(map(str, index.values()))):
+        if name != Path(name).name or name in ("", ".", ".."):
+            raise UsageError(f"{path}: {name!r} is not a name of a file beside it")
         if not (folder / name).is_file():
             raise _missing(folder / name, repo)
         weights |= file_weights(folder / name)

@@ -1,5 +1,6 @@
 """Weights from files: read from disk, never downloaded, and all of them or none."""
 
+import pickle
 from pathlib import Path
 
 import torch
@@ -29,7 +30,9 @@ def read_saved(path):
         return torch.load(path, map_location="cpu", weights_only=True)
     except OSError as error:
         raise UsageError(f"{path}: {(error.strerror or str(error)).lower()}") from None
-    except Exception as error:  # pickle, zipfile, safetensors and torch each raise classes of their own for damage
+    except pickle.UnpicklingError:  # torch would go on to advise what lets it run
+        raise UsageError(f"{path}: holds more than tensors, or is damaged: nothing of it was run") from None
+    except Exception as error:  # zipfile, safetensors and torch each raise classes of their own for damage
         raise UsageError(f"{path}: cannot be read ({' '.join(str(error).split())[:200]})") from None
 
 
