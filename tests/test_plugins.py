@@ -427,3 +427,23 @@ def test_closed_descriptors_cause_no_traceback(clip, tmp_path, closed):
         assert "Traceback" not in done.stderr
         assert done.returncode in (0, 1, 2)
     assert (tmp_path / "out.csv").read_text().count("\n") == 2
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="signals of POSIX systems")
+def test_sigterm_puts_away_what_is_half_done(folder, tmp_path):
+    where = folder(
+        slow="import click, sertool, time, tempfile\n@sertool.hookimpl\ndef register_commands(cli):\n"
+        "    @cli.command()\n    def slow():\n"
+        f"        with tempfile.TemporaryDirectory(dir={str(tmp_path)!r}, prefix='half-done-'):\n"
+        "            click.echo('begun')\n            time.sleep(60)\n"
+    )
+    command = [sys.executable, "-m", "sertool", "slow"]
+    running = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert running.stdout.readline() == "begun\n"
+    assert list(where.glob("half-done-*"))
+    running.terminate()
+    _, err = running.communicate(timeout=30)
+    assert running.returncode == 143
+    assert "sertool: terminated\n" in err
+    assert "Traceback" not in err
+    assert not list(where.glob("half-done-*"))

@@ -111,10 +111,9 @@ def main(args=None) -> None:
             error.message += f" (to name the file: ./{file})" if file else ""
         error.show()
         status = error.exit_code
-    except Terminated:
-        status = _complain("terminated", 143)
-    except (KeyboardInterrupt, click.Abort):
-        status = _complain("interrupted", 130)
+    except (KeyboardInterrupt, click.Abort) as error:
+        by_signal = isinstance(error.__cause__ or error, Terminated)  # click makes an Abort of it
+        status = _complain("terminated", 143) if by_signal else _complain("interrupted", 130)
     except (ReaderGone, BrokenPipeError):
         # The reader has gone (`| head`): nothing to say, and nobody to say it to.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,6 +1,7 @@
 """Recipes: one TOML file says everything about a training run, `--set section.key=value` overrides it."""
 
 import json
+import re
 import string
 import tomllib
 from collections.abc import Callable
@@ -297,7 +298,8 @@ def augmentations(recipe: Recipe, plugins) -> list[Step]:
         try:
             chain.append(Step(**{"p": 1.0, **own}, change=augmentation.build(**substituted(recipe, table))))
         except TypeError as error:
-            raise UsageError(f"augment {augmentation.name!r}: {error}") from None
+            reason = re.sub(r"^\w+(\.\w+)*\(\) ", "", str(error))
+            raise UsageError(f"augment {augmentation.name!r}: {reason}; it is {augmentation.summary}") from None
     return chain
 
 
