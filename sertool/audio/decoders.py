@@ -197,6 +197,8 @@ def _soundfile_blocks(path: Path, file: soundfile.SoundFile, piece: Piece, mixer
     except soundfile.LibsndfileError as error:
         if "lost sync" in error.error_string:  # a FLAC stream that breaks off or is damaged
             raise _truncated(path, f"not all of its {promised / rate:.1f} s can be decoded") from None
+        if not done:
+            raise  # another decoder may know it
         raise _unreadable(error) from None
     slack = max(piece.slack, mp3.SLACK if file.subtype.startswith("MPEG") else 0)  # MP3 in WAV, too
     if done < promised - slack:
