@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from . import flac
 from .pieces import Piece, Window
 
-_BEGINS = 2  # flag of a page that begins a stream
+_BEGINS, _ENDS = 2, 4  # flags of a page that begins a stream, and of one that ends it
 _UNKNOWN = -1  # granule position of a page on which no packet ends
 
 
@@ -22,6 +22,7 @@ class Damaged(Exception):
 class _Link:
     start: int
     end: int
+    last: int = 0  # where the last page begins
     granule: int = _UNKNOWN  # position at its end
     bodies: list[tuple[int, int]] = field(default_factory=list)  # of its pages
 
@@ -55,13 +56,40 @@ def pieces(window: Window) -> list[Piece]:
             raise Damaged(f"{number - sequence[serial] - 1} pages are missing before byte {at}")
         begun |= not flags & _BEGINS
         sequence[serial] = number
-        links[-1].end = end
+        links[-1].end, links[-1].last = end, at
         links[-1].bodies.append((at + 27 + segments, end))
         if granule != _UNKNOWN:
             links[-1].granule = granule
         at = end
-    whole = len(links) == 1
-    return [_flac(window, link) or Piece(None if whole else [(link.start, link.end)]) for link in links]
+    return [_flac(window, link) or _piece(window, link, len(links) == 1) for link in links]
+
+
+def _piece(window: Window, link: _Link, whole: bool) -> Piece:
+    """A link as libsndfile reads it: of Opus it refuses the end of a stream that is not marked as such."""
+    page = bytearray(window.get(link.last, link.end - link.last))
+    if page[5] & _ENDS:
+        return Piece(None if whole else [(link.start, link.end)])
+    page[5] |= _ENDS
+    page[22:26] = bytes(4)
+    page[22:26] = struct.pack("<I", _crc(page))
+    return Piece([(link.start, link.last), bytes(page)])
+
+
+def _crc(data) -> int:
+    crc = 0
+    for byte in data:
+        crc = (crc << 8 & 0xFFFFFFFF) ^ _CRC[crc >> 24 ^ byte]
+    return crc
+
+
+def _crc_of_byte(byte: int) -> int:
+    crc = byte << 24
+    for _ in range(8):
+        crc = crc << 1 ^ (0x104C11DB7 if crc & 0x80000000 else 0)
+    return crc
+
+
+_CRC = [_crc_of_byte(byte) for byte in range(256)]
 
 
 def _flac(window: Window, link: _Link) -> Piece | None:
