@@ -17,5 +17,9 @@ class AudioWarning(UserWarning):
     """What a person should know of a recording that is labelled all the same."""
 
 
+class ExportWarning(UserWarning):
+    """What a person should know of a file that is written all the same."""
+
+
 class BundleError(SertoolError):
     """A bundle that is incomplete, damaged or of another version."""

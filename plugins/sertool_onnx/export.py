@@ -16,7 +16,7 @@ from onnx import TensorProto
 from torch.nn.utils import parametrize
 
 from sertool import Source
-from sertool.errors import SertoolError, UsageError
+from sertool.errors import ExportWarning, SertoolError, UsageError
 
 OPSET = 18
 
@@ -46,6 +46,13 @@ def trace(source: Source, opset: int = OPSET) -> onnx.ModelProto:
         reason = " ".join(str(error.__cause__ or error).split())[:200]
         raise SertoolError(f"{type(module).__name__} cannot be exported to ONNX: {reason}") from error
     model.graph.name = type(module).__name__
+    if recurrent:
+        warnings.warn(
+            f"{model.graph.name} has recurrent layers: it is exported by torch's older exporter, which freezes what "
+            "depends on the length of the input other than by shapes",
+            ExportWarning,
+            stacklevel=2,
+        )
     return model
 
 

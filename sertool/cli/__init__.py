@@ -11,7 +11,7 @@ import warnings
 import click
 
 from .. import __version__
-from ..errors import AudioWarning, SertoolError
+from ..errors import AudioWarning, ExportWarning, SertoolError
 
 #: Command -> the line that `sertool --help` shows. Its module, of the same name, is imported only to run it.
 COMMANDS = {
@@ -155,8 +155,8 @@ _show_warning = warnings.showwarning
 
 
 def _say(message, category, *place) -> None:
-    """What is to be known of a recording without the place in the code; other warnings as ever."""
-    if issubclass(category, AudioWarning):
+    """What is to be known of a recording or a file without the place in the code; other warnings as ever."""
+    if issubclass(category, (AudioWarning, ExportWarning)):
         print(f"sertool: {message}", file=sys.stderr)
     else:
         _show_warning(message, category, *place)
