@@ -52,6 +52,11 @@ def native_blocks(path: Path, note: Note) -> Blocks:
     """(rate, float32 [n]) blocks of a file at its own rate, channels averaged; the rate may change. AudioError."""
     try:
         kind = os.stat(path).st_mode
+    except OSError as error:
+        raise AudioError((error.strerror or str(error)).lower()) from None
+    except ValueError as error:  # NUL or half a character in a name
+        raise AudioError(f"no name of a file ({error})") from None
+    try:
         if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
             raise AudioError("not a regular file")  # to open a named pipe could wait for ever
         with open(path, "rb") as file:
@@ -69,8 +74,6 @@ def native_blocks(path: Path, note: Note) -> Blocks:
         raise AudioError("is a folder") from None
     except OSError as error:
         raise AudioError((error.strerror or str(error)).lower()) from None
-    except (ValueError, UnicodeEncodeError) as error:  # NUL or half a character in a name
-        raise AudioError(f"no name of a file ({error})") from None
 
 
 class Mixer:
@@ -242,7 +245,7 @@ def _by_av(path: Path, window: Window, head: bytes, codec: str, mixer: Mixer, no
         raise _truncated(path, f"{there} of {told} bytes are there") from None
     for piece in pieces:
         try:
-            yield from _av_blocks(path, piece, codec, mixer, note)
+            yield from _av_blocks(path, piece, mixer, note)
         except av.FFmpegError as error:
             raise AudioError(f"cannot decode {codec} ({error.strerror or error})") from None
 
@@ -255,7 +258,7 @@ def _av_or(path: Path, window: Window, head: bytes, mixer: Mixer, note: Note, re
         raise AudioError(f"{refusal}; ffmpeg may know it (pip install 'sertool[av]')") from None
     try:
         boxes.pieces(window, head)
-        blocks = _av_blocks(path, Piece(), None, mixer, note)
+        blocks = _av_blocks(path, Piece(), mixer, note)
         first = next(blocks, None)
     except boxes.Cut as cut:
         there, told = cut.args
@@ -271,7 +274,7 @@ def _av_or(path: Path, window: Window, head: bytes, mixer: Mixer, note: Note, re
         raise _truncated(path, str(error.strerror or error).lower()) from None
 
 
-def _av_blocks(path: Path, piece: Piece, codec: str | None, mixer: Mixer, note: Note) -> Blocks:
+def _av_blocks(path: Path, piece: Piece, mixer: Mixer, note: Note) -> Blocks:
     """Blocks of the chosen track as a player shows them: from its start, with silence where nothing was recorded."""
     import av
 
