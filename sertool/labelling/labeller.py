@@ -33,6 +33,7 @@ class Labeller:
         runtime: str | None = None,
         regardless: bool = False,
     ):
+        self._made_with = (model, variant, window, hop, vad, runtime, regardless)
         self.runtime, self.vad, self.regardless = Runtime(model, variant, runtime=runtime), vad, regardless
         self.bundle = self.runtime.bundle
         self.outputs = self.bundle.outputs
@@ -51,6 +52,10 @@ class Labeller:
         if longest and samples * (1 + SHORTEST_REST) > longest:
             most = int(longest / (1 + SHORTEST_REST) / audio.SAMPLE_RATE)
             raise UsageError(f"window {self.window:g} s: {self.bundle.manifest['name']} takes at most {most} s at once")
+
+    def __reduce__(self):
+        """To another process it goes by what it was made with, which loads the model there."""
+        return Labeller, self._made_with
 
     def label(self, recording, rate: float | None = None, *, windows: bool = False) -> dict | list[dict]:
         """Labels of a file, or of an array [samples] or [samples, channels] with its ``rate`` in Hz.

@@ -1,5 +1,6 @@
 """One recording to its rows: the same from a file, an array, a thread, a bundle or a lone model file."""
 
+import pickle
 import random
 import shutil
 import tracemalloc
@@ -190,3 +191,11 @@ def test_shuffled_files_in_threads_are_labelled_exactly_as_one_by_one(tmp_path, 
     random.Random(0).shuffle(paths)
     with ThreadPoolExecutor(4) as pool:
         assert dict(zip(paths, pool.map(labeller.label, paths), strict=True)) == expected
+
+
+def test_a_labeller_goes_to_another_process():
+    made = Labeller("wav2small", window=4.0, vad=False)
+    again = pickle.loads(pickle.dumps(made))
+    samples = soundfile.read(SPEECH)[0]
+    assert again.label(samples, 16_000) == made.label(samples, 16_000)
+    assert (again.window, again.vad) == (4.0, False)
