@@ -121,6 +121,10 @@ def main(args=None) -> None:
     except OSError as error:
         status = _complain(f"{error.filename or 'cannot write the output'}: {error.strerror}", 1)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except RuntimeError as error:
+        if "can't start new thread" not in str(error):
+            raise
+        status = _complain("the system allows no more threads: ask for fewer files at once with --jobs", 1)
     sys.exit(status if isinstance(status, int) else 0)
 
 

@@ -256,3 +256,15 @@ def test_a_name_as_long_as_there_are_ends_no_run(three, tmp_path, clip, command)
     code, _, err = command("augment", three, tmp_path / "more", "--with", "gain:p=1")
     assert code == 1
     assert err.count("the name of what is to be written is too long") == 2
+
+
+def test_a_system_without_threads_left_is_one_line(three, command, monkeypatch):
+    from sertool.labelling import run
+
+    def none_left(*arguments, **options):
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(run, "label_all", none_left)
+    code, _, err = command("label", three)
+    assert code == 1
+    assert err.splitlines()[-1] == "sertool: the system allows no more threads: ask for fewer files at once with --jobs"
