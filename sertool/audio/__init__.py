@@ -13,7 +13,6 @@ import soundfile
 import soxr
 
 from ..errors import AudioError, AudioWarning
-from ..files import move_into_place
 from .decoders import FASTEST, SAMPLE_RATE, SLOWEST, Mixer, Note, native_blocks, opened
 
 _SOUND = """
@@ -172,7 +171,7 @@ def write(path, samples: np.ndarray) -> None:
     beside = path.with_name(f".{os.getpid()}.part")  # no name that a search for audio finds
     try:
         beside.write_bytes(content)
-        move_into_place(beside, path)
+        os.replace(beside, path)
     finally:
         beside.unlink(missing_ok=True)
 

@@ -12,7 +12,7 @@ import click
 from .. import DEFAULT_MODEL, __version__
 from ..machine import cores
 from .recordings import check_writable, none_found, passed_over, took, under_way, with_standard_input
-from .terminal import Finite, on_terminal, visible
+from .terminal import on_terminal, visible
 
 SHOWN_FAILURES = 5
 
@@ -61,11 +61,11 @@ Examples:
     "--windows", is_flag=True, help="A row a window (8 s of speech, in however long a time), not a row a file."
 )
 @click.option(
-    "--window", type=Finite(min=0, min_open=True), help="Window length in seconds.  [default: the model's, 8]"
+    "--window", type=click.FloatRange(min=0, min_open=True), help="Window length in seconds.  [default: the model's, 8]"
 )
 @click.option(
     "--hop",
-    type=Finite(min=0, min_open=True),
+    type=click.FloatRange(min=0, min_open=True),
     help="Seconds from window to window, at most the window.  [default: the window]",
 )
 @click.option("--no-vad", is_flag=True, help="Label what is not speech too.")

@@ -40,8 +40,8 @@ def leave_one_out(rows: list[Row], by: str, always: Iterable[Row] = (), number: 
     names = sorted(groups)
     if len(names) < 3:
         raise UsageError(
-            f"leaving one {by} out takes three or more (one tests, one validates, the rest trains); "
-            f"there are {len(names)}: {', '.join(names)}"
+            f"leaving one {by} out takes three or more; there are {len(names)}: {', '.join(names)} "
+            "(one tests, one validates, the rest trains)"
         )
     folds = []
     for at, name in enumerate(names):

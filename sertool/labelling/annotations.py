@@ -10,7 +10,6 @@ from typing import TextIO
 from urllib.parse import quote
 
 from ..errors import UsageError
-from ..files import move_into_place
 from ..frontend.filters import SAMPLE_RATE
 from ..frontend.vad import FRAME
 from .detect import Detected
@@ -60,7 +59,7 @@ class Files:
         try:
             with open(beside, "w", encoding="utf-8", newline="") as stream:
                 Writer(self._form, stream, self._stems).write(name, found)
-            move_into_place(beside, path)
+            os.replace(beside, path)
         finally:
             beside.unlink(missing_ok=True)
 

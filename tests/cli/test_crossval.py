@@ -143,7 +143,8 @@ def test_a_corpus_that_cannot_be_divided_is_told_how(arguments, fails, voices, t
     assert "acted names no session of it; choose other folds with folds.by" in said
     pair = changed(voices, tmp_path / "pair", lambda line: line if line[0] in "01" else None)
     assert fails(*arguments("folds.by=speaker", root=pair), "--list") == (
-        "sertool: leaving one speaker out takes three or more; there are 2: 0, 1"
+        "sertool: leaving one speaker out takes three or more; there are 2: 0, 1 "
+        "(one tests, one validates, the rest trains)"
     )
     assert "leaving one corpus out takes two or more; there is acted" in fails(*arguments("folds.by=corpus"), "--list")
     leaky = changed(voices, tmp_path / "leaky", lambda line: line.replace("2,2,sad", "2,3,sad"))
