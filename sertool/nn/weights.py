@@ -31,7 +31,7 @@ def read_saved(path):
     except OSError as error:
         raise UsageError(f"{path}: {(error.strerror or str(error)).lower()}") from None
     except pickle.UnpicklingError:  # torch would go on to advise what lets it run
-        raise UsageError(f"{path}: holds more than tensors, or is damaged: nothing of it was run") from None
+        raise UsageError(f"{path}: cannot be read: more than tensors, or damaged; nothing of it was run") from None
     except Exception as error:  # zipfile, safetensors and torch each raise classes of their own for damage
         raise UsageError(f"{path}: cannot be read ({' '.join(str(error).split())[:200]})") from None
 

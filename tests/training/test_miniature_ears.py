@@ -83,7 +83,7 @@ def test_from_a_folder_of_whisper_to_labels(whisper, corpus, tmp_path, command):
 
     clip = next(corpus.glob("*.wav"))
     for model in (made.path, other.path, tmp_path / "student" / "wav2small-emotion"):
-        out = sertool("label", "-m", model, clip)
+        out = sertool("label", "--no-vad", "-m", model, clip)
         (row,) = csv.DictReader(out.splitlines())
         assert row["error"] == ""
         numbers = [float(row[name]) for name in bundle.read(model).outputs]
@@ -102,4 +102,4 @@ def test_a_window_longer_than_the_model_takes_is_refused(whisper, corpus, tmp_pa
     clip = next(corpus.glob("*.wav"))
     code, _, err = command("label", "-m", tmp_path / "x", "--window", "27", clip)
     assert (code, err) == (2, "sertool: window 27 s: whisper takes at most 26 s at once\n")
-    assert command("label", "-m", tmp_path / "x", "--window", "26", clip).code == 0
+    assert command("label", "--no-vad", "-m", tmp_path / "x", "--window", "26", clip).code == 0
