@@ -128,6 +128,13 @@ def test_flac_of_unknown_length_is_read_whole_and_known_where_it_is_cut(tmp_path
     assert reason(streamed).startswith("truncated or damaged")
 
 
+def test_flac_with_a_damaged_header_is_an_error_of_ours(tmp_path, flac):
+    data = bytearray(flac.read_bytes())
+    data[4] ^= 0x40
+    (tmp_path / "a.flac").write_bytes(data)
+    assert reason(tmp_path / "a.flac").startswith("not audio that can be read")
+
+
 @pytest.mark.parametrize("known", [True, False])
 def test_flac_of_several_files_put_together_is_read_whole(tmp_path, flac, known):
     one = flac.read_bytes() if known else unknown_length(flac.read_bytes())
@@ -325,6 +332,7 @@ def test_a_playlist_opens_no_other_file(tmp_path, clip):
     for name, text in (
         ("a.wav", f"#EXTM3U\n#EXTINF:1,\nfile://{tmp_path}/secret.wav\n#EXT-X-ENDLIST\n"),
         ("b.wav", f"ffconcat version 1.0\nfile '{tmp_path}/secret.wav'\n"),
+        ("beside.wav", "ffconcat version 1.0\nfile secret.wav\n"),  # ffmpeg thinks this one safe
         ("c.m3u8", "#EXTM3U\n#EXT-X-TARGETDURATION:1\n#EXTINF:1,\nhttp://127.0.0.1:9/x.ts\n"),
     ):
         (tmp_path / name).write_text(text)

@@ -13,6 +13,8 @@ def pieces(window: Window) -> list[Piece]:
         if window.get(at + 4, 4) in (b"\x00\x00\x00\x22", b"\x80\x00\x00\x22"):
             starts.append(at)
         at = window.find(b"fLaC", at + 4)
+    if not starts:
+        return [Piece()]  # damaged: libsndfile says how
     found = []
     for start, end in zip(starts, [*starts[1:], window.length], strict=True):
         if total(window.get(start, 42)):

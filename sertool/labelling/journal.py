@@ -95,7 +95,7 @@ class Journal:
                 stream.close()
                 raise UsageError(f"another sertool is writing {self.path.name.removesuffix('.journal')}") from None
             except FileNotFoundError:
-                pass
+                pass  # it was removed before we held it, as below
             stream.close()  # another one was put in its place before we held it
 
     def _read(self, output: Path, run: dict) -> None:

@@ -235,3 +235,18 @@ def test_what_is_kept_for_the_end_decides_nothing():
     assert limits.missed(fast | {"checks": [chosen]}, 0.01) == [
         "int8 UA on val drops by 0.4000, allowed is at most 0.01"
     ]
+
+
+def test_whatever_calibrates_an_export_sums_on_one_thread(tmp_path):
+    """The order of a sum on several threads is not the same each time, nor are then the bytes."""
+    origin, seen = sources.find("wav2small"), []
+    parsed = variants.parse("onnx")
+    exporter = replace(parsed.exporter, export=lambda *_, **__: seen.append(torch.get_num_threads()))
+    (entry,) = variants.entries([parsed])
+    before = torch.get_num_threads()
+    torch.set_num_threads(3)
+    try:
+        variants.export(origin.network, replace(parsed, exporter=exporter), tmp_path / "a", origin.manifest, entry, [])
+        assert (seen, torch.get_num_threads()) == ([1], 3)
+    finally:
+        torch.set_num_threads(before)
