@@ -151,6 +151,9 @@ def test_gates_keep_a_variant_out_and_name_the_figure(exported, labelled, comman
         "value": round(ua, 4),
         "drop": 0.0,
     }
+    made = found.manifest["made"]
+    assert made["checked"] == {"on": "labelled0 val", "clips": 6}
+    assert made["calibrated"] == {"on": "nothing", "clips": 0}
 
 
 def test_a_drop_of_the_metric_is_what_the_variant_loses(exported, labelled, monkeypatch, command, tmp_path):
