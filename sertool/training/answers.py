@@ -67,6 +67,7 @@ def keep(excerpts, recipe: DistilRecipe, teacher, ask, folder: Path, model) -> I
         "excerpts": recipe.excerpts.sources,
         "augment": recipe.augment,
         "input": recipe.input.steps,
+        "prepared": "whole recordings",
     }
     root = Path(recipe.data.root)
     length = (settings.shortest_s + settings.longest_s) / 2 * audio.SAMPLE_RATE * settings.batch

@@ -2,6 +2,7 @@
 
 import sys
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -40,11 +41,15 @@ class Bucket:
         A recording that cannot be read is named once on standard error and another one drawn. The result depends on
         the generator and the files alone, not on what was drawn before. SertoolError if nothing can be read.
         """
-        return self.stretch(samples, rng)[0]
+        clip, _ = self.stretch(samples, rng)
+        return fit(clip, samples, rng.random())
 
-    def stretch(self, samples: int, rng) -> tuple[np.ndarray, Path]:
-        """An excerpt, and the recording that it is of."""
-        return self._drawn(rng, lambda path: (self._stretch(path, samples, rng.random()), path))
+    def stretch(self, samples: int, rng, before: Callable = lambda clip: clip) -> tuple[np.ndarray, Path]:
+        """float32 [at most samples], a random stretch of a random recording after ``before``, and that recording.
+
+        ``before`` hears the whole recording, as in `label`; of one longer than a minute the stretch alone.
+        """
+        return self._drawn(rng, lambda path: (self._stretch(path, samples, rng.random(), before), path))
 
     def recording(self, rng) -> np.ndarray:
         """float32 [n], 16 kHz: the whole of a random recording; else as ``excerpt``."""
@@ -61,13 +66,14 @@ class Bucket:
                     print(f"sertool: passed over: {path}: {error}", file=sys.stderr)
         raise UsageError(f"none of {len(self.paths)} recordings can be read, the first being {self.paths[0]}")
 
-    def _stretch(self, path: Path, samples: int, place: float) -> np.ndarray:
+    def _stretch(self, path: Path, samples: int, place: float, before: Callable) -> np.ndarray:
         if path not in _kept:
             seconds = audio.duration(path)
             if seconds > max(LONGEST_KEPT_S, samples / audio.SAMPLE_RATE):
                 start = place * (seconds - samples / audio.SAMPLE_RATE)
-                return fit(audio.excerpt(path, start, samples), samples, 0.0)
-        return fit(self._decoded(path), samples, place)
+                return before(audio.excerpt(path, start, samples))
+        clip = before(self._decoded(path))
+        return clip if len(clip) <= samples else fit(clip, samples, place)
 
     def _decoded(self, path: Path) -> np.ndarray:
         decoded = _kept.get(path)

@@ -26,9 +26,9 @@ class Excerpts(torch.utils.data.Dataset):
     """Batch number ``step`` of a run: augmented excerpts of one random length, [batch, samples], and what of it the
     teacher hears: as much again, or an empty tensor where that is the same, as in the paper.
 
-    ``before`` is the pre-processing that the student's bundle names. The same step of the same seed and rank is the
-    same batch, whichever worker makes it. Nothing is cut off at +-1:
-    students normalise the level themselves.
+    ``before`` is the pre-processing that the student's bundle names; it hears whole recordings. The same step of the
+    same seed and rank is the same batch, whichever worker makes it. Nothing is cut off at +-1: students normalise the
+    level themselves.
     """
 
     def __init__(
@@ -52,8 +52,8 @@ class Excerpts(torch.utils.data.Dataset):
         return np.stack(student), np.stack(teacher), [*files]
 
     def _excerpt(self, length: int, rng) -> tuple[np.ndarray, np.ndarray, Path]:
-        excerpt, file = self.bucket.stretch(length, rng)
-        student = teacher = self._filled(self.before(excerpt), length, 0.0)
+        excerpt, file = self.bucket.stretch(length, rng, self.before)
+        student = teacher = self._filled(excerpt, length, rng.random())
         for step in self.chain:
             if rng.random() >= step.p:
                 continue

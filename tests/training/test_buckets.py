@@ -66,6 +66,23 @@ def test_of_a_long_recording_only_the_excerpt_is_read(folder, monkeypatch):
             assert np.allclose(excerpt, whole[start : start + 8_000], atol=1e-6)
 
 
+def test_preparation_hears_the_whole_recording_and_what_is_drawn_from_is_its_result(folder):
+    """Silence around a clip is cut before a stretch is drawn: a stretch is not half of it."""
+    heard = []
+
+    def first_half(clip):
+        heard.append(len(clip))
+        return clip[: len(clip) // 2]
+
+    bucket, whole = Bucket(str(folder / "sub")), audio.read(folder / "sub" / "down ü.flac")
+    drawn = [bucket.stretch(4_000, np.random.default_rng(seed), first_half)[0] for seed in range(40)]
+    assert {*heard} == {len(whole)}
+    assert {len(clip) for clip in drawn} == {4_000}
+    assert max(np.abs(clip).max() for clip in drawn) <= 0.301  # the ramp's second half goes on to 0.5
+    everything, _ = bucket.stretch(len(whole), np.random.default_rng(0), first_half)
+    assert np.array_equal(everything, whole[: len(whole) // 2])
+
+
 def test_what_is_kept_is_bounded(folder, monkeypatch):
     monkeypatch.setattr(buckets, "KEPT_BYTES", 130_000)
     bucket = Bucket(str(folder))

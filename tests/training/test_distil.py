@@ -210,7 +210,7 @@ def test_log_has_the_losses_and_no_step_twice_after_a_crash(recipe, tmp_path):
 
 def test_excerpts_are_of_one_random_length_and_each_process_has_its_own(recipe):
     class Whole:
-        def stretch(self, samples, rng):
+        def stretch(self, samples, rng, before):
             return rng.standard_normal(samples).astype(np.float32) * 3, "it"
 
     settings = recipe().train
@@ -252,7 +252,7 @@ def test_what_only_the_student_hears_is_kept_from_the_teacher(recipe):
     """Everything else changes both in the same way."""
 
     class Whole:
-        def stretch(self, samples, rng):
+        def stretch(self, samples, rng, before):
             return rng.standard_normal(samples).astype(np.float32), "it"
 
     def shift(samples, rng):
@@ -448,10 +448,10 @@ def test_excerpts_are_prepared_and_filled_up_with_themselves(recipe):
     """The loud half of an excerpt stays, and is repeated; silence would be what no recording ends in."""
 
     class Half:
-        def stretch(self, samples, rng):
+        def stretch(self, samples, rng, before):
             clip = np.ones(samples, np.float32)
             clip[samples // 2 :] = 0
-            return clip, "it"
+            return before(clip), "it"
 
     settings = recipe("train.fill=repeat").train
     student, _, files = Excerpts(Half(), [], settings, before=lambda clip: clip[: len(clip) // 2]).drawn(0)
