@@ -144,6 +144,9 @@ def _scatter(graph: onnx.GraphProto) -> None:
         values = numpy_helper.to_array(tensor)
         places = np.flatnonzero(values)
         if tensor.data_type == TensorProto.FLOAT and 6 * len(places) + SCATTER < values.nbytes:
+            if not len(places):  # OpenVINO refuses to scatter nothing
+                add("ConstantOfShape", values.shape, output=tensor.name)
+                continue
             zeros = add("ConstantOfShape", [values.size])
             flat = add("ScatterElements", zeros, places, values.ravel()[places])
             add("Reshape", flat, values.shape, output=tensor.name)
