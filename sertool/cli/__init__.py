@@ -1,6 +1,7 @@
 """The command line: one file a command, imported when that command is asked for."""
 
 import difflib
+import errno
 import importlib
 import os
 import signal
@@ -91,8 +92,12 @@ def cli():
     """
 
 
+#: Exit code of a run that ended because its output could not be written, and what says so.
+FULL, NO_ROOM = 3, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
 def main(args=None) -> None:
-    """Entry point: errors become one line, Ctrl-C exit code 130, a closed pipe a quiet end."""
+    """Entry point: errors become one line, Ctrl-C exit code 130, a full disk 3, a closed pipe a quiet end."""
     sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
     _keep_standard_output()
     _clean_up_on_sigterm()
@@ -119,7 +124,8 @@ def main(args=None) -> None:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 141
     except OSError as error:
-        status = _complain(f"{error.filename or 'cannot write the output'}: {error.strerror}", 1)
+        status = FULL if error.errno in NO_ROOM else 1
+        _complain(f"{error.filename or 'cannot write the output'}: {error.strerror}", status)
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except RuntimeError as error:
         if "can't start new thread" not in str(error):

@@ -11,7 +11,7 @@ import click
 
 from .. import DEFAULT_MODEL, __version__
 from ..machine import cores
-from .recordings import check_writable, none_found, passed_over, took, under_way, with_standard_input
+from .recordings import check_writable, none_found, passed_over, took, under_way, with_standard_input, writing
 from .terminal import on_terminal, visible
 
 SHOWN_FAILURES = 5
@@ -26,7 +26,7 @@ and wav2small-emotion the likeliest of angry, happy, neutral, sad as emotion, an
 a probability for each. mobile hears best; wav2small is several times as fast.
 \b
 Exit codes: 0 all labelled, 1 some failed (their rows say why), 2 wrong usage,
-130 interrupted.
+3 no room for the output, 130 interrupted.
 \b
 Examples:
   sertool label call.mp3
@@ -156,6 +156,7 @@ def label(
     watched = terminal and (aligned or output is not None or not sys.stdout.isatty())
     meter, kept = run.Meter(), "what was finished before is kept for --resume if there is a -o"
     with (
+        writing(output),
         under_way(recordings, "labelling", meter, stop, jobs, kept, shown=watched) as shown,
         contextlib.ExitStack() as stack,
     ):

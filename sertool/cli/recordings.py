@@ -122,6 +122,17 @@ def check_writable(output: Path, recordings) -> None:
 
 
 @contextlib.contextmanager
+def writing(output: Path | None):
+    """An OSError that names no file is about the output, which is written meanwhile."""
+    try:
+        yield
+    except OSError as error:
+        if output and error.filename is None:
+            error.filename = str(output)
+        raise
+
+
+@contextlib.contextmanager
 def under_way(recordings, doing: str, meter, stop: threading.Event, jobs: int, kept: str, *, shown: bool):
     """Yields a Bar over the recordings, if it is ``shown`` and they take a while; Ctrl-C sets ``stop``.
 

@@ -18,7 +18,7 @@ from ..labelling import plot as drawing
 from ..labelling.detect import SILENT
 from ..labelling.scan import scan
 from ..machine import cores
-from .recordings import check_writable, duration, none_found, passed_over, took, under_way, with_standard_input
+from .recordings import check_writable, duration, none_found, passed_over, took, under_way, with_standard_input, writing
 from .terminal import on_terminal, visible
 
 _DEFAULT = Parameters()
@@ -51,7 +51,7 @@ gets --padding on both sides, at most to the middle of a pause.
   words cut off at their ends     --padding 0.1
 \b
 Exit codes: 0 all read, also where nobody speaks; 1 some failed (they are
-named), 2 wrong usage, 130 interrupted.
+named), 2 wrong usage, 3 no room for the output, 130 interrupted.
 \b
 Examples:
   sertool vad call.mp3
@@ -140,6 +140,7 @@ def vad(
     watched = on_terminal() and not quiet and (aligned or output is not None or not sys.stdout.isatty())
     speech, spoken, unwritten, result = 0.0, 0, 0, None
     with (
+        writing(output),
         under_way(recordings, "listening", meter, stop, jobs, "what was finished is kept", shown=watched) as shown,
         contextlib.ExitStack() as stack,
     ):

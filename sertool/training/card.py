@@ -139,6 +139,8 @@ def files(manifest: dict) -> str:
     lines += ["", FILES_ABOUT.format(clips=rows[0]["difference"]["clips"])]
     if "cost" in rows[0]:
         lines.append(COST_ABOUT.format(**rows[0]["cost"]))
+    if "made" in manifest:
+        lines.append(_made(manifest["made"]))
     return "\n".join([*lines, FILES_END])
 
 
@@ -149,6 +151,16 @@ def with_files(card: str, manifest: dict) -> str:
     if not (begun and ended):
         raise BundleError(f"the model card has no place for its files ({FILES_BEGIN} ... {FILES_END})")
     return before + files(manifest) + after
+
+
+def _made(made: dict) -> str:
+    """What the files were made by, calibrated with and checked on."""
+    parts = [
+        f"{key} on {made[key]['clips']:,} clips of {made[key]['on']}"
+        for key in ("calibrated", "checked")
+        if made[key]["clips"]
+    ]
+    return f"Made by sertool {', '.join([made['sertool'], *parts])}."
 
 
 def _numbers(recipe: Recipe, manifest: dict, rated: bool) -> str:

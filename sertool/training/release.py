@@ -127,7 +127,7 @@ def write(
             [Check(split, rows, targets, split != recipe.data.ood) for split, rows in splits.items() if rows],
             recipe.bundle.runs,
         )
-        manifest["made"] = made(material, "training clips", "the recipe's corpora")
+        manifest["made"] = made(material, "the training data", "the recipe's corpora")
         limits = Limits(**recipe.bundle.gates)
         written = variants.write(fresh, manifest, network, _formats(recipe), material, limits, progress)
         if not manifest["variants"]:

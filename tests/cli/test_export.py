@@ -154,6 +154,8 @@ def test_gates_keep_a_variant_out_and_name_the_figure(exported, labelled, comman
     made = found.manifest["made"]
     assert made["checked"] == {"on": "labelled0 val", "clips": 6}
     assert made["calibrated"] == {"on": "nothing", "clips": 0}
+    card = (found.path / bundle.CARD).read_text()
+    assert f"Made by sertool {made['sertool']}, checked on 6 clips of labelled0 val." in card
 
 
 def test_a_drop_of_the_metric_is_what_the_variant_loses(exported, labelled, monkeypatch, command, tmp_path):

@@ -286,16 +286,17 @@ def test_an_existing_output_is_kept_unless_told(tmp_path, three, command):
 @posix
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
 @pytest.mark.parametrize("to", ["standard output", "file"])
-def test_a_full_disk_ends_with_1_and_one_line(tmp_path, three, process, to):
+def test_a_full_disk_ends_with_3_and_one_line(tmp_path, three, process, to):
     if to == "file":
         (tmp_path / "labels.csv").symlink_to("/dev/full")
         code, _, err = process("label", str(three), "-o", str(tmp_path / "labels.csv"), "--restart")
     else:
         with open("/dev/full", "wb") as full:
             code, _, err = process("label", str(three), stdout=full)
-    assert code == 1
+    assert code == 3
     assert len(err.splitlines()) == 1
-    assert "No space left on device" in err
+    named = str(tmp_path / "labels.csv") if to == "file" else "cannot write the output"
+    assert err == f"sertool: {named}: No space left on device\n"
 
 
 @posix
