@@ -16,7 +16,7 @@ typedef struct geometry {
 
 static const geometry geometries[] = {
     {64, 32, 26, {4, 4, 2, 0, 0}, window_64, twiddle_64, mel_first_64, mel_count_64, mel_weight_64},
-    {144, 72, 64, {4, 2, 3, 3, 0}, window_144, twiddle_144, mel_first_144, mel_count_144, mel_weight_144},
+    {144, 72, 58, {4, 2, 3, 3, 0}, window_144, twiddle_144, mel_first_144, mel_count_144, mel_weight_144},
 };
 
 /* ---- the kernel, once for each instruction set ---------------------------------------------------------------- */

@@ -68,7 +68,7 @@ ser_status ser_statistics_push(ser_statistics *s, const float *samples, size_t n
 ser_status ser_statistics_finish(const ser_statistics *s, float *mean, float *scale);
 
 /* ---- LogMel -----------------------------------------------------------------------------------------------------
- * n_fft 64: hop 32, 26 mels; n_fft 144: hop 72, 64 mels. Periodic Hann, centred, reflect padding, power spectrum,
+ * n_fft 64: hop 32, 26 mels; n_fft 144: hop 72, 58 mels. Periodic Hann, centred, reflect padding, power spectrum,
  * Slaney mel filters from 0 to 8000 Hz, 10 log10(max(mel, 1e-10)). 1 + n / hop frames for n samples; a frame
  * depends on its own n_fft samples only, so the result has the same bits however the samples are cut into pushes.
  */

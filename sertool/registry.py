@@ -3,7 +3,7 @@
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +14,9 @@ class Model:
 
     ``build(**options)`` returns a torch module: [batch, samples] float32 -> [batch, len(outputs)]: numbers where the
     ``task`` is "dimensional", one logit a class where it is "categorical" (a bundle of it answers probabilities).
-    ``shortest`` is the fewest samples it takes, ``longest`` the most, where there is a limit. ``recipes`` are TOML
-    training recipes, found by their file name.
+    ``shortest`` is the fewest samples it takes, ``longest`` the most, where there is a limit; where options decide, the
+    module's own attribute ``shortest`` counts, if it is more. ``recipes`` are TOML training recipes, found by their
+    file name.
 
     A module may have the parts ``encoder``, frozen, and ``head``, ``network(x)`` being
     ``network.head(network.encoder(x))``: training can then compute the encoder's outputs once and keep them
@@ -37,6 +38,10 @@ class Model:
     recipes: tuple[Path, ...] = ()
     published: dict[str, Any] = field(default_factory=dict)
     parts: dict[str, str] = field(default_factory=dict)
+
+    def of(self, network) -> "Model":
+        """The same with the fewest samples that this network of it takes."""
+        return replace(self, shortest=max(self.shortest, getattr(network, "shortest", 0)))
 
 
 @dataclass(frozen=True)

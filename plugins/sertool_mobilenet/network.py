@@ -17,7 +17,10 @@ V4-M and V4-L exceed the table, most likely because of BatchNorm: folded into th
 0.01. V4-S falls short by 0.005 as it is and by 0.017 folded: no one rule gives all three. The authors' lift may be
 larger.
 
-V3-S: which of timm's models it is, is not known here. The pooling of 1024 channels takes 2.10 of 3.14 and leaves 1.04
+V3-S is a stand-in: the paper's is of EfficientAT (Schmid et al., arXiv 2211.04772), pre-trained on AudioSet, with 960
+channels and 0.4 G operations; ours is timm's, for ImageNet's weights, with 1024 and 0.28. Which of EfficientAT's models
+it is, the paper does not say, and none has these three figures: their trunks are MobileNetV3-Large times a width, and
+960 channels are those of width 1, of 2.97 M parameters without a head. The pooling of 1024 channels takes 2.10 of 3.14 and leaves 1.04
 for trunk and head: mobilenetv3_small_075 has 1.017 (so has tf_mobilenetv3_small_minimal_100, 1.020, whose padding
 depends on the length). mobilenetv3_small_100 comes to 3.62, or, pooled before its head (576 channels), to 1.59.
 """
@@ -26,6 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from sertool.errors import UsageError
+from sertool.frontend import filters
 from sertool.nn import LogMel, SoftmaxPool, UtteranceNorm
 from sertool.nn.weights import fill, read_weights
 
@@ -40,23 +44,31 @@ class MobileNet(nn.Module):
 
     ``trunk``: a MobileNetV3 or V4 of timm by name; ``weights``: a file of its state dict as published (.safetensors,
     .pth or .bin), nothing is downloaded; ``dropout`` of tokens and of pooled channels; ``drop_path`` of residual
-    blocks. Raises UsageError if timm does not load or the weights do not fit, ValueError for fewer samples.
+    blocks; ``n_fft``, ``hop`` and ``n_mels`` of the LogMel. Raises UsageError if timm does not load, the weights do not
+    fit or the LogMel is none, ValueError for fewer samples.
     """
 
     def __init__(
         self,
         trunk: str,
-        n_fft: int,
-        shortest: int,
+        n_fft: int = 64,
         outputs: int = 3,
         weights: str | None = None,
         dropout: float = 0.0,
         drop_path: float = 0.0,
+        hop: int | None = None,
+        n_mels: int | None = None,
     ):
         super().__init__()
         self.normalise = UtteranceNorm()
-        self.logmel = LogMel(n_fft)
-        self.shortest, self.frames = shortest, self.logmel.geometry.frames(shortest)
+        try:
+            geometry = filters.chosen(n_fft, hop, n_mels)
+        except ValueError as error:
+            raise UsageError(f"{trunk}: {error}") from None
+        self.logmel = LogMel(geometry)
+        # The four anti-aliasing poolings of V4-L have no padding, and halve 31 frames at least.
+        self.frames = 31 if "_aa_" in trunk else geometry.frames(geometry.shortest)
+        self.shortest = max(geometry.shortest, (self.frames - 1) * geometry.hop)
         self.lift = nn.Conv2d(1, 3, kernel_size=3, padding=1)
         self.trunk = _timm().create_model(trunk, pretrained=False, num_classes=0, drop_path_rate=drop_path)
         before_head = trunk.startswith("mobilenetv4")
@@ -72,14 +84,17 @@ class MobileNet(nn.Module):
         self.head = nn.Linear(self.width, outputs)
 
     def forward(self, waveform: Tensor) -> Tensor:
+        return self.head(self.dropout(self.pool(self.dropout(self.tokens(waveform)))))
+
+    def tokens(self, waveform: Tensor) -> Tensor:
+        """What is pooled, [batch, tokens, width]."""
         frames = self.logmel(self.normalise(waveform))
         # Skipped while tracing, as in LogMel: there the shape is symbolic.
         if not torch.compiler.is_compiling() and frames.shape[1] < self.frames:
             raise ValueError(f"MobileNet needs at least {self.shortest} samples: {self.frames} frames of LogMel")
         x = self.trunk.forward_features(self.lift(frames[:, None]))  # from [batch, 3, frames, mels]
         x = self.trunk.act2(self.trunk.norm_head(self.trunk.conv_head(x)))  # [batch, width, tokens, mels / 32]
-        tokens = x.mean(dim=3).transpose(1, 2)
-        return self.head(self.dropout(self.pool(self.dropout(tokens))))
+        return x.mean(dim=3).transpose(1, 2)
 
 
 def _timm():

@@ -2,6 +2,8 @@
 
 from torch import Tensor, nn
 
+from sertool.errors import UsageError
+from sertool.frontend import filters
 from sertool.nn import LogMel, SoftmaxPool, UtteranceNorm
 
 CHANNELS = 13
@@ -11,14 +13,27 @@ class Wav2Small(nn.Module):
     """Waveform [batch, samples], 16 kHz, at least 33 samples -> [batch, outputs].
 
     72,659 parameters, of which 67,577 are trained; the rest is the frozen LogMel basis. ``centre`` subtracts each mel
-    filter's mean over the recording, which takes away microphone and room.
+    filter's mean over the recording, which takes away microphone and room. ``n_fft``, ``hop`` and ``n_mels`` are those
+    of the LogMel, for ablations: another window takes n_fft // 2 + 1 samples, and runs in onnxruntime alone. UsageError
+    for numbers that are no LogMel.
     """
 
-    def __init__(self, outputs: int = 3, centre: bool = False):
+    def __init__(
+        self,
+        outputs: int = 3,
+        centre: bool = False,
+        n_fft: int = 64,
+        hop: int | None = None,
+        n_mels: int | None = None,
+    ):
         super().__init__()
         self.centre = centre
         self.normalise = UtteranceNorm()
-        self.logmel = LogMel(n_fft=64)
+        try:
+            self.logmel = LogMel(filters.chosen(n_fft, hop, n_mels))
+        except ValueError as error:
+            raise UsageError(f"wav2small: {error}") from None
+        self.shortest = self.logmel.geometry.shortest
         self.fine = nn.Sequential(convolve(1), convolve(), convolve())
         self.shrink = nn.MaxPool2d(3, stride=2, padding=1)
         self.coarse = nn.Sequential(convolve(), convolve(), convolve(), convolve())
@@ -28,12 +43,16 @@ class Wav2Small(nn.Module):
         self.head = nn.Linear(self.width, outputs)
 
     def forward(self, waveform: Tensor) -> Tensor:
+        return self.head(self.pool(self.tokens(waveform)))
+
+    def tokens(self, waveform: Tensor) -> Tensor:
+        """What is pooled, [batch, tokens, 169]: 250 tokens a second."""
         x = self.logmel(self.normalise(waveform))[:, None]  # [batch, 1, frames, 26]
         if self.centre:
             x = x - x.mean(dim=2, keepdim=True)
         x = self.mix(self.coarse(self.shrink(self.fine(x))))  # [batch, 13, tokens, 13]
         # As it lies in memory, without a transpose: a row holds 13 neighbouring tokens of one channel.
-        return self.head(self.pool(x.reshape(x.shape[0], x.shape[2], self.width)))
+        return x.reshape(x.shape[0], x.shape[2], self.width)
 
 
 def convolve(channels: int = CHANNELS) -> nn.Sequential:

@@ -24,7 +24,7 @@ from .terminal import visible
     type=click.Choice(["64", "144"]),
     default="64",
     show_default=True,
-    help="64: hop 32, 26 mels; 144: hop 72, 64 mels.",
+    help="64: hop 32, 26 mels; 144: hop 72, 58 mels.",
 )
 @click.option("--raw", is_flag=True, help="As recorded; without it the level is normalised first, as the models do.")
 def logmel(file, output, plot, n_fft, raw):

@@ -99,7 +99,8 @@ def fresh(recipe: Recipe) -> tuple[Model, torch.nn.Module]:
 
 def _network(recipe: Recipe, options: dict) -> tuple[Model, torch.nn.Module]:
     model = load_plugins().get("models", recipe.model.name)
-    return model, made(model, options, f"model.options for {model.name!r}")
+    network = made(model, options, f"model.options for {model.name!r}")
+    return model.of(network), network
 
 
 def made(model: Model, options: dict, where: str) -> torch.nn.Module:

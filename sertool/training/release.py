@@ -61,7 +61,7 @@ def rehearse(recipe: Recipe) -> None:
     """
     model, network = fresh(recipe)
     network = answering(model, network).eval()
-    shortest = max(model.shortest, getattr(network, "shortest", 0))
+    shortest = model.shortest
     for samples in (shortest, min(model.longest or SAMPLE_RATE, max(SAMPLE_RATE, 2 * shortest + 1))):
         try:
             with torch.no_grad():
@@ -95,7 +95,7 @@ def release_teacher(
     student = load_plugins().get("models", recipe.model.name)
     model = load_plugins().get("models", recipe.teacher.name)
     network = build_teacher(recipe, student)
-    model = replace(model, shortest=max(model.shortest, getattr(network, "shortest", 0)))
+    model = model.of(network)
     title = f"The teacher of {recipe.bundle.title or recipe.bundle.name}"
     recipe = replace(
         recipe,

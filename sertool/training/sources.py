@@ -75,7 +75,8 @@ def _bundle(path: Path) -> Origin:
         trained = found.manifest["training"]["recipe"]
         options = {key: value for key, value in trained["model"]["options"].items() if key != "weights"}
         recipe = Recipe(ModelSection(model.name, options), targets=TargetsSection(**trained.get("targets", {})))
-        network = answering(model, model.build(**options))
+        network = model.build(**options)
+        model, network = model.of(network), answering(model, network)
     except (KeyError, TypeError, AttributeError) as error:
         raise BundleError(f"{path}: its training.recipe does not say how {model.name} was built ({error})") from None
     fill(network, read_weights(file), file, f"made by another {model.name}?")
@@ -108,7 +109,7 @@ def _run(run: Path) -> Origin:
 def _registered(source: str, model: Model, options: dict) -> Origin:
     torch.manual_seed(0)
     network = made(model, options, source).eval()
-    model = replace(model, shortest=max(model.shortest, getattr(network, "shortest", 0)))
+    model = model.of(network)
     options = _public(options)
     described = model.name + (f" with {json.dumps(options)}" if options else "")
     section = BundleSection(name=model.name, title=f"{described}, as it is built", licence="none stated")
