@@ -1,9 +1,11 @@
 """The MobileNet students of arXiv 2408.13920, on timm: V4 small, medium and large, V3 small."""
 
+from pathlib import Path
+
 from sertool import Model, hookimpl
 
-#: Student -> (timm's trunk and the weights meant for it, LogMel's n_fft, fewest samples; of the paper's Table I, for 5 s:
-#: millions of parameters, G of operations, MB of memory, ms). network.py says how far our parameters are from it.
+#: Student -> (timm's trunk and the weights meant for it, LogMel's n_fft, fewest samples; of the paper's Table I, for
+#: 5 s: millions of parameters, G of operations, MB of memory, ms). network.py says how far our parameters are from it.
 STUDENTS = {
     "mobilenetv4-small": ("mobilenetv4_conv_small.e1200_r224_in1k", 64, 33, (3.12, 0.4, 36, 5)),
     "mobilenetv4-medium": ("mobilenetv4_hybrid_medium.ix_e550_r384_in1k", 64, 33, (10.38, 1.7, 94, 13)),
@@ -33,6 +35,7 @@ def register_models(register):
                 build=_lazily(trunk, n_fft),
                 outputs=("arousal", "dominance", "valence"),
                 shortest=shortest,
+                recipes=(Path(__file__).with_name(f"{name}-paper.toml"),),
                 published={
                     "source": "arXiv 2408.13920, Table I",
                     "figures": {"fp32": measured, "int8": table},

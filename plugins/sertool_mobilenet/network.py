@@ -19,10 +19,10 @@ larger.
 
 V3-S is a stand-in: the paper's is of EfficientAT (Schmid et al., arXiv 2211.04772), pre-trained on AudioSet, with 960
 channels and 0.4 G operations; ours is timm's, for ImageNet's weights, with 1024 and 0.28. Which of EfficientAT's models
-it is, the paper does not say, and none has these three figures: their trunks are MobileNetV3-Large times a width, and
-960 channels are those of width 1, of 2.97 M parameters without a head. The pooling of 1024 channels takes 2.10 of 3.14 and leaves 1.04
-for trunk and head: mobilenetv3_small_075 has 1.017 (so has tf_mobilenetv3_small_minimal_100, 1.020, whose padding
-depends on the length). mobilenetv3_small_100 comes to 3.62, or, pooled before its head (576 channels), to 1.59.
+it is, the paper does not say, and by width alone none fits: their trunks are MobileNetV3-Large times a width, and 960
+channels are those of width 1, of 2.97 M parameters without a head. The pooling of 1024 channels takes 2.10 of 3.14 and
+leaves 1.04 for trunk and head: mobilenetv3_small_075 has 1.017 (so has tf_mobilenetv3_small_minimal_100, 1.020, whose
+padding depends on the length). mobilenetv3_small_100 comes to 3.62, or, pooled before its head (576 channels), to 1.59.
 """
 
 import torch

@@ -12,7 +12,13 @@ from . import runs
 @click.command()
 @runs.options
 @click.option("--only", metavar="FOLD", multiple=True, help="Run these folds alone, by name; may be repeated.")
-@click.option("--list", "listed", is_flag=True, help="List the folds and stop.")
+@click.option("--list", "listed", is_flag=True, help="List the folds, with clips and weights by class, and stop.")
+@click.option(
+    "--baseline",
+    metavar="SECTION.KEY=VALUE",
+    multiple=True,
+    help="Cross-validate the recipe with this change first, in RUN/baseline, and show both side by side.",
+)
 @click.option(
     "--against",
     type=click.Path(file_okay=False, path_type=Path),
@@ -24,7 +30,7 @@ from . import runs
     is_flag=True,
     help="Folds of clips drawn at random, whoever speaks: shows how much figures flatter when speakers leak.",
 )
-def crossval(recipe, run, overrides, show, only, listed, against, random):
+def crossval(recipe, run, overrides, show, only, listed, baseline, against, random):
     """Train and test a recipe fold by fold, on speakers, sessions or corpora left out.
 
     RECIPE is one of `sertool train`. Its [folds] say what is left out: sessions where the corpus has them (IEMOCAP: one
@@ -37,14 +43,17 @@ def crossval(recipe, run, overrides, show, only, listed, against, random):
 
     \b
     Examples:
-      sertool crossval distilhubert --set data.root=IEMOCAP_full_release --set data.also=[]
-      sertool crossval distilhubert --set data.root=IEMOCAP_full_release -o runs/both \\
-          --set 'data.also=[{corpus="crema-d", root="CREMA-D"}]' --against runs/distilhubert-crossval
+      sertool crossval distilhubert --list
+      sertool crossval distilhubert --set data.root=IEMOCAP_full_release --baseline data.also=[]
+      sertool crossval distilhubert --set data.root=IEMOCAP_full_release -o runs/fast \\
+          --set train.epochs=5 --against runs/distilhubert-crossval
     """
     from ..errors import UsageError
-    from ..training.recipe import load_recipe
+    from ..training.recipe import find, load_recipe
 
-    path = runs.find(recipe)
+    if baseline and against:
+        raise UsageError("--baseline and --against exclude each other: both are what this one stands beside")
+    path = find(recipe)
     resolved = load_recipe(path, overrides, complete=not show)
     if show:
         click.echo(json.dumps(resolved.as_dict(), indent=2))
@@ -53,19 +62,33 @@ def crossval(recipe, run, overrides, show, only, listed, against, random):
     from ..training import crossval
 
     run = run or Path("runs") / f"{path.stem}-crossval{'-random' * random}"
-    other = _other(against, run, resolved) if against else None
-    folds = crossval.folds(resolved, random)
-    names = [fold.name for fold in folds]
     if listed:
-        for fold in folds:
-            click.echo(f"{fold.name}: {len(fold.train)} train, {len(fold.val)} validate, {len(fold.test)} test")
+        click.echo("\n".join(crossval.listing(resolved, crossval.folds(resolved, random))))
         return 0
-    if unknown := sorted(set(only) - set(names)):
-        raise UsageError(f"--only {unknown[0]}: no such fold (there are: {', '.join(names)})")
     if random:
         click.echo(
             "random split: speakers are in several parts, so these figures flatter; for comparison only", err=True
         )
+    if baseline:
+        against = run / "baseline"
+        before = load_recipe(path, [*overrides, *baseline])
+        if (status := _run_folds(before, against, only, random, "baseline, ")) is not None:
+            return status
+    other = _other(against, run, resolved) if against and not (baseline and only) else None
+    if (status := _run_folds(resolved, run, only, random)) is not None:
+        return status
+    return _finish(crossval.read_results(run), run, other, against)
+
+
+def _run_folds(recipe, run: Path, only, random: bool, prefix: str = "") -> int | None:
+    """Train and test the folds; the exit code if that ends it, None if all are done and their results written."""
+    from ..errors import UsageError
+    from ..training import crossval
+
+    folds = crossval.folds(recipe, random)
+    names = [fold.name for fold in folds]
+    if unknown := sorted(set(only) - set(names)):
+        raise UsageError(f"--only {unknown[0]}: no such fold (there are: {', '.join(names)})")
     stop = threading.Event()
     for number, fold in enumerate(folds, start=1):
         if only and fold.name not in only:
@@ -73,18 +96,20 @@ def crossval(recipe, run, overrides, show, only, listed, against, random):
         folder = crossval.folder(run, fold.name)
         done = (folder / crossval.REPORT).exists()
         with runs.interruptible(stop):
-            runs.draw(crossval.run_fold(resolved, fold, folder, stop.is_set), stop, f"fold {fold.name} ")
+            runs.draw(crossval.run_fold(recipe, fold, folder, stop.is_set), stop, f"{prefix}fold {fold.name} ")
         if not (folder / crossval.REPORT).exists():
-            click.echo(f"interrupted in fold {fold.name}; the same command goes on from there", err=True)
+            click.echo(f"interrupted in {prefix}fold {fold.name}; the same command goes on from there", err=True)
             return 130
         report = json.loads((folder / crossval.REPORT).read_text(encoding="utf-8"))
         figures = ", ".join(f"{n} {report['overall']['measures'][n]['value']:.3f}" for n in _shown(report))
         click.echo(
-            f"fold {fold.name} ({number} of {len(folds)}), {report['clips']} clips: {figures}{', as before' * done}"
+            f"{prefix}fold {fold.name} ({number} of {len(folds)}), {report['clips']} clips: {figures}"
+            f"{', as before' * done}"
         )
     if any(not (crossval.folder(run, name) / crossval.REPORT).exists() for name in names):
-        return 0
-    return _finish(crossval.results(resolved, names, run, random), run, other, against)
+        return None if prefix else 0
+    crossval.results(recipe, names, run, random)
+    return None
 
 
 def _shown(report: dict) -> list[str]:

@@ -41,7 +41,7 @@ def options(command):
 
 def train_and_release(recipe: str, run: Path | None, overrides, show: bool, kind: str, teacher: bool = False) -> int:
     """The whole of `sertool KIND RECIPE`; the exit code."""
-    from ..training.recipe import DistilRecipe, Recipe, load_recipe
+    from ..training.recipe import DistilRecipe, Recipe, find, load_recipe
 
     path = find(recipe)
     resolved = load_recipe(path, overrides, complete=not show, kind={"train": Recipe, "distil": DistilRecipe}[kind])
@@ -57,6 +57,8 @@ def train_and_release(recipe: str, run: Path | None, overrides, show: bool, kind
         return _release(release.release_teacher, resolved, run)
     if not (run / "last.pt").exists():
         release.rehearse(resolved)
+        if not (resolved.model.start or "weights" in resolved.model.options):
+            click.echo(f"{resolved.model.name} begins with random weights", err=True)
     steps = {"train": supervised.train, "distil": distil.distil}[kind]
     stop = threading.Event()
     with interruptible(stop):
@@ -110,20 +112,6 @@ def interruptible(stop: threading.Event):
         yield
     finally:
         restore()
-
-
-def find(recipe: str) -> Path:
-    """A recipe's path, or one that a registered model brings along."""
-    from ..errors import UsageError
-    from ..plugins import load_plugins
-
-    if Path(recipe).is_file():
-        return Path(recipe)
-    plugins = load_plugins()
-    shipped = {path.stem: path for name in plugins.names("models") for path in plugins.get("models", name).recipes}
-    if recipe not in shipped:
-        raise UsageError(f"no recipe {recipe!r}: neither a file nor one that ships ({', '.join(sorted(shipped))})")
-    return shipped[recipe]
 
 
 def draw(progress, stop: threading.Event, prefix: str = "", rank=lambda: 0):

@@ -99,11 +99,17 @@ def random_split(rows: list[Row], number: int, seed: int, always: Iterable[Row] 
     ]
 
 
-def hold_out(rows: list[Row], share: float, seed: int, train: str, val: str) -> list[Row]:
-    """The rows, put into splits ``train`` and ``val``: whole speakers, drawn until ``share`` of the clips validate.
+def hold_out(rows: list[Row], share: float, seed: int, train: str, val: str, by: str = "speaker") -> list[Row]:
+    """The rows, put into splits ``train`` and ``val``: ``share`` of the clips validate.
 
-    The number of speakers is the one that comes closest to it, but at least one. UsageError if there is one speaker.
+    By "speaker" these are whole speakers, in the number that comes closest to it, but at least one; by "clip" any,
+    whose speakers then train, too (the production model of arXiv 2512.23435). UsageError if there is but one of them.
     """
+    if len(rows) < 2:
+        raise UsageError("data.hold_out takes two clips or more")
+    if by == "clip":
+        out = {*np.random.default_rng(seed).permutation(len(rows))[: max(1, round(share * len(rows)))].tolist()}
+        return [replace(row, split=val if at in out else train) for at, row in enumerate(rows)]
     counts: dict[tuple, int] = {}
     for row in rows:
         counts[row.corpus, row.speaker] = counts.get((row.corpus, row.speaker), 0) + 1

@@ -9,32 +9,39 @@ def summary(recipes: dict[str, list[dict]]) -> dict:
     """Measures over folds, from recipe name -> a report of :mod:`.categorical` (or :mod:`.dimensional`) a fold.
 
     ``{"recipes": {name: {"folds": number, "measures": {measure: {"mean", "deviation", "values"}}, "confusion": clips of
-    all folds, where reports have it}}, "gain": {measure: difference}}``. Figures are those over all clips of a fold;
+    all folds, where reports have it}}, "gain": {measure: difference}, "spread": {measure: ratio}}``. Figures are those
+    over all clips of a fold;
     ``values`` has None for a fold that lacks the measure, and mean and deviation are over the others. ``deviation`` is
-    the sample's (ddof 1), None for a single fold. ``gain`` is the second recipe's mean less the first's, empty unless
-    there are two; of ECE and MAE a gain below 0 is the better.
+    the sample's (ddof 1), None for a single fold. ``gain`` is the second recipe's mean less the first's, ``spread`` its
+    deviation as a multiple of the first's; both are empty unless there are two. Of ECE and MAE a gain below 0 is the
+    better.
     """
     found = {name: _over_folds([report["overall"] for report in reports]) for name, reports in recipes.items()}
-    gain = {}
+    gain, spread = {}, {}
     if len(found) == 2:
         first, second = (recipe["measures"] for recipe in found.values())
-        gain = {name: second[name]["mean"] - first[name]["mean"] for name in first if name in second}
-    return {"recipes": found, "gain": gain}
+        both = [name for name in first if name in second]
+        gain = {name: second[name]["mean"] - first[name]["mean"] for name in both}
+        spread = {n: second[n]["deviation"] / first[n]["deviation"] for n in both if first[n]["deviation"]}
+    return {"recipes": found, "gain": gain, "spread": spread}
 
 
 def markdown(summary: dict, measures=None) -> list[str]:
     """Lines of a Markdown table: a row a measure, by default WA, UA, macro-F1 and F1 by class; a column a recipe.
 
-    ``mean ± standard deviation`` over folds; with two recipes the gain beside them.
+    ``mean ± standard deviation`` over folds; with two recipes the gain beside them, in points, and by how much the
+    deviation changed.
     """
-    recipes, gain = summary["recipes"], summary["gain"]
+    recipes, gain, spread = summary["recipes"], summary["gain"], summary["spread"]
     there = dict.fromkeys(name for recipe in recipes.values() for name in recipe["measures"])
     measures = [name for name in there if name.startswith(_TABLE)] if measures is None else measures
-    heads = ["measure", *recipes, *(["gain"] if gain else [])]
+    heads = ["measure", *recipes, *(["gain, points", "deviation"] if gain else [])]
     lines = [f"| {' | '.join(heads)} |", f"|---|{'---:|' * (len(heads) - 1)}"]
     for measure in measures:
         cells = [_shown(recipe["measures"].get(measure)) for recipe in recipes.values()]
-        cells += [f"{gain[measure]:+.3f}" if measure in gain else ""] if gain else []
+        if gain:
+            cells.append(f"{100 * gain[measure]:+.1f}" if measure in gain else "")
+            cells.append(f"{100 * (spread[measure] - 1):+.0f} %" if spread.get(measure) is not None else "")
         lines.append(f"| {measure} | {' | '.join(cells)} |")
     return lines
 

@@ -47,7 +47,7 @@ def geometry(n_fft: int) -> Geometry:
 
 
 def chosen(n_fft: int = 64, hop: int | None = None, n_mels: int | None = None) -> Geometry:
-    """A student's geometry: one of GEOMETRIES, or for other sizes a hop of half the window and as large a share of mels.
+    """A student's geometry: one of GEOMETRIES, or for other windows half of it as hop and the same share of mels.
 
     ValueError for numbers that are no LogMel.
     """

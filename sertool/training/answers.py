@@ -22,7 +22,8 @@ class KeptExcerpts(torch.utils.data.Dataset):
     """Batch number ``step`` of a run: (waveforms [batch, samples], targets [batch, k]) from what is kept.
 
     Each pass over the kept batches has an order of its own. Of excerpts of labelled recordings ``labels`` (file ->
-    target) have their share; without a label the answer is the target.
+    target) have their share; without a label the answer is the target. ``loss.balanced`` divides targets by the mean of
+    all, so that classes which are rare in the audio do not become rare in the answers.
     """
 
     def __init__(
@@ -30,6 +31,10 @@ class KeptExcerpts(torch.utils.data.Dataset):
     ):
         self.sound, self.answers, self.labels, self.categorical = sound, answers, labels, categorical
         self.settings, self.batches, self.share = recipe.train, recipe.cache.batches, recipe.teacher.share
+        self.shares = None
+        if recipe.loss.balanced:
+            everything = [np.exp(self._targets(str(n))) for n in range(self.batches)]
+            self.shares = np.concatenate(everything).mean(axis=0, dtype=np.float64).astype(np.float32)
 
     def __len__(self):
         return self.settings.steps
@@ -43,7 +48,7 @@ class KeptExcerpts(torch.utils.data.Dataset):
 
     def _targets(self, name: str) -> np.ndarray:
         answers = self.answers[name].astype(np.float32)
-        if self.share == 1:
+        if not self.categorical and self.share == 1:
             return answers
         if self.categorical:
             answers = np.exp(answers - answers.max(axis=1, keepdims=True))
@@ -53,6 +58,9 @@ class KeptExcerpts(torch.utils.data.Dataset):
                 answers[place] = self.share * answers[place] + (1 - self.share) * np.array(
                     self.labels[file], np.float32
                 )
+        if self.shares is not None:
+            answers = answers / self.shares
+            answers /= answers.sum(axis=1, keepdims=True)
         return np.log(np.maximum(answers, SMALLEST)) if self.categorical else answers
 
 

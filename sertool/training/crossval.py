@@ -20,6 +20,7 @@ from ..frontend import steps
 from ..plugins import load_plugins
 from . import kept, loop, supervised
 from .loop import Progress
+from .losses import balanced_weights
 from .recipe import Recipe, substituted
 from .targets import targets_of
 
@@ -51,6 +52,38 @@ def folds(recipe: Recipe, random: bool = False) -> list[Fold]:
     if by == "corpus":
         return leave_corpus_out(rows, data.train, data.val, always, data.hold_out, recipe.train.seed)
     return leave_one_out(rows, by, always, settings.number)
+
+
+def listing(recipe: Recipe, folds: list[Fold]) -> list[str]:
+    """Lines that say what is in each fold: clips by part and, of classes, those that train and their weights.
+
+    As Table I of arXiv 2512.23435, whose weights are the means over folds.
+    """
+    lines = [f"{fold.name}: {len(fold.train)} train, {len(fold.val)} validate, {len(fold.test)} test" for fold in folds]
+    model = load_plugins().get("models", recipe.model.name)
+    if model.task != "categorical":
+        return lines
+    targets = targets_of(model, recipe)
+
+    def counts(rows):
+        return np.sum([targets.of(row) for row in rows], axis=0)
+
+    everything = {row.file: row for fold in folds for row in (*fold.train, *fold.val, *fold.test)}.values()
+    table = [("clips", *model.outputs, "all")]
+    for corpus in sorted({row.corpus for row in everything}):
+        found = counts([row for row in everything if row.corpus == corpus])
+        table.append((corpus, *(f"{n:,.0f}" for n in found), f"{found.sum():,.0f}"))
+    weights = np.array([balanced_weights(counts(fold.train)) for fold in folds])
+    table += [
+        (f"weight, {fold.name}", *(f"{w:.3f}" for w in own), "") for fold, own in zip(folds, weights, strict=True)
+    ]
+    table.append(("weight, mean", *(f"{w:.3f}" for w in weights.mean(axis=0)), ""))
+    widths = [max(map(len, column)) for column in zip(*table, strict=True)]
+    lines.append("")
+    for first, *cells in table:
+        cells = (cell.rjust(width) for cell, width in zip(cells, widths[1:], strict=True))
+        lines.append("  ".join([first.ljust(widths[0]), *cells]).rstrip())
+    return lines
 
 
 def run_fold(recipe: Recipe, fold: Fold, folder: Path, stop: Callable[[], bool] = lambda: False) -> Iterator[Progress]:

@@ -104,9 +104,8 @@ class Batches(torch.utils.data.Dataset):
         for step in self.chain:
             if rng.random() < step.p:
                 samples = step.change(samples, rng)
-        samples = self.length(samples) if self.length else self._fit(samples, length, rng.random())
-        # A recording cannot exceed full scale: what an augmentation made louder is clipped as a recorder would.
-        return np.clip(samples, -1, 1)
+        # What an augmentation made louder than full scale stays so: neither paper cuts it off.
+        return self.length(samples) if self.length else self._fit(samples, length, rng.random())
 
     def _fit(self, samples: np.ndarray, length: int, place: float) -> np.ndarray:
         if self.settings.fill == "repeat" and len(samples) < length:

@@ -91,6 +91,8 @@ def distil(recipe: DistilRecipe, run: Path, stop: Callable[[], bool] = lambda: F
     bucket = Bucket(substituted(recipe, recipe.excerpts.sources))
     chain, before = augmentations(recipe, load_plugins()), steps.build(recipe.input.steps)
     kept = recipe.cache.batches > 0
+    if recipe.loss.balanced and not (kept and model.task == "categorical"):
+        raise UsageError("loss.balanced takes a model of classes and kept batches: cache.batches above 0")
     mixing = replace(recipe.train, seed=recipe.cache.seed) if kept else recipe.train
     batches = Excerpts(bucket, chain, mixing, loop.rank(), before)
     if kept:

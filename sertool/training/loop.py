@@ -391,7 +391,10 @@ def _device(name: str) -> torch.device:
 def _optimiser(trained, settings: TrainSection) -> torch.optim.Optimizer:
     if settings.optimiser == "sgd":
         return torch.optim.SGD(trained, lr=settings.lr, momentum=settings.momentum, weight_decay=settings.weight_decay)
-    return torch.optim.AdamW(trained, lr=settings.lr, weight_decay=settings.weight_decay)
+    # Biases and norms are left alone, as is usual.
+    decayed, others = ([p for p in trained if (p.ndim > 1) == many] for many in (True, False))
+    groups = [{"params": decayed}, {"params": others, "weight_decay": 0.0}]
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=settings.lr, weight_decay=settings.weight_decay)
 
 
 def _parallel(network, device: torch.device):

@@ -11,6 +11,7 @@ from pathlib import Path
 from ..corpora.folds import BY
 from ..errors import UsageError
 from ..frontend import steps
+from ..plugins import load_plugins
 
 #: What a run keeps of its recipe, in its folder.
 SAVED = "recipe.json"
@@ -31,7 +32,8 @@ class DataSection:
     corpora: list = field(default_factory=list)  # train and validate on these only; empty: all
     train: str = "train"
     val: str = "val"
-    hold_out: float = 0.0  # share of clips, of whole speakers, that validate, whatever splits the corpora have
+    hold_out: float = 0.0  # share of the clips that validates, whatever splits there are; those of data.also all train
+    hold_out_by: str = "speaker"  # whole speakers; or clip: any clips, whose speakers then train, too
     ood: str = ""  # split to report on, never to choose by
     # What clips are drawn evenly by, from the outermost level in: labels of a row (corpus, emotion, speaker, session,
     # sex, language), "class" (of a categorical model), or several joined by "+".
@@ -176,6 +178,7 @@ class LossSection:
     quadrant: float = 4.0
     neutral: float = 0.5
     temperature: float = 1.0  # of a categorical student
+    balanced: bool = False  # of a categorical student with kept batches: all classes are as likely among its targets
 
 
 @dataclass(frozen=True)
@@ -232,20 +235,13 @@ def deciding(recipe: dict) -> dict:
 def load_recipe(path: Path, overrides=(), complete: bool = True, kind: type[Recipe] = Recipe) -> Recipe:
     """Read a recipe; ``overrides`` are "section.key=value" strings, the value in TOML or bare text.
 
-    "$root" in a text stands for data.root, "$folder" for the recipe's folder, "$fold" in [model] and [teacher] for the
-    name of a cross-validation's fold. UsageError names a file that cannot be
-    read, any section or key that does not exist and, if the recipe must be ``complete``, what a run needs but the
-    recipe leaves empty.
+    A recipe may name another one as its ``base``, above its first section: a file beside it or one that ships. What it
+    says itself takes the place of that one's keys, and its augmentations that of all. "$root" in a text stands for
+    data.root, "$folder" for the recipe's folder, "$fold" in [model] and [teacher] for the name of a cross-validation's
+    fold. UsageError names a file that cannot be read, any section or key that does not exist and, if the recipe must be
+    ``complete``, what a run needs but the recipe leaves empty.
     """
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UsageError(f"{path}: {error.strerror}") from None
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"{path}: {error}") from None
-    except RecursionError:
-        raise UsageError(f"{path}: nested too deeply") from None
-    _no_times(table, str(path))
+    table = _read(path)
     for override in overrides:
         _override(table, override, kind)
     recipe = _resolve(table, path, kind)
@@ -258,6 +254,41 @@ def load_recipe(path: Path, overrides=(), complete: bool = True, kind: type[Reci
         if not getattr(getattr(recipe, section), name):
             raise UsageError(f"{path}: {key} is empty; give it with --set {key}=...")
     return recipe
+
+
+def find(recipe: str) -> Path:
+    """The path of a recipe that is a file, or that a registered model brings along; UsageError lists these."""
+    if Path(recipe).is_file():
+        return Path(recipe)
+    plugins = load_plugins()
+    shipped = {path.stem: path for name in plugins.names("models") for path in plugins.get("models", name).recipes}
+    if recipe not in shipped:
+        raise UsageError(f"no recipe {recipe!r}: neither a file nor one that ships ({', '.join(sorted(shipped))})")
+    return shipped[recipe]
+
+
+def _read(path: Path, above: tuple[Path, ...] = ()) -> dict:
+    """A recipe's table, in that of its base."""
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UsageError(f"{path}: {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UsageError(f"{path}: {error}") from None
+    except RecursionError:
+        raise UsageError(f"{path}: nested too deeply") from None
+    _no_times(table, str(path))
+    base, here = table.pop("base", None), path.resolve()
+    if base is None:
+        return table
+    if not isinstance(base, str):
+        raise UsageError(f"{path}: base must be the name of a recipe, not {json.dumps(base)}")
+    if here in above:
+        raise UsageError(f"{path}: is its own base")
+    beside = path.parent / base
+    below = _read(beside if beside.is_file() else find(base), (*above, here))
+    both = {key: {**below[key], **table[key]} for key in table if isinstance(below.get(key), dict)}
+    return below | table | both
 
 
 def saved(run: Path) -> Recipe:

@@ -36,13 +36,15 @@ def splits(recipe: Recipe):
     UsageError if train or val is empty; a distillation, which learns from no row, needs no train split.
     """
     data = recipe.data
-    own, also = rows(replace(recipe, data=replace(data, corpora=[])))
-    ood = select(own, data.ood) if data.ood else []
-    known = [row for row in [*own, *also] if not data.corpora or row.corpus in data.corpora]
+    ood = select(rows(replace(recipe, data=replace(data, corpora=[])))[0], data.ood) if data.ood else []
+    own, also = rows(recipe)
     if data.hold_out:
         wanted = targets_of(load_plugins().get("models", recipe.model.name), recipe)
-        known = [row for row in known if wanted.of(row) is not None and not (data.ood and row.split == data.ood)]
-        known = hold_out(known, data.hold_out, recipe.train.seed, data.train, data.val)
+        own, also = ([row for row in part if wanted.of(row) is not None] for part in (own, also))
+        own = [row for row in own if not (data.ood and row.split == data.ood)]
+        own = hold_out(own, data.hold_out, recipe.train.seed, data.train, data.val, data.hold_out_by)
+        also = [replace(row, split=data.train) for row in also]
+    known = [*own, *also]
     train, val = select(known, data.train), select(known, data.val)
     needed = {data.val: val} if isinstance(recipe, DistilRecipe) else {data.train: train, data.val: val}
     for split, part in needed.items():
@@ -51,7 +53,10 @@ def splits(recipe: Recipe):
                 f"{data.root}: no row in split {split!r}; name it in data.{'val' if part is val else 'train'}, or give "
                 "data.hold_out a share of speakers"
             )
-    check_speakers_disjoint(**{data.train: train, data.val: val, **({data.ood: ood} if ood else {})})
+    apart = {data.train: train, data.val: val}
+    if data.hold_out and data.hold_out_by == "clip":
+        apart = {data.train: train + val}
+    check_speakers_disjoint(**apart, **({data.ood: ood} if ood else {}))
     return train, val, ood
 
 

@@ -52,10 +52,17 @@ def test_folds_are_listed_without_training(arguments, command, tmp_path):
         "1: 8 train, 8 validate, 16 test",
         "2: 16 train, 8 validate, 8 test",
         "3: 8 train, 16 validate, 8 test",
+        "",
+        "clips         angry  happy  neutral    sad  all",
+        "acted             8      8        8      8   32",
+        "weight, 1     1.000  1.000    1.000  1.000",
+        "weight, 2     1.000  1.000    1.000  1.000",
+        "weight, 3     1.000  1.000    1.000  1.000",
+        "weight, mean  1.000  1.000    1.000  1.000",
     ]
     assert not (tmp_path / "run").exists()
     answer = command(*arguments("folds.by=speaker"), "--list")
-    assert [line.split(":")[0] for line in answer.out.splitlines()] == ["0", "1", "2", "3"]
+    assert [line.split(":")[0] for line in answer.out.splitlines()[:4]] == ["0", "1", "2", "3"]
     answer = command(*arguments(), "--show", "--set", "folds.by=speaker")
     assert json.loads(answer.out)["folds"] == {"by": "speaker", "number": 0, "always": []}
 
@@ -91,19 +98,40 @@ def test_another_run_stands_beside_it_and_one_that_leaks_says_so(arguments, comm
     assert command(*arguments(), "-o", first).code == 0
     answer = command(*arguments("train.seed=1"), "-o", second, "--against", first)
     assert answer.code == 0, answer.err
-    assert f"| measure | {first} | {second} | gain |" in answer.out  # one name would be one column
+    assert f"| measure | {first} | {second} | gain, points | deviation |" in answer.out  # one name would be one column
     answer = command(*arguments("folds.number=3"), "-o", leak, "--random-split", "--against", first)
     assert answer.code == 0, answer.err
     assert answer.err.count("speakers are in several parts, so these figures flatter") == 1
-    assert "| measure | run | leak (leaks) | gain |" in answer.out
+    assert "| measure | run | leak (leaks) | gain, points | deviation |" in answer.out
     means = [
         json.loads((run / "results.json").read_text())["summary"]["recipes"][run.name]["measures"]["UA"]["mean"]
         for run in (first, leak)
     ]
     (line,) = [line for line in answer.out.splitlines() if line.startswith("| UA |")]
-    assert line.endswith(f"| {means[1] - means[0]:+.3f} |")
+    assert line.split(" | ")[3] == f"{100 * (means[1] - means[0]):+.1f}"
     answer = command(*arguments(), "-o", first, "--against", leak)
-    assert "| measure | leak (leaks) | run | gain |" in answer.out
+    assert "| measure | leak (leaks) | run | gain, points | deviation |" in answer.out
+
+
+def test_a_baseline_is_the_recipe_with_a_change_and_goes_on_where_it_was(arguments, command, tmp_path):
+    """Table II of arXiv 2512.23435 in one command: without CREMA-D, with it, and the gain."""
+    run = tmp_path / "run"
+    answer = command(*arguments(), "-o", run, "--baseline", "train.seed=1")
+    assert answer.code == 0, answer.err
+    assert "| measure | baseline | run | gain, points | deviation |" in answer.out
+    said = [line.split(" (")[0] for line in answer.out.splitlines()[:6]]
+    assert said == [f"{part}fold {n}" for part in ("baseline, ", "") for n in "123"]
+    seeds = [
+        json.loads((folder / "results.json").read_text())["recipe"]["train"]["seed"]
+        for folder in (run, run / "baseline")
+    ]
+    assert seeds == [0, 1]
+    again = command(*arguments(), "-o", run, "--baseline", "train.seed=1")
+    assert [line.endswith("as before") for line in again.out.splitlines()[:6]] == [True] * 6
+    assert again.out.splitlines()[6:] == answer.out.splitlines()[6:]
+    refused = command(*arguments(), "-o", run, "--baseline", "train.seed=1", "--against", run)
+    assert refused.code == 2
+    assert "--baseline and --against exclude each other" in refused.err
 
 
 @pytest.fixture

@@ -31,18 +31,20 @@ def test_summary_is_mean_and_sample_deviation_with_the_gain():
     assert found["recipes"]["more"]["measures"]["ECE"]["deviation"] is None  # of one fold
     assert found["gain"] == {"WA": pytest.approx(0.63 - 0.56), "macro-F1": pytest.approx(0.4 - 0.45)}
     assert summary({"base": BASE})["gain"] == summary({"a": BASE, "b": BASE, "c": MORE})["gain"] == {}
+    deviations = [statistics.stdev(values) for values in ([0.61, 0.62, 0.66], [0.5, 0.6, 0.58])]
+    assert found["spread"]["WA"] == pytest.approx(deviations[0] / deviations[1])  # "a 32 % reduction" is 0.68
     assert "confusion" not in summary({"x": [{"overall": {"measures": {}}}]})["recipes"]["x"]
 
 
 def test_markdown_has_recipes_side_by_side():
     found = summary({"base": BASE, "more": MORE})
     assert markdown(found) == [
-        "| measure | base | more | gain |",
-        "|---|---:|---:|---:|",
-        "| WA | 0.560 ± 0.053 | 0.630 ± 0.026 | +0.070 |",
-        "| macro-F1 | 0.450 ± 0.132 | 0.400 ± 0.141 | -0.050 |",
+        "| measure | base | more | gain, points | deviation |",
+        "|---|---:|---:|---:|---:|",
+        "| WA | 0.560 ± 0.053 | 0.630 ± 0.026 | +7.0 | -50 % |",
+        "| macro-F1 | 0.450 ± 0.132 | 0.400 ± 0.141 | -5.0 | +7 % |",
     ]
-    assert markdown(found, ["ECE"])[2:] == ["| ECE |  | 0.100 |  |"]
+    assert markdown(found, ["ECE"])[2:] == ["| ECE |  | 0.100 |  |  |"]
     assert markdown(summary({"base": BASE}), ["WA"])[::2] == ["| measure | base |", "| WA | 0.560 ± 0.053 |"]
 
 

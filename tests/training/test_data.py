@@ -48,12 +48,14 @@ def test_a_step_is_the_same_batch_whoever_makes_it(batches):
     assert not torch.equal(alone[0][1], alone[1][1]) or alone[0][0].shape != alone[1][0].shape
 
 
-def test_batches_stay_within_full_scale_and_the_recipes_lengths(batches):
+def test_batches_are_of_the_recipes_lengths_and_keep_what_is_louder_than_full_scale(batches):
+    louder = []
     for step in range(6):
         waveforms, targets = batches[step]
         assert 0.3 * 16_000 <= waveforms.shape[1] <= 0.6 * 16_000
-        assert waveforms.abs().max() <= 1
+        louder.append(float(waveforms.abs().max()) > 1)
         assert targets.shape == (4, 3)
+    assert any(louder)
 
 
 def test_ratings_win_over_labels_and_intensity_scales_labels(labels):

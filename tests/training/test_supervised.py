@@ -169,11 +169,12 @@ def test_rows_are_the_recipes_own_and_those_beside(beside):
     assert len(also) == 10
 
 
-def test_whole_speakers_are_held_out_of_all_corpora_and_none_of_the_out_of_domain(beside):
+def test_whole_speakers_are_held_out_and_none_of_the_out_of_domain_or_of_what_is_beside(beside):
     train_rows, val_rows, ood = splits(beside("data.hold_out=0.2"))
-    assert len(val_rows) in (9, 10, 11)  # of 50 clips that have a class
+    assert len(val_rows) == 8  # of 40 clips that have a class
     assert len(train_rows) + len(val_rows) == 50
     assert {row.corpus for row in train_rows} == {"a", "c"}
+    assert {row.corpus for row in val_rows} == {"a"}
     assert "bored" not in {row.emotion for row in train_rows + val_rows}
     speakers = [{(row.corpus, row.speaker) for row in part} for part in (train_rows, val_rows)]
     assert not speakers[0] & speakers[1]
@@ -190,8 +191,20 @@ def test_without_a_split_to_validate_on_it_says_what_to_do(beside):
         splits(beside())
     with pytest.raises(UsageError, match=r"no row in split 'dev'; name it in data\.train"):
         splits(beside("data.train=dev", "data.val=train"))
-    with pytest.raises(UsageError, match="takes two speakers"):
+    with pytest.raises(UsageError, match="takes two clips"):
         splits(beside("data.hold_out=0.2", "data.corpora=['b']"))
+
+
+def test_clips_are_held_out_at_random_whoever_speaks(beside):
+    """The production model of arXiv 2512.23435: 5 % of shuffled clips; CREMA-D, which is beside, only trains."""
+    train_rows, val_rows, ood = splits(beside("data.hold_out=0.1", "data.hold_out_by=clip"))
+    assert (len(train_rows), len(val_rows)) == (36 + 10, 4)
+    assert {row.corpus for row in val_rows} == {"a"}
+    assert [row.corpus for row in ood] == ["b"]
+    speakers = [{row.speaker for row in part if row.corpus == "a"} for part in (train_rows, val_rows)]
+    assert speakers[1] & speakers[0]
+    drawn = [splits(beside("data.hold_out=0.1", "data.hold_out_by=clip", f"train.seed={seed}"))[1] for seed in (0, 1)]
+    assert drawn[0] == val_rows != drawn[1]
 
 
 # Classes
