@@ -36,10 +36,11 @@ Examples:
   sertool evaluate wav2small corpora/ --against runs/wav2small/teacher --plots plots/
   sertool evaluate wav2small corpora/ --robustness --json result.json
   sertool evaluate wav2small corpora/ --against mobile --crop 0.5,1,2
+  sertool evaluate wav2small --against mobile --course film.wav --plots plots/
   sertool evaluate wav2small-emotion corpora/ --split test-ood --plots plots/"""
 )
 @click.argument("model")
-@click.argument("corpus", type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("corpus", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
 @click.option(
     "--layout", metavar="NAME", help="How CORPUS is laid out.  [default: manifest, if there is a manifest.csv]"
 )
@@ -55,6 +56,7 @@ Examples:
     default="",
     help="Measure on the middle of each recording, too, for so many seconds: 0.5,1,2,5.",
 )
+@click.option("--whole", "in_one", is_flag=True, help="Hear each recording in one piece: no detector, no windows.")
 @click.option(
     "--runtime",
     type=click.Choice(["onnx", "native"]),
@@ -104,7 +106,8 @@ Examples:
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A long recording: draw outputs of MODEL, and of the first --against, over its time.",
 )
-@click.option("--robustness", "robust", is_flag=True, help="Change clips a little, count unchanged outputs of MODEL.")
+@click.option("--robustness", "robust", is_flag=True, help="Change clips a little, count unchanged outputs.")
+@click.option("--fairness", "fair", is_flag=True, help="Compare languages, and women with men.")
 @click.option(
     "--clips",
     metavar="N",
@@ -133,6 +136,7 @@ def evaluate(
     corpora,
     against,
     crops,
+    in_one,
     runtime,
     jobs,
     bootstrap,
@@ -143,6 +147,7 @@ def evaluate(
     plots,
     recording,
     robust,
+    fair,
     clips,
     noise,
     rooms,
@@ -150,9 +155,9 @@ def evaluate(
     """Evaluate a model on labelled recordings.
 
     MODEL is a model's name, bundle folder or lone file. CORPUS is a folder of recordings with a manifest.csv, or in
-    another layout (sertool plugins lists them). Every recording is labelled just as `sertool label` does it; figures
-    are for all of them and by corpus, language, sex and speaker.
-    Models that are compared must be of one task: numbers, or classes.
+    another layout (sertool plugins lists them). Every recording is labelled just as `sertool label` does it, or, as
+    papers measure, --whole; figures are for all of them and by corpus, language, sex and speaker. Models that are
+    compared must be of one task: numbers, or classes. Without CORPUS only --course is drawn.
     """
     from ..errors import AudioError, UsageError
     from ..evaluation import plots as drawing
@@ -162,6 +167,10 @@ def evaluate(
     # Whatever is wrong is said now, not after hours of work.
     if recording and not plots:
         raise UsageError("--course needs a folder for its picture: --plots DIR")
+    if not corpus and not recording:
+        raise UsageError("name a CORPUS to evaluate on, or a long recording to draw: --course FILE --plots DIR")
+    if not corpus and (robust or fair or predictions or json_file or crops):
+        raise UsageError("only --course goes without a CORPUS")
     if (noise or rooms) and not robust:
         raise UsageError("--noise and --rooms go with --robustness")
     if plots:
@@ -173,14 +182,20 @@ def evaluate(
     for file in filter(None, (predictions, None if json_file == "-" else json_file)):
         check_output(Path(file), folder=corpus)
     _make_folder(plots)
-    whole = run.labellers([model, *against], runtime)
-    models = run.cropped(whole, _seconds(crops))
+    given = run.labellers([model, *against], runtime)
+    if not corpus:
+        with libraries_silenced():
+            course = _course(dict(zip(given, [model, *against][:2], strict=False)), recording, runtime)
+        click.echo(f"drew {plots / run.draw_course(plots, given, course)}", err=True)
+        return 0
+    given = {name: run.Whole(labeller) for name, labeller in given.items()} if in_one else given
+    models = run.cropped(given, _seconds(crops))
     task = run.task(models)
     layout, rows = run.read(corpus, layout, splits, [name for name in corpora.split(",") if name])
     clusters(rows, resample)
 
     with libraries_silenced():
-        shown = dict(zip(whole, [model, *against][:2], strict=False))
+        shown = dict(zip(given, [model, *against][:2], strict=False))
         course = _course(shown, recording, runtime) if recording else None
         found = _label_all(models, rows, jobs or cores())
     if found is None:
@@ -205,14 +220,17 @@ def evaluate(
                 shown.update(done, f"resampling {name}", total)
 
             reports[name] = run.REPORTS[task].report(good, outputs[name], labeller.outputs, **settings, progress=count)
-    labeller = next(iter(models.values()))
-    checks, failed = None, bool(failures)
+    checks, compared, failed = {}, {}, bool(failures)
     if robust and good:
         try:
-            checks = _robustness(labeller, run.spread(good, clips), seed, noise, rooms)
+            for name, labeller in given.items():
+                checks[name] = _robustness(labeller, run.spread(good, clips), seed, noise, rooms)
         except AudioError as error:  # the rest is worth having
             failed = True
             click.echo(f"--robustness: {visible(str(error))}", err=True)
+    if fair:
+        for name, labeller in given.items():
+            compared[name] = _fairness(good, outputs[name], labeller.outputs, task, seed)
 
     about = {
         "path": str(corpus),
@@ -225,6 +243,7 @@ def evaluate(
     }
     if json_file:
         more = {"robustness": checks} if checks else {}
+        more |= {"fairness": compared} if compared else {}
         more |= {"course": course} if course else {}
         described = {name: (labeller, reports[name]) for name, labeller in models.items()}
         text = json.dumps(run.document(about, good, described, settings, **more), indent=2)
@@ -235,7 +254,7 @@ def evaluate(
         for name in run.draw(plots, good, outputs, models, reports, course, title):
             click.echo(f"drew {plots / name}", err=True)
     if json_file != "-":
-        _show(about, models, reports, checks)
+        _show(about, models, reports, checks, compared)
     return 1 if failed else 0
 
 
@@ -327,6 +346,16 @@ def _robustness(labeller, rows, seed: int, noise, rooms) -> dict:
     }
 
 
+def _fairness(rows, outputs, names, task: str, seed: int) -> dict:
+    """The comparisons, and the share of them that was passed."""
+    from dataclasses import asdict
+
+    from ..evaluation import fairness
+
+    results = fairness.evaluate(rows, outputs, names, task, seed)
+    return {"checks": [asdict(r) for r in results], "passed": fairness.summary(results) if results else {}}
+
+
 def _audio_bar(total: int, unit: str, description: str, meter):
     def state():
         return f"{meter.seconds / 60:.1f} min of audio  {meter.speed:.0f}x real time"
@@ -350,7 +379,7 @@ def _first_interrupt(stop: threading.Event):
         signal.signal(signal.SIGINT, before)
 
 
-def _show(about: dict, models: dict, reports: dict, checks: dict | None) -> None:
+def _show(about: dict, models: dict, reports: dict, checks: dict, compared: dict) -> None:
     """Tables as a person reads them."""
     from rich.console import Console
 
@@ -371,8 +400,10 @@ def _show(about: dict, models: dict, reports: dict, checks: dict | None) -> None
     measures = list(dict.fromkeys(measure for report in reports.values() for measure in headline(report)))
     for grouping in first["groups"]:
         _show_groups(console, grouping, reports, measures)
-    if checks:
-        _show_checks(console, checks)
+    for name, found in checks.items():
+        _show_checks(console, name, found)
+    for name, found in compared.items():
+        _show_fairness(console, name, found)
 
 
 def _show_overall(console, reports: dict) -> None:
@@ -425,9 +456,9 @@ def _show_groups(console, grouping: str, reports: dict, measures: list[str]) -> 
         console.print(f"{len(groups) - len(told)} more without enough labelled clips for a figure")
 
 
-def _show_checks(console, found: dict) -> None:
-    names = list(found["passed"])
-    table = _table("robustness: share unchanged", ["above", *names, "passed", "constant", "random"])
+def _show_checks(console, model: str, found: dict) -> None:
+    names = [name for name in found["passed"] if name != "all"]
+    table = _table(f"robustness of {model}: share unchanged", ["above", *names, "passed", "constant", "random"])
     for check in found["checks"]:
         failed = [name for name in names if not check["passed"][name]]
         verdict = f"not {', '.join(failed)}" if failed else "yes"
@@ -439,10 +470,28 @@ def _show_checks(console, found: dict) -> None:
     table.add_row("share of the checks passed", "", *cells[:-2], "", *cells[-2:])
     console.print()
     console.print(table)
+    everything = found["passed"]["all"]
     console.print(
-        f"unchanged: {found['unchanged']}; {found['checks'][0]['clips']} clips; "
+        f"{everything['model']:.0%} of all checks passed (constant {everything['constant']:.0%}, random "
+        f"{everything['random']:.0%}); unchanged: {found['unchanged']}; {found['checks'][0]['clips']} clips; "
         "constant, random: what a model that always says the same, and one that guesses, would get"
     )
+
+
+def _show_fairness(console, model: str, found: dict) -> None:
+    console.print()
+    if not found["checks"]:
+        console.print("fairness: no languages or sexes with enough clips of one class to compare")
+        return
+    table = _table(f"fairness of {model}: largest difference", ["below", "difference", "passed", "constant", "random"])
+    for check in found["checks"]:
+        difference = f"{check['difference']:.3f} [{check['low']:.3f}, {check['high']:.3f}]"
+        others = (f"{check[name]:.3f}" for name in ("constant", "random"))
+        table.add_row(check["check"], f"{check['limit']:g}", difference, "yes" if check["passed"] else "no", *others)
+    console.print(table)
+    shares = ", ".join(f"{who} {share:.0%}" for who, share in found["passed"].items())
+    groups = ", ".join(dict.fromkeys(group for check in found["checks"] for group in check["groups"]))
+    console.print(f"share of the comparisons passed: {shares}; groups: {groups}; each class counts the same in each")
 
 
 def _table(head: str, columns: list[str]):

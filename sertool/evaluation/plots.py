@@ -37,9 +37,9 @@ def require() -> None:
 
 @_as_written
 def scatter(path: Path, outputs: dict[str, np.ndarray], classes: list[str], title: str) -> None:
-    """2408.13920, Fig. 1: a point a recording in the valence-arousal plane, coloured by class; a panel a model.
+    """2408.13920, Fig. 1: a point a recording in the arousal-valence plane, coloured by class; a panel a model.
 
-    ``outputs`` are name -> [n, 2] of valence and arousal; ``classes`` [n], empty where unknown. The large marks are the
+    ``outputs`` are name -> [n, 2] of arousal and valence; ``classes`` [n], empty where unknown. The large marks are the
     classes' means.
     """
     values = np.concatenate(list(outputs.values()))
@@ -64,9 +64,9 @@ def scatter(path: Path, outputs: dict[str, np.ndarray], classes: list[str], titl
         for label, inside, look in looks:  # above all points
             axes.scatter(*points[inside].mean(axis=0), s=80, edgecolors="black", linewidths=1.1, label=label, **look)
         axes.set(
-            title=model, xlabel="valence (0 to 1, 0.5 neutral)", xlim=(low, high), ylim=(low, high), aspect="equal"
+            title=model, xlabel="arousal (0 to 1, 0.5 neutral)", xlim=(low, high), ylim=(low, high), aspect="equal"
         )
-    panels[0].set_ylabel("arousal (0 to 1, 0.5 neutral)")
+    panels[0].set_ylabel("valence (0 to 1, 0.5 neutral)")
     if len(panels[0].get_legend_handles_labels()[0]):
         figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", frameon=False)
     figure.suptitle(title)

@@ -173,7 +173,15 @@ def evaluate(
 
 
 def summary(results: list[Result]) -> dict[str, dict[str, float]]:
-    """Output -> share of the checks passed by "model", "constant" and "random"."""
+    """Output, and "all" of them -> share of the checks passed by "model", "constant" and "random"."""
+    found = _by_output(results)
+    return found | {"all": {who: float(np.mean([own[who] for own in found.values()])) for who in _WHO}}
+
+
+_WHO = ("model", "constant", "random")
+
+
+def _by_output(results: list[Result]) -> dict[str, dict[str, float]]:
     return {
         name: {
             "model": float(np.mean([result.passed[name] for result in results])),

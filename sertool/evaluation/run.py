@@ -74,6 +74,25 @@ def labellers(models: list[str], runtime: str | None = None) -> dict[str, Labell
     return loaded if alike else dict(zip(own, loaded.values(), strict=True))
 
 
+class Whole:
+    """A Labeller that hears each recording in one piece, without detector and windows, as both papers measure."""
+
+    def __init__(self, labeller: Labeller):
+        self._labeller = labeller
+
+    def __getattr__(self, name: str):
+        return getattr(self._labeller, name)
+
+    def rows(self, blocks):
+        """Labeller.whole."""
+        return self._labeller.whole(blocks)
+
+    def label(self, samples: np.ndarray, rate: float) -> dict:
+        """As Labeller.label, of samples in one piece."""
+        rows, seconds = self.rows([audio.mono(samples, rate)])
+        return self._labeller.average(rows, seconds)
+
+
 class Cropped:
     """A Labeller that hears the middle ``seconds`` of each recording; all of a shorter one."""
 
@@ -181,24 +200,25 @@ def draw(folder: Path, rows, outputs: dict, models: dict, reports: dict, course:
     course.png. Of the models by name: outputs [n, k] of the rows, Labeller, report. ``course``: its file and each
     model's course.
     """
-    own, over_time = {
-        "dimensional": (_draw_planes, plots.course),
-        "categorical": (_draw_classes, plots.probabilities),
-    }[task(models)]
+    own = {"dimensional": _draw_planes, "categorical": _draw_classes}[task(models)]
     drawn = own(folder, rows, outputs, models, reports, title)
     if any(REPORTS[task(models)].headline(report) for report in reports.values()):
         plots.bars(folder / "bars.png", reports, f"{title}, 95 % intervals")
         drawn.append("bars.png")
-    if course:
-        names = list(dict.fromkeys(name for model in course["models"] for name in models[model].outputs))
-        over_time(folder / "course.png", course["models"], names, Path(course["file"]).name)
-        drawn.append("course.png")
-    return drawn
+    return drawn + ([draw_course(folder, models, course)] if course else [])
+
+
+def draw_course(folder: Path, models: dict, course: dict) -> str:
+    """Draw course.png as ``draw`` does; its name."""
+    over_time = {"dimensional": plots.course, "categorical": plots.probabilities}[task(models)]
+    names = list(dict.fromkeys(name for model in course["models"] for name in models[model].outputs))
+    over_time(folder / "course.png", course["models"], names, Path(course["file"]).name)
+    return "course.png"
 
 
 def _draw_planes(folder, rows, outputs, models, reports, title):
     planes = {
-        name: np.array(outputs[name])[:, [labeller.outputs.index("valence"), labeller.outputs.index("arousal")]]
+        name: np.array(outputs[name])[:, [labeller.outputs.index("arousal"), labeller.outputs.index("valence")]]
         for name, labeller in models.items()
         if rows and {"arousal", "valence"} <= set(labeller.outputs)
     }

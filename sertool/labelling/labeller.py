@@ -99,6 +99,11 @@ class Labeller:
             raise AudioError(SILENT if speech.peak < SILENCE else "no speech found; --no-vad labels it all the same")
         return rows, length / audio.SAMPLE_RATE
 
+    def whole(self, blocks: Iterable[np.ndarray]) -> tuple[list[dict], float]:
+        """As ``rows``, but one row of all of the recording, however long: neither detector nor windows."""
+        samples = np.concatenate([np.zeros(0, np.float32), *blocks])
+        return [self._row(0, len(samples), samples)] if len(samples) else [], len(samples) / audio.SAMPLE_RATE
+
     def average(self, rows: list[dict], seconds: float) -> dict:
         """One row for a recording of so many seconds from the rows of its windows, weighted by duration.
 

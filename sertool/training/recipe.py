@@ -425,6 +425,8 @@ def _check(recipe: Recipe, path: Path) -> None:
     for key, allowed in choices.items():
         if getattr(train, key) not in allowed:
             raise UsageError(f"{path}: train.{key} is {getattr(train, key)!r}; write one of {', '.join(allowed)}")
+    if recipe.data.hold_out_by not in ("speaker", "clip"):
+        raise UsageError(f"{path}: data.hold_out_by is {recipe.data.hold_out_by!r}; write speaker or clip")
     if recipe.focal.weights not in ("balanced", "none"):
         raise UsageError(f"{path}: focal.weights is {recipe.focal.weights!r}; write balanced or none")
     if train.epochs and isinstance(recipe, DistilRecipe):

@@ -14,6 +14,7 @@ import pytest
 import soundfile
 from sklearn.metrics import accuracy_score, confusion_matrix, f1_score, recall_score, roc_auc_score
 
+import sertool
 from sertool.labelling import Labeller
 
 COLUMNS = ["file", "corpus", "speaker", "emotion", "sex", "language", "split", "arousal", "valence"]
@@ -198,12 +199,13 @@ def test_robustness_of_a_model_of_classes_is_the_class(corpus, emotion_bundle, t
     monkeypatch.setattr(robustness, "checks", lambda *_: gains)
     how = ["--corpora", "classes", "--split", "val", "--robustness", "--clips", "6", "--json", tmp_path / "a.json"]
     out = command("evaluate", emotion_bundle, corpus, *how).out
-    found = json.loads((tmp_path / "a.json").read_text())["robustness"]
+    (found,) = json.loads((tmp_path / "a.json").read_text())["robustness"].values()
     inverted, off = found["checks"]
     assert inverted["share"] == {"emotion": 1}
     assert off["passed"] == {"emotion": False}
     assert off["shift"]["sad"] > 0.2  # what is quiet is sad
-    assert list(found["passed"]) == ["emotion"]
+    assert list(found["passed"]) == ["emotion", "all"]
+    assert found["passed"]["all"] == found["passed"]["emotion"]
     assert re.search(r"^test: inverted +0\.95 +1\.00 +yes +1\.00 +0\.\d\d *$", out, re.MULTILINE)
     assert "unchanged: the same class is the most probable; 6 clips" in out
 
@@ -272,7 +274,7 @@ def test_robustness_is_printed_beside_constant_and_random(corpus, tmp_path, comm
     monkeypatch.setattr(robustness, "checks", only_two)
     how = ["--robustness", "--clips", "8", "--noise", tmp_path, "--rooms", corpus, "--json", tmp_path / "a.json"]
     out = command("evaluate", "wav2small", corpus, "--corpora", "classes", "--split", "val", *how).out
-    found = json.loads((tmp_path / "a.json").read_text())["robustness"]
+    found = json.loads((tmp_path / "a.json").read_text())["robustness"]["wav2small"]
     same, half = found["checks"]
     assert (given["noise"], given["rooms"]) == (tmp_path, corpus)
     clips = [soundfile.read(corpus / f"{i}.wav", dtype="float32")[0] for i in range(24, 48, 3)]  # evenly
@@ -288,7 +290,51 @@ def test_robustness_is_printed_beside_constant_and_random(corpus, tmp_path, comm
     assert re.search(r"^test: same +0\.95 +1\.00 +1\.00 +1\.00 +yes +1\.00 +0\.\d\d *$", out, re.MULTILINE)
     assert re.search(rf"^test: half .* {half['random']:.2f} *$", out, re.MULTILINE)
     assert "share of the checks passed" in out
+    everything = np.mean([check["passed"][name] for check in (same, half) for name in same["share"]])
+    assert found["passed"]["all"]["model"] == pytest.approx(everything)
+    assert f"{everything:.0%} of all checks passed (constant 100%" in out
     assert "unchanged: moved by less than 0.05; 8 clips" in out
+
+
+def test_robustness_and_fairness_are_told_of_every_model(corpus, bundle_copy, tmp_path, command, monkeypatch):
+    from sertool.evaluation import robustness
+
+    monkeypatch.setattr(
+        robustness, "checks", lambda *_: [robustness.Check("same", "test", 0.95, lambda samples, rng: samples)]
+    )
+    how = ["--robustness", "--fairness", "--clips", "2", "--json", tmp_path / "a.json", "--against", bundle_copy]
+    out = command("evaluate", "wav2small", corpus, "--split", "val", *how).out
+    found = json.loads((tmp_path / "a.json").read_text())
+    names = ["wav2small", str(bundle_copy)]
+    assert list(found["robustness"]) == list(found["fairness"]) == names
+    assert all(f"robustness of {name}: share unchanged" in out for name in names)
+
+
+def test_whole_recordings_are_heard_in_one_piece(tmp_path, command, tone):
+    """Neither the detector nor windows: what is above a window, and what nobody says, counts as papers count it."""
+    samples = tone(12.0)[:, 0].astype(np.float32)
+    soundfile.write(tmp_path / "long.wav", samples, 16_000, subtype="FLOAT")
+    (tmp_path / "manifest.csv").write_text("file,corpus,speaker,emotion\nlong.wav,c,s,sad\n")
+    expected = sertool.load("wav2small").runtime.run(samples)
+    code, _, err = command("evaluate", "wav2small", tmp_path, "--whole", "--predictions", tmp_path / "p.csv")
+    assert code == 0, err
+    with open(tmp_path / "p.csv", newline="") as stream:
+        (row,) = csv.DictReader(stream)
+    assert [float(row[name]) for name in ("arousal", "dominance", "valence")] == pytest.approx(expected, abs=1e-5)
+    assert command("evaluate", "wav2small", tmp_path).code == 1  # two tones are no speech
+
+
+def test_a_course_needs_no_corpus(tmp_path, command, tone, bundle_copy):
+    soundfile.write(tmp_path / "film.wav", tone(20.0), 16_000)
+    how = ["--against", bundle_copy, "--course", tmp_path / "film.wav", "--plots", tmp_path / "p"]
+    code, out, err = command("evaluate", "wav2small", *how)
+    assert (code, out) == (0, "")
+    assert err == f"drew {tmp_path / 'p' / 'course.png'}\n"
+    assert [path.name for path in (tmp_path / "p").iterdir()] == ["course.png"]
+    for more, said in ([], "name a CORPUS"), ([*how, "--robustness"], "only --course goes without a CORPUS"):
+        code, _, err = command("evaluate", "wav2small", *more)
+        assert (code, err.count("\n")) == (2, 1)
+        assert said in err
 
 
 @pytest.mark.parametrize(

@@ -41,8 +41,8 @@ def test_scatter_has_a_panel_a_model_and_a_mean_a_class(tmp_path, drawn):
         assert axes.get_xlim() == axes.get_ylim()
         assert axes.get_xlim()[0] < min(0, outputs["teacher"].min())
         assert axes.get_xlim()[1] > max(1, outputs["teacher"].max())
-        assert axes.get_xlabel().startswith("valence")
-    assert figure.axes[0].get_ylabel().startswith("arousal")
+        assert axes.get_xlabel().startswith("arousal")
+    assert figure.axes[0].get_ylabel().startswith("valence")
 
 
 def test_thirty_classes_look_different_and_no_class_is_fine(tmp_path, drawn):
