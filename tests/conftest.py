@@ -82,18 +82,10 @@ def encode():
 
 @pytest.fixture(scope="session")
 def torchvision():
-    """Lets timm and transformers import torchvision where its compiled half does not load: two operators, never run."""
-    import torch
+    """For tests that import timm or transformers themselves: as the product does it before it imports them."""
+    from sertool.nn.torchvision import declare_operators
 
-    operators = None
-    try:
-        import torchvision  # noqa: F401
-    except RuntimeError:
-        operators = torch.library.Library("torchvision", "DEF")
-        for name in ("nms", "qnms"):
-            operators.define(f"{name}(Tensor boxes, Tensor scores, float threshold) -> Tensor")
-    yield
-    del operators  # declared as long as this lives
+    declare_operators()
 
 
 @pytest.fixture(scope="session")

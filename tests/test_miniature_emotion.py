@@ -43,13 +43,6 @@ TINY = {
 KILLED = """
 import os, signal, sys, torch
 
-try:
-    import torchvision
-except RuntimeError:  # as the fixture of this name
-    operators = torch.library.Library("torchvision", "DEF")
-    for name in ("nms", "qnms"):
-        operators.define(f"{name}(Tensor boxes, Tensor scores, float threshold) -> Tensor")
-
 from sertool import cli
 
 whole, written = torch.save, []

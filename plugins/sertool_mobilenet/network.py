@@ -31,6 +31,7 @@ from torch import Tensor, nn
 from sertool.errors import UsageError
 from sertool.frontend import filters
 from sertool.nn import LogMel, SoftmaxPool, UtteranceNorm
+from sertool.nn.torchvision import declare_operators
 from sertool.nn.weights import fill, read_weights
 
 CLASSIFIER = ("classifier.weight", "classifier.bias")
@@ -98,11 +99,12 @@ class MobileNet(nn.Module):
 
 
 def _timm():
+    declare_operators()
     try:
         import timm
     except ImportError:
         raise UsageError("MobileNets are built on timm: pip install 'sertool[mobilenet]'") from None
-    except RuntimeError as error:  # torchvision built for another torch
+    except RuntimeError as error:
         reason = str(error).splitlines()[0]
         raise UsageError(f"timm does not load ({reason}); install the torchvision that fits this torch") from None
     return timm

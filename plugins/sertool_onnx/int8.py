@@ -26,8 +26,8 @@ RECIPES = {
 #: most are the last layer, few bytes and the most delicate.
 LEAST, LARGE = 128, 16_384
 
-#: Recipe "mixed" stores convolutions of as many values in 4 bits, with a scale for as many inputs of an output and tap,
-#: which takes an ONNX that knows 4 bits.
+#: Recipe "mixed" restores convolutions of as many values at each run; in 4 bits they have a scale for as many inputs
+#: of an output and tap, which takes an ONNX that knows 4 bits.
 HUGE, BLOCK, OPSET = 1 << 20, 16, 21
 
 
@@ -38,19 +38,22 @@ def export(
     recipe: str = "mixed",
     bits: int = 8,
     conv: int = 8,
+    product: int = 8,
     basis: bool = False,
     apart: str = "",
 ) -> None:
     """As exporter `onnx`, with learned weights in few bits, a scale for each output, and all else in float32.
 
     ``recipe``: "mixed" computes matrix products over frames in 8 bits and stores the other weights in 8, convolutions
-    of a million values in 4; "matmul" computes those and linear layers on pooled features in 8 bits and leaves all
-    else; "weights" stores all weights in few bits, matrices in ``bits`` and convolutions in ``conv``, and computes in
-    float32; "static" computes matrices and convolutions in 8 bits, with the ranges that ``source.clips`` show (see
-    static.py). Products in 8 bits take their input as it comes (onnxruntime's dynamic quantisation) and weights of 7,
-    because with 8 processors without VNNI overflow; convolutions in 8 bits are so several times slower (ConvInteger).
-    What is stored, onnxruntime restores as it loads the file, which so is as fast as float32. ``apart`` names a part of
-    the network whose weights go to a file of their own (see export.put_apart).
+    of a million values in ``conv`` if that is 4; "matmul" computes those and linear layers on pooled features in 8 bits
+    and leaves all else; "weights" stores all weights in few bits, matrices in ``bits`` and convolutions in ``conv``,
+    and computes in float32; "static" computes matrices and convolutions in 8 bits, with the ranges that
+    ``source.clips`` show (see static.py). Products in 8 bits take their input as it comes (onnxruntime's dynamic
+    quantisation). Their weights have 8 bits without a sign, which is exact on every processor; with a sign they would
+    overflow on those without VNNI, so ``product`` = 7 gives them 7 bits and a sign, which is faster there. Convolutions
+    in 8 bits are so several times slower (ConvInteger). What is stored, onnxruntime restores as it loads the file,
+    which so is as fast as float32. ``apart`` names a part of the network whose weights go to a file of their own (see
+    export.put_apart).
 
     With ``source.clips``, weights are rounded so that the outputs of their layers change least on them. Buffers are
     never quantised, nor LogMel's constants unless ``basis`` asks for it. Raises UsageError for what it does not know,
@@ -61,18 +64,20 @@ def export(
     for key, value in (("bits", bits), ("conv", conv)):
         if value not in (8, 4, 2):
             raise UsageError(f"onnx-int8: {key} must be 8, 4 or 2, not {value!r}")
-        if value != 8 and recipe != "weights":
+        if value != 8 and recipe != "weights" and (recipe, key, value) != ("mixed", "conv", 4):
             raise UsageError(f"onnx-int8: {key}={value} is for recipe=weights, not {recipe}")
+    if product not in (8, 7):
+        raise UsageError(f"onnx-int8: product must be 8 or 7, not {product!r}")
     if not isinstance(basis, bool):
         raise UsageError(f"onnx-int8: basis must be true or false, not {basis!r}")
     source = plain(source)
-    model = trace(source, OPSET) if recipe == "mixed" else trace(source)
+    model = trace(source, OPSET) if recipe == "mixed" and conv == 4 else trace(source)
     fold_pool_biases(model.graph)
     weights = learned(model.graph, source.module, basis)
     if recipe == "static":
         model = static.quantise(model, source, weights)
     else:
-        few = {"MatMul": bits, "Gemm": bits, "Conv": conv}
+        few = {"MatMul": bits, "Gemm": bits, "Conv": conv, "product": product}
         _quantise(model.graph, recipe, few, weights, second_moments(source.module, source.clips))
     shrink(model, source.module)
     save(model, path, metadata, apart)
@@ -86,14 +91,20 @@ def _quantise(graph: onnx.GraphProto, recipe: str, bits: dict, weights: dict[str
         name, how = node.input[1] if len(node.input) > 1 else "", RECIPES[recipe].get(node.op_type)
         weight = values.get(name, np.empty(0))
         if how == "product" and weight.size >= LARGE and weight.ndim == 2:
-            nodes += _product(node, weight, weights[name], moments.get(weights[name]), add)
+            nodes += _product(node, weight, weights[name], moments.get(weights[name]), bits["product"], add)
             continue
         nodes.append(node)
         if how == "stored" and weight.size >= LEAST:
-            if recipe == "mixed" and node.op_type == "Conv" and weight.size >= HUGE and weight.shape[1] % BLOCK == 0:
+            huge = recipe == "mixed" and node.op_type == "Conv" and weight.size >= HUGE
+            if huge and bits["Conv"] == 4 and weight.shape[1] % BLOCK == 0:
                 _store_blocks(name, weight, weights[name], add)
+            elif huge:
+                values_, scales = rounded(weight.reshape(len(weight), -1), -127, 127, moments.get(weights[name]))
+                stored = add.tensor(values_.reshape(weight.shape), f"{weights[name]}.int8")
+                add("DequantizeLinear", stored, scales, axis=0, output=name)
             else:
-                few = 8 if node.op_type != "Conv" and weight.size < LARGE else bits[node.op_type]
+                small = node.op_type != "Conv" and weight.size < LARGE
+                few = 8 if small or recipe == "mixed" else bits[node.op_type]
                 _store(name, weight, _rows(node, weight.ndim), few, weights[name], moments.get(weights[name]), add)
             del values[name]  # one that several nodes take is stored once
     del graph.node[:]
@@ -107,15 +118,19 @@ def _rows(node: onnx.NodeProto, rank: int) -> int:
     return 0 if first else rank - 1
 
 
-def _product(node: onnx.NodeProto, weight, parameter: str, moments, add: Computed) -> list[onnx.NodeProto]:
+def _product(node: onnx.NodeProto, weight, parameter: str, moments, bits: int, add: Computed) -> list[onnx.NodeProto]:
     """MatMul or Gemm as nodes that onnxruntime joins again: MatMulInteger, with the scales of both sides put on it."""
     (x, _, *bias), (y,) = node.input, node.output
-    values, scales = rounded(weight if _rows(node, 2) == 0 else weight.T, -63, 63, moments)
+    most = 127 if bits == 8 else 63
+    values, scales = rounded(weight if _rows(node, 2) == 0 else weight.T, -most, most, moments)
+    if bits == 8:
+        values = (values.astype(np.int16) + 128).astype(np.uint8)
     values, scales = add.tensor(np.ascontiguousarray(values.T), f"{parameter}.int8"), add.tensor(scales)
+    zero = [add.tensor(np.uint8(128))] if bits == 8 else []
     quantised, product = [f"{x}.uint8", f"{x}.scale", f"{x}.zero"], f"{y}.product" if bias else y
     return [
         helper.make_node("DynamicQuantizeLinear", [x], quantised),
-        helper.make_node("MatMulInteger", [quantised[0], values, quantised[2]], [f"{y}.int32"]),
+        helper.make_node("MatMulInteger", [quantised[0], values, quantised[2], *zero], [f"{y}.int32"]),
         helper.make_node("Cast", [f"{y}.int32"], [f"{y}.float"], to=TensorProto.FLOAT),
         helper.make_node("Mul", [quantised[1], scales], [f"{y}.scale"]),
         helper.make_node("Mul", [f"{y}.float", f"{y}.scale"], [product]),
@@ -139,7 +154,7 @@ def _store(name: str, weight, rows: int, bits: int, parameter: str, moments, add
 def _store_blocks(name: str, weight, parameter: str, add: Computed) -> None:
     """Restore a convolution's weights at each run from 4 bits and a scale for each BLOCK inputs of an output and tap.
 
-    By DequantizeLinear: to restore so many as the file is loaded takes 80 MB more of DistilHuBERT, and as long again.
+    To restore so many as the file is loaded takes 80 MB more of DistilHuBERT, and as long again.
     """
     outputs, inputs, *taps = weight.shape
     blocks = np.moveaxis(weight.reshape(outputs, inputs // BLOCK, BLOCK, *taps), 2, -1)

@@ -32,6 +32,9 @@ def build_resnet(**options):
 def build_with_transformers(name: str, **options):
     """wavlm or dawn; UsageError if transformers is not installed, or not in working order."""
     try:
+        from sertool.nn.torchvision import declare_operators
+
+        declare_operators()
         module = importlib.import_module(f".{name}", __name__)
     except ImportError as error:
         if error.name == "torch":

@@ -62,12 +62,12 @@ def evaluate(rows, outputs, names, task: str, seed: int = 0) -> list[Result]:
         if len(groups) < 2:
             continue
 
-        def difference(values, resample=None, groups=groups, figure=figure, sexes=key.startswith("sex")):
+        def difference(values, resample=None, groups=groups, figure=figure, key=key):
             figures = []
             for parts in groups.values():
                 parts = [part if resample is None else resample.choice(part, len(part)) for part in parts]
                 figures.append(np.mean([figure(values, part) for part in parts]))
-            if sexes:
+            if key.startswith("sex"):
                 return float(np.ptp(figures))
             return float(np.max(np.abs(np.array(figures) - np.mean(figures))))
 

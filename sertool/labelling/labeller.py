@@ -48,9 +48,12 @@ class Labeller:
                 f"({self.runtime.shortest / audio.SAMPLE_RATE:g} s), the hop must be above 0 and at most the window"
             )
 
-        longest = self.runtime.longest
-        if longest and samples * (1 + SHORTEST_REST) > longest:
-            most = int(longest / (1 + SHORTEST_REST) / audio.SAMPLE_RATE)
+        # A model that cuts what it hears to a length of its own would not hear a rest that joins a window.
+        self._join = not any(step["step"] == "length" for step in self.bundle.manifest["preprocessing"])
+        share = 1 + SHORTEST_REST * self._join
+        self._whole, longest = int(samples * share), self.runtime.longest
+        if longest and samples * share > longest:
+            most = int(longest / share / audio.SAMPLE_RATE)
             raise UsageError(f"window {self.window:g} s: {self.bundle.manifest['name']} takes at most {most} s at once")
 
     def __reduce__(self):
@@ -89,10 +92,11 @@ class Labeller:
                 yield block
 
         if not self.vad:
-            rows = [self._row(start, start + len(samples), samples) for start, samples in cut(counted(), window, hop)]
+            pieces = cut(counted(), window, hop, self._join)
+            rows = [self._row(start, start + len(samples), samples) for start, samples in pieces]
             return rows, length / audio.SAMPLE_RATE
-        speech = Speech(counted(), int(window * (1 + SHORTEST_REST)))
-        for start, samples in cut(speech, window, hop):
+        speech = Speech(counted(), self._whole)
+        for start, samples in cut(speech, window, hop, self._join):
             row = self._row(speech.time(start), speech.time(start + len(samples) - 1) + 1, samples)
             rows.append(row | {"speech": len(samples) / audio.SAMPLE_RATE if speech.cut else speech.seconds})
         if (speech.cut and not rows) or (rows and not speech.heard and not self.regardless):

@@ -2,7 +2,6 @@
 
 import io
 import tempfile
-import tomllib
 from pathlib import Path
 
 import numpy as np
@@ -13,7 +12,7 @@ from .. import bundle, spec
 from ..evaluation.dimensional import DIMENSIONS
 from ..plugins import load_plugins
 from ..registry import Model
-from ..training.recipe import DistilRecipe, Recipe, load_recipe
+from ..training.recipe import DistilRecipe, Recipe, load_recipe, read_table
 from .clips import sound
 from .exported import differences, export
 from .faults import doing, refused, require
@@ -169,7 +168,7 @@ def _check_format(model: Model, network: nn.Module, form: str, shortest: int, le
 def _check_recipe(model: Model, path: Path, where: str) -> None:
     where = f"{where}, recipe {path.name}"
     with doing(where, "reading it"):
-        distils = {"excerpts", "loss"} & tomllib.loads(path.read_text(encoding="utf-8")).keys()
+        distils = {"excerpts", "loss"} & read_table(path).keys()
         recipe = load_recipe(path, complete=False, kind=DistilRecipe if distils else Recipe)
     require(recipe.model.name == model.name, where, f"model.name is {recipe.model.name!r}")
     with doing(where, "looking up what it names"):

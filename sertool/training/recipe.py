@@ -241,7 +241,7 @@ def load_recipe(path: Path, overrides=(), complete: bool = True, kind: type[Reci
     fold. UsageError names a file that cannot be read, any section or key that does not exist and, if the recipe must be
     ``complete``, what a run needs but the recipe leaves empty.
     """
-    table = _read(path)
+    table = read_table(path)
     for override in overrides:
         _override(table, override, kind)
     recipe = _resolve(table, path, kind)
@@ -267,8 +267,8 @@ def find(recipe: str) -> Path:
     return shipped[recipe]
 
 
-def _read(path: Path, above: tuple[Path, ...] = ()) -> dict:
-    """A recipe's table, in that of its base."""
+def read_table(path: Path, above: tuple[Path, ...] = ()) -> dict:
+    """A recipe's table, over that of its base; UsageError as ``load_recipe``."""
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -286,7 +286,7 @@ def _read(path: Path, above: tuple[Path, ...] = ()) -> dict:
     if here in above:
         raise UsageError(f"{path}: is its own base")
     beside = path.parent / base
-    below = _read(beside if beside.is_file() else find(base), (*above, here))
+    below = read_table(beside if beside.is_file() else find(base), (*above, here))
     both = {key: {**below[key], **table[key]} for key in table if isinstance(below.get(key), dict)}
     return below | table | both
 

@@ -48,7 +48,7 @@ def test_a_registered_network_is_measured_as_native_weights(native_bundle):
     assert row["macs"] == cost_native.count(native_bundle() / "model.native", 16_000)["macs"]
 
 
-def test_a_network_that_is_not_for_the_engine_is_one_line_in_the_table(torchvision):
+def test_a_network_that_is_not_for_the_engine_is_one_line_in_the_table():
     how = bench.How(seconds=1, repeats=2, warmup=1)
     (row,) = bench.table(bench.subjects(["resnet"], ["native"]), how, lambda what: None)
     assert "native: only Wav2Small" in row["error"]

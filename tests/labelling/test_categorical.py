@@ -68,6 +68,22 @@ def test_what_stands_before_the_model_is_repeated(emotion_bundle, tmp_path):
         assert found == pytest.approx(Runtime(str(emotion_bundle)).run(square(0.3).astype(np.float32)), abs=1e-5)
 
 
+def test_a_rest_counts_where_the_model_cuts_to_a_length_of_its_own(emotion_bundle, tmp_path):
+    """Of 8.9 s, the last 0.9 joined a window of which the model heard 8 s, and changed nothing."""
+    folder = tmp_path / "cut"
+    shutil.copytree(emotion_bundle, folder)
+    manifest = json.loads((folder / "bundle.json").read_text())
+    manifest["preprocessing"] = [{"step": "length", "seconds": 8.0}]
+    (folder / "bundle.json").write_text(json.dumps(manifest))
+    labeller, rate = Labeller(str(folder), vad=False, window=8.0), 16_000
+    loud, soft = np.full(8 * rate, 0.5, np.float32), np.full(round(0.9 * rate), 0.02, np.float32)
+    rows = labeller.label(np.concatenate([loud, soft]), rate, windows=True)
+    assert [(row["start"], row["end"]) for row in rows] == [(0.0, 8.0), (8.0, 8.9)]
+    assert rows[1]["sad"] > rows[0]["sad"]
+    both = labeller.label(np.concatenate([loud, soft]), rate)
+    assert both["sad"] == pytest.approx((8 * rows[0]["sad"] + 0.9 * rows[1]["sad"]) / 8.9)
+
+
 @pytest.fixture
 def talks(tmp_path):
     for name, amplitude in (("loud", 0.5), ("soft", 0.02), ("silent", 0.0)):

@@ -42,6 +42,13 @@ def test_windows_are_those_of_the_definition_whatever_the_blocks(hop, size):
         same(list(windows(in_blocks(samples, size), 80, hop)), reference(samples, 80, hop))
 
 
+def test_rests_that_do_not_join_are_windows_of_their_own():
+    for length in LENGTHS:
+        samples = np.arange(length, dtype=np.float32)
+        found = list(windows(in_blocks(samples, 97), 80, 80, join=False))
+        same(found, [(start, samples[start : start + 80]) for start in range(0, length, 80)])
+
+
 @pytest.mark.parametrize("seed", range(20))
 def test_blocks_of_random_lengths_and_empty_ones_change_nothing(seed):
     rng = np.random.default_rng(seed)

@@ -12,7 +12,7 @@ import soundfile
 from sertool.plugins import load_plugins
 from sertool.testing import check_augmentation, check_exporter, check_light, check_model
 
-pytestmark = pytest.mark.usefixtures("torchvision", "offline", "one_thread")
+pytestmark = pytest.mark.usefixtures("offline", "one_thread")
 
 #: An encoder in miniature.
 SMALL = {
@@ -41,6 +41,7 @@ MODELS = {
     "teacher": [({"members": [{"model": "wavlm", "config": SMALL}, {"model": "resnet"}]}, [])],
     "teacher-emotion": [({"members": [{"model": "resnet-emotion"}, {"bundle": "wav2small-emotion"}]}, [])],
     "distilhubert": [({"config": SMALL}, [])],
+    "wav2vec2-base": [({"config": {**SMALL, "num_hidden_layers": 2}}, [])],
     "whisper": [(WHISPER, ["onnx"])],
     "whisper-emotion": [(WHISPER, [])],
     "mobilenetv4-small": [({}, [])],

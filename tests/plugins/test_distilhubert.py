@@ -91,8 +91,8 @@ def test_parameters_are_those_of_the_published_network():
     with torch.device("meta"):
         network = build(config=None)
     counts = {name: sum(p.numel() for p in part.parameters()) for name, part in network.named_children()}
-    assert counts == {"normalise": 0, "hubert": 23_491_968, "head": 3_076}
-    assert round(counts["hubert"] / 1e6, 2) == 23.49
+    assert counts == {"normalise": 0, "transformer": 23_491_968, "head": 3_076}
+    assert round(counts["transformer"] / 1e6, 2) == 23.49
     frozen = sum(p.numel() for p in network.parameters() if not p.requires_grad)
     assert frozen == 512 * (10 + 2) + 4 * 512 * 512 * 3 + 2 * 512 * 512 * 2 + 768  # convolutions, masked_spec_embed
     assert network.state_dict().keys() == dict(network.named_parameters()).keys()
@@ -271,24 +271,24 @@ def test_all_is_trained_but_the_convolutions_which_cost_no_gradient():
     network = build().train()
     before = {key: value.clone() for key, value in network.state_dict().items()}
     seen = []
-    hook = network.hubert.feature_extractor.register_forward_hook(lambda *got: seen.append(got[2].requires_grad))
+    hook = network.transformer.feature_extractor.register_forward_hook(lambda *got: seen.append(got[2].requires_grad))
     train(network, 2)
     hook.remove()
     assert seen == [False, False]
-    still = ("hubert.feature_extractor.", "hubert.masked_spec_embed")
+    still = ("transformer.feature_extractor.", "transformer.masked_spec_embed")
     for name, value in network.named_parameters():
         assert value.requires_grad != name.startswith(still), name
         assert torch.equal(value, before[name]) == name.startswith(still), name
         if value.requires_grad:
             assert value.grad is not None, name  # or DistributedDataParallel would wait for it
-    assert not network.hubert.feature_extractor.training
-    assert network.hubert.encoder.training
-    assert not network.eval().hubert.encoder.training
+    assert not network.transformer.feature_extractor.training
+    assert network.transformer.encoder.training
+    assert not network.eval().transformer.encoder.training
 
 
 def test_published_dropouts_are_kept_and_may_be_changed():
     network = build(SMALL | {"hidden_dropout": 0.3})
-    config = network.hubert.config
+    config = network.transformer.config
     assert (config.hidden_dropout, config.activation_dropout, config.attention_dropout) == (0.3, 0.1, 0.1)
     assert (config.layerdrop, config.apply_spec_augment) == (0.0, False)
 
@@ -329,3 +329,36 @@ def test_onnx_agrees_with_torch(folder, tmp_path):
         for n in (400, 401, 719, 720, 16_001, 80_000, 128_000):
             outputs = session.run(None, {"waveform": clip(n).numpy()})[0]
             assert np.abs(outputs - network(clip(n)).numpy()).max() < 1e-4
+
+
+# Wav2Vec 2.0 base
+
+
+def test_the_network_that_the_paper_compares_with():
+    """92 % fewer parameters by its count: 23.5 M of 94.4 M are 75 % fewer, 23 MB of its 318 MB 92 %."""
+    with torch.device("meta"):
+        network = load_plugins().get("models", "wav2vec2-base").build()
+    counts = {name: sum(p.numel() for p in part.parameters()) for name, part in network.named_children()}
+    assert counts == {"normalise": 0, "transformer": 94_371_712, "head": 3_076}
+
+
+@torch.no_grad()
+def test_a_folder_of_wav2vec2_gives_transformers_states(checkpoint, refused, tmp_path):
+    """As facebook/wav2vec2-base is published: with the quantiser that served pre-training."""
+    shape = {**SMALL, "num_hidden_layers": 2, "codevector_dim": 8, "proj_codevector_dim": 8}
+    shape |= {"num_codevectors_per_group": 4, "num_codevector_groups": 2}
+    around = transformers.Wav2Vec2ForPreTraining(transformers.Wav2Vec2Config(**shape)).eval()
+    assert {key.split(".")[0] for key in around.state_dict()} == {"wav2vec2", "quantizer", "project_q", "project_hid"}
+    config = {**CONFIG, "model_type": "wav2vec2"}
+    preprocessor = {**PREPROCESSOR, "do_normalize": True}
+    folder = checkpoint(tmp_path / "it", around.state_dict(), config, preprocessor)
+    own = {**SMALL, "num_hidden_layers": 2}
+    network = load_plugins().get("models", "wav2vec2-base").build(weights=str(folder), config=own).eval()
+    for n in LENGTHS:
+        samples = clip(n)
+        scaled = (samples - samples.mean()) / torch.sqrt(samples.var(unbiased=False) + 1e-7)
+        states = around.wav2vec2(scaled).last_hidden_state[0].numpy().astype(float).mean(axis=0)
+        expected = states @ network.head.weight.numpy().T + network.head.bias.numpy()
+        assert np.allclose(network(samples)[0].numpy(), expected, atol=1e-5)
+    with refused("model_type 'wav2vec2', not 'hubert'"):
+        build(weights=str(folder))

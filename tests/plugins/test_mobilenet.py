@@ -304,3 +304,27 @@ def test_registering_imports_neither_torch_nor_timm():
     code = "import sys, sertool.plugins as p; p.load_plugins().get('models', 'mobilenetv4-large'); print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"torch", "timm", "torchvision"} & set(loaded)
+
+
+@pytest.mark.parametrize("network", ["mobilenetv4-small", "wavlm", "distilhubert"])
+def test_a_torchvision_of_another_torch_is_in_nobodys_way(network):
+    """In a process of its own, where no test has declared its operators; so it is with the index's torchvision."""
+    code = f"""
+import sys, types
+broken = types.ModuleType("torchvision")
+class Broken:
+    def find_spec(self, name, path=None, target=None):
+        if name == "torchvision" and not declared():
+            raise RuntimeError("operator torchvision::nms does not exist")
+def declared():
+    import torch
+    return hasattr(torch.ops.torchvision, "nms")
+sys.meta_path.insert(0, Broken())
+from sertool.plugins import load_plugins
+import torch
+with torch.device("meta"):
+    load_plugins().get("models", {network!r}).build()
+assert declared()
+"""
+    ran = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=300)
+    assert ran.returncode == 0, ran.stderr[-2000:]

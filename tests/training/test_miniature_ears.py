@@ -40,7 +40,6 @@ def whisper(tmp_path):
     return folder
 
 
-@pytest.mark.usefixtures("torchvision")
 def test_from_a_folder_of_whisper_to_labels(whisper, corpus, tmp_path, command):
     def sertool(*arguments):
         code, out, err = command(*arguments)
