@@ -14,6 +14,12 @@ def build(**options):
     return Wav2Small(**options)
 
 
+def build_transformer(**options):
+    from .network import Transformer
+
+    return Transformer(**options)
+
+
 @hookimpl
 def register_models(register):
     register(
@@ -42,5 +48,16 @@ def register_models(register):
             shortest=33,
             task="categorical",
             recipes=tuple(path for path in RECIPES if "emotion" in path.stem),
+        )
+    )
+    register(
+        Model(
+            name="wav2small-transformer",
+            summary="transformer layers on Wav2Small's tokens, in place of Wav2Vec2's convolutions: 1.9 M parameters",
+            build=build_transformer,
+            outputs=("arousal", "dominance", "valence"),
+            shortest=33,
+            longest=30 * 16_000,
+            parts={"feature extractor": "extractor", "transformer layers": "layers"},
         )
     )

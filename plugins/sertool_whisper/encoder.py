@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from sertool.errors import UsageError
 from sertool.frontend.filters import Geometry
-from sertool.nn import LogMel, Positions
+from sertool.nn import LogMel, Positions, TransformerLayer
 from sertool.nn.checkpoint import CONFIG, construct, load, override, read_config, read_weights
 
 #: Size -> (width, layers, attention heads) of the published encoders that a computer without a GPU can run.
@@ -40,7 +40,7 @@ class Encoder(nn.Module):
         self.conv1 = nn.Conv1d(GEOMETRY.n_mels, width, kernel_size=3, padding=1)
         self.conv2 = nn.Conv1d(width, width, kernel_size=3, stride=2, padding=1)
         self.embed_positions = Positions(FIXED["max_source_positions"], width)
-        self.layers = nn.ModuleList(Layer(width, heads, ffn) for _ in range(max(keep)))
+        self.layers = nn.ModuleList(TransformerLayer(width, heads, ffn) for _ in range(max(keep)))
         self.requires_grad_(False)
         self.eval()
 
@@ -68,37 +68,6 @@ class Encoder(nn.Module):
         x = self.mel(waveform)[:, :-1] / 10  # Whisper drops the last frame
         x = torch.maximum(x, x.amax(dim=(1, 2), keepdim=True) - 8)
         return (x + 4) / 4
-
-
-class Layer(nn.Module):
-    """One transformer layer, its norms before attention and feed-forward; [batch, tokens, width] to the same."""
-
-    def __init__(self, width: int, heads: int, ffn: int):
-        super().__init__()
-        self.self_attn = Attention(width, heads)
-        self.self_attn_layer_norm = nn.LayerNorm(width)
-        self.fc1, self.fc2 = nn.Linear(width, ffn), nn.Linear(ffn, width)
-        self.final_layer_norm = nn.LayerNorm(width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        x = x + self.self_attn(self.self_attn_layer_norm(x))
-        return x + self.fc2(F.gelu(self.fc1(self.final_layer_norm(x))))
-
-
-class Attention(nn.Module):
-    """Self-attention over all tokens; the keys have no bias."""
-
-    def __init__(self, width: int, heads: int):
-        super().__init__()
-        self.heads = heads
-        self.q_proj, self.k_proj = nn.Linear(width, width), nn.Linear(width, width, bias=False)
-        self.v_proj, self.out_proj = nn.Linear(width, width), nn.Linear(width, width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        q, k, v = (
-            part(x).unflatten(2, (self.heads, -1)).transpose(1, 2) for part in (self.q_proj, self.k_proj, self.v_proj)
-        )
-        return self.out_proj(F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2))
 
 
 def build(size: str, keep: list[int], weights: str | None, config: dict | None) -> Encoder:

@@ -74,6 +74,12 @@ Examples:
 )
 @click.option("--name", help="Of the bundle.  [default: the model's]")
 @click.option("--weights", is_flag=True, help="Put the torch weights in too, to export again from the bundle.")
+@click.option(
+    "--tokens",
+    metavar="FILE",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write what comes before the pooling, too, as ONNX: [1, tokens, width], for networks of your own.",
+)
 @click.option("--overwrite", is_flag=True, help="Replace a bundle that is there.")
 @click.option("--json", "as_json", is_flag=True, help="What was measured as JSON on standard output.")
 def export(
@@ -93,6 +99,7 @@ def export(
     runs,
     name,
     weights,
+    tokens,
     overwrite,
     as_json,
 ):
@@ -134,6 +141,9 @@ def export(
             weights,
             lambda stage, done, total: shown.update(done, stage, total),
         )
+    if tokens:
+        width, difference = exports.export_tokens(source, tokens)
+        click.echo(f"wrote {tokens}: tokens of {width} values, at most {difference:.1e} from torch", err=True)
     if as_json:
         click.echo(json.dumps({"variants": written.variants, "default": written.default, "missed": written.missed}))
     else:

@@ -83,8 +83,11 @@ def pair(models: Sequence[str], formats: Sequence[str] = ()) -> list[Subject]:
 
 
 def _of(text: str, formats: Sequence[str]) -> list[Subject]:
-    name, options = (text, {}) if Path(text).exists() else spec.parse(text)
-    networks, there = load_plugins().names("models"), name in bundle.installed() or Path(name).exists()
+    networks, path = load_plugins().names("models"), Path(text)
+    # A folder that only has a network's name stands for nothing.
+    given = path.exists() and (text not in networks or (path / bundle.MANIFEST).is_file())
+    name, options = (text, {}) if given else spec.parse(text)
+    there = given or name in bundle.installed() or (name not in networks and Path(name).exists())
     asked = bool(formats) or text.endswith(":")
     if there and (options.keys() == {"variant"} or not (options or (asked and name in networks))):
         return _of_bundle(name, options.get("variant"))

@@ -4,5 +4,6 @@ from .logmel import LogMel
 from .normalise import UtteranceNorm
 from .pooling import SoftmaxPool
 from .positions import Positions
+from .transformer import TransformerLayer
 
-__all__ = ["LogMel", "Positions", "SoftmaxPool", "UtteranceNorm"]
+__all__ = ["LogMel", "Positions", "SoftmaxPool", "TransformerLayer", "UtteranceNorm"]

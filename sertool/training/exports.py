@@ -4,9 +4,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import UsageError
+import numpy as np
+import torch
+
+from ..errors import SertoolError, UsageError
 from ..evaluation import run as evaluation
 from ..labelling.scan import scan
+from ..plugins import load_plugins
+from ..registry import Source
 from . import release, sources, variants
 from .targets import targets_of
 from .variants import Check, Limits, Material, Written
@@ -67,6 +72,46 @@ def export(
             release.save_weights(fresh, origin.network)
         release.finish(fresh, manifest, origin.network, origin.samples, origin.card(manifest))
     return written
+
+
+#: What an ONNX file of tokens may differ from torch by.
+TOKENS_TOLERANCE = 1e-4
+
+
+def export_tokens(source: str, path: Path) -> tuple[int, float]:
+    """Write what ``source`` (see sources.find) gives before its pooling as ONNX; (width, difference from torch).
+
+    From "waveform" [1, time] to [1, tokens, width]: a front end for other networks, as arXiv 2408.13920 proposes it.
+    UsageError for a network that has no tokens, SertoolError for a file that differs from torch.
+    """
+    import onnxruntime
+
+    network = sources.find(source).network
+    network = network[0] if isinstance(network, torch.nn.Sequential) else network  # without the softmax of classes
+    if not hasattr(network, "tokens"):
+        raise UsageError(f"--tokens: {type(network).__name__} has no tokens; Wav2Small and the MobileNets have")
+    module, example = _Tokens(network).eval(), torch.zeros(1, 80_000)
+    load_plugins().get("exporters", "onnx").export(Source(module, example), path, {"sertool.tokens": source})
+    session, difference = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]), 0.0
+    for samples in (4_000, 16_001, 80_000):
+        waveform = 0.1 * torch.randn(1, samples, generator=torch.Generator().manual_seed(samples))
+        with torch.inference_mode():
+            expected = module(waveform).numpy()
+        (found,) = session.run(None, {"waveform": waveform.numpy()})
+        difference = max(difference, float(np.abs(found - expected).max()))
+    if not difference <= TOKENS_TOLERANCE * max(1.0, float(np.abs(expected).max())):
+        path.unlink()
+        raise SertoolError(f"{path}: its tokens are {difference:.1e} from torch's")
+    return expected.shape[2], difference
+
+
+class _Tokens(torch.nn.Module):
+    def __init__(self, network):
+        super().__init__()
+        self.network = network
+
+    def forward(self, waveform):
+        return self.network.tokens(waveform)
 
 
 def _recordings(folder: Path) -> list[Path]:

@@ -52,10 +52,10 @@ def find(source: str) -> Origin:
     names = bundle.installed()
     if source in names or (path / bundle.MANIFEST).is_file():
         return _bundle(names.get(source, path))
-    if path.exists():
+    networks = load_plugins().names("models")
+    if path.exists() and source not in networks:
         raise UsageError(f"{source}: neither a bundle nor a run of training (no {bundle.MANIFEST}, no {SAVED})")
     name, options = spec.parse(source)
-    networks = load_plugins().names("models")
     if name not in networks:
         raise UsageError(
             f"no {name!r} to export: give a bundle ({', '.join(names) or 'none installed'}), the folder of a run of "

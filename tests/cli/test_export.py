@@ -2,6 +2,7 @@
 
 import csv
 import json
+import re
 import signal
 import subprocess
 import sys
@@ -13,6 +14,7 @@ import pytest
 import soundfile
 import torch
 
+import sertool
 from sertool import bundle
 from sertool.errors import UsageError
 from sertool.plugins import load_plugins
@@ -307,3 +309,37 @@ def test_a_limit_that_is_no_number_is_refused(tmp_path, command, option, value):
     code, _, err = command("export", "wav2small", "-o", tmp_path / "out", option, value)
     assert code == 2
     assert f"{value} is not a finite number" in err
+
+
+def test_tokens_are_what_is_pooled_250_a_second(tmp_path, command):
+    """Pooled by the shipped weights, they give the shipped model's outputs."""
+    from sertool.training import sources
+
+    file = tmp_path / "tokens.onnx"
+    how = ["--tokens", file, "-o", tmp_path / "out", "--format", "onnx", "--runs", "0"]
+    code, _, err = command("export", "wav2small", *how)
+    assert code == 0, err
+    assert re.search(rf"wrote {file}: tokens of 169 values, at most \d\.\de-\d\d from torch", err)
+    session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    samples = (0.1 * np.random.default_rng(0).standard_normal(16_000)).astype(np.float32)
+    (tokens,) = session.run(None, {"waveform": samples[None]})
+    assert tokens.shape == (1, 251, 169)
+    network = sources.find("wav2small").network
+    with torch.inference_mode():
+        outputs = network.head(network.pool(torch.from_numpy(tokens)))[0].numpy()
+    assert outputs == pytest.approx(sertool.load("wav2small").runtime.run(samples), abs=1e-4)
+    code, _, err = command(
+        "export", "resnet", "--tokens", file, "-o", tmp_path / "x", "--format", "onnx", "--runs", "0"
+    )
+    assert (code, err.strip().splitlines()[-1]) == (
+        2,
+        "sertool: --tokens: ResNet has no tokens; Wav2Small and the MobileNets have",
+    )
+
+
+def test_a_folder_named_like_a_network_does_not_shadow_it(tmp_path, command, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "resnet").mkdir()
+    assert command("export", "resnet", "-o", "out", "--format", "onnx", "--runs", "0").code == 0
+    listed = command("bench", "resnet", "--list", "--format", "onnx")
+    assert (listed.code, listed.out.split()) == (0, ["resnet", "onnx", "network", "resnet"])

@@ -33,6 +33,7 @@ WHISPER = {
 #: Model -> the options and formats that it is checked with. What is not exported here is in the tests of its plugin.
 MODELS = {
     "wav2small": [({}, ["onnx", "onnx:input=logmel"])],
+    "wav2small-transformer": [({"layers": 1, "width": 16, "heads": 2}, ["onnx"]), ({"layers": 1, "stride": 1}, [])],
     "wav2small-emotion": [({"centre": True}, [])],
     "resnet": [({}, ["onnx"])],
     "resnet-emotion": [({}, [])],
