@@ -29,6 +29,7 @@ COMMANDS = {
     "distil": "Distil a teacher into a small student, on audio without labels.",
     "export": "Write a trained model as a bundle of measured, quantised files.",
     "bench": "Measure what models cost: parameters, operations, memory, time.",
+    "papers": "Show what two papers say, and the command for each of it.",
 }
 
 

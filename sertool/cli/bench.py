@@ -43,7 +43,8 @@ Examples:
   sertool bench --markdown --json table1.json    all of it: takes an hour or so
   sertool bench mobilenetv4-small --format onnx --format onnx-int8:recipe=static
   sertool bench --vs wav2small:variant=fp32 wav2small:variant=int8
-  sertool bench dawn --format onnx --sweep 0.5,1,2,5,10,30,60 --plots plots/"""
+  sertool bench 'dawn:config={num_hidden_layers=6}' --format onnx \\
+      --sweep 0.5,1,2,5,10,30,60 --plots plots/      Fig. 5 of arXiv 2408.13920"""
 )
 @click.argument("models", metavar="[MODEL]...", nargs=-1)
 @click.option(

@@ -14,6 +14,8 @@ _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
     epilog="""\b
 Formats: NAME[:KEY=VALUE,...]; `sertool plugins` lists the exporters. First-party:
   onnx                          float32, the reference
+  onnx-int8                     matrix products in 8 bits (product=7: 7, faster),
+                                the rest stored in 8
   onnx-int8:recipe=matmul       matrix products in 8 bits, the rest as it is
   onnx-int8:recipe=static       8 bits throughout, calibrated: needs --calibrate
   onnx-int8:recipe=weights      weights stored in 8 bits (bits=4: the large ones
