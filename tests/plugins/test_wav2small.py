@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 
 from sertool import Source
+from sertool.errors import UsageError
 from sertool.nn import LogMel
 from sertool.plugins import load_plugins
 
@@ -217,3 +218,66 @@ def test_centred_onnx_agrees_with_torch(tmp_path):
         for n in (33, 65, 16_000, 80_001):
             expected = network(clip(n)).numpy()
             assert np.abs(session.run(None, {"waveform": clip(n).numpy()})[0] - expected).max() <= 1e-4
+
+
+@pytest.mark.parametrize(
+    ("options", "mels", "shortest"), [({"n_fft": 128}, 51, 65), ({"n_fft": 512, "hop": 160}, 202, 257)]
+)
+def test_the_window_is_an_option_for_the_papers_ablation(options, mels, shortest, tmp_path):
+    model = load_plugins().get("models", "wav2small")
+    network = model.build(**options).eval()
+    geometry = network.logmel.geometry
+    assert (geometry.n_fft, geometry.n_mels, network.shortest) == (options["n_fft"], mels, shortest)
+    assert network.width == 13 * ((mels - 1) // 2 + 1)
+    assert model.of(network).shortest == shortest
+    export(network, tmp_path / "it.onnx")
+    for n in (shortest, 16_001):
+        with torch.inference_mode():
+            expected = network(clip(n)).numpy()
+        (found,) = session_of(tmp_path / "it.onnx").run(None, {"waveform": clip(n).numpy()})
+        assert np.abs(found - expected).max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ({"n_fft": 63}, "must be even"),
+        ({"hop": 0}, "hop must be a whole number from 1"),
+        ({"n_mels": 2.5}, "n_mels must"),
+    ],
+)
+def test_a_window_that_is_none_is_refused(options, said):
+    with pytest.raises(UsageError, match=f"^wav2small: .*{said}"):
+        load_plugins().get("models", "wav2small").build(**options)
+
+
+def test_a_transformer_takes_wav2smalls_tokens():
+    """50 a second, each the mean of five; a network that learns from them reaches all of its parts."""
+    network = load_plugins().get("models", "wav2small-transformer").build(layers=2, width=32, heads=2).eval()
+    samples = clip(16_000)
+    with torch.inference_mode():
+        tokens = network.extractor(samples)
+        assert tokens.shape == (1, 251, 169)
+        taken = network.stride(tokens.transpose(1, 2)).transpose(1, 2)
+        assert taken.shape == (1, 51, 169)
+        assert torch.allclose(taken[:, 3], tokens[:, 15:20].mean(dim=1), atol=1e-5)
+        assert torch.allclose(taken[:, 50], tokens[:, 250], atol=1e-5)
+    with pytest.raises(ValueError, match="takes at most 480000 samples"):
+        network(torch.zeros(1, 480_001))
+    optimiser = torch.optim.AdamW(network.train().parameters(), 3e-3)
+    batch, target = torch.cat([clip(8_000, seed) for seed in range(6)]), torch.rand(6, 3)
+    losses = []
+    for _ in range(40):
+        loss = (network(batch) - target).square().mean()
+        losses.append(float(loss.detach()))
+        optimiser.zero_grad()
+        loss.backward()
+        assert all(p.grad is not None for p in network.parameters() if p.requires_grad)
+        optimiser.step()
+    assert losses[-1] < 0.1 * losses[0]
+
+
+@pytest.mark.parametrize(("options", "said"), [({"layers": 0}, "layers must be"), ({"width": 30}, "multiple of twice")])
+def test_a_transformer_of_no_size_is_refused(options, said):
+    with pytest.raises(UsageError, match=f"^wav2small-transformer: .*{said}"):
+        load_plugins().get("models", "wav2small-transformer").build(**options)

@@ -280,6 +280,19 @@ def test_a_labels_share_of_the_target_is_the_labels(recipe, tmp_path):
     assert answers.labels(recipe(DISTIL), model) == {}
 
 
+def test_balanced_targets_hold_as_much_of_every_class(recipe, tmp_path):
+    model = load_plugins().get("models", "wav2small-emotion")
+    plain = kept_batches(recipe(DISTIL), model, tmp_path)
+    even = kept_batches(recipe(DISTIL, "loss.balanced=true"), model, tmp_path)
+    before = torch.cat([plain[step][1].softmax(1) for step in range(3)])
+    after = torch.cat([even[step][1].softmax(1) for step in range(3)])
+    expected = before / before.mean(dim=0)
+    assert torch.allclose(after, expected / expected.sum(dim=1, keepdim=True), atol=1e-4)
+    assert after.mean(dim=0).std() < before.mean(dim=0).std()
+    with pytest.raises(UsageError, match=r"loss\.balanced takes a model of classes and kept batches"):
+        list(distil.distil(recipe(DISTIL, "loss.balanced=true", "cache.batches=0"), tmp_path / "run"))
+
+
 # Folds
 
 

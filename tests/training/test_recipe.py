@@ -9,16 +9,7 @@ from sertool.errors import UsageError
 from sertool.frontend.steps import VOICE_NOTE
 from sertool.plugins import load_plugins
 from sertool.training.recipe import DistilRecipe, Recipe, augmentations, deciding, load_recipe, substituted
-
-
-def shipped(name):
-    models = (
-        load_plugins().get("models", model)
-        for model in ("wav2small", "wav2small-emotion", "whisper", "whisper-emotion")
-    )
-    (path,) = [path for model in models for path in model.recipes if path.stem == name]
-    return path
-
+from sertool.training.recipe import find as shipped
 
 GOOD = '[model]\nname = "wav2small"\n[data]\nroot = "x"\n[bundle]\nname = "b"\n'
 
@@ -237,15 +228,14 @@ def test_where_a_run_lies_and_is_called_does_not_decide_its_weights(tmp_path):
 
 def test_the_mobile_system_is_as_published():
     """arXiv 2512.23435: focal loss, gamma 2, smoothing 0.1; AdamW 5e-5, 25 epochs, batch 16, cosine, patience 6."""
-    (path,) = load_plugins().get("models", "distilhubert").recipes
-    recipe = load_recipe(path, ["data.root=x"])
+    recipe = load_recipe(shipped("distilhubert"), ["data.root=x"])
     train = recipe.train
     assert (train.optimiser, train.lr, train.weight_decay) == ("adamw", 5e-5, 0.01)
     assert (train.epochs, train.batch, train.patience) == (25, 16, 6)
     assert (train.schedule, train.warmup_ratio, train.ema) == ("cosine", 0.1, 0)
     assert (recipe.focal.gamma, recipe.focal.smoothing, recipe.focal.weights) == (2.0, 0.1, "balanced")
     assert (recipe.data.corpus, [source["corpus"] for source in recipe.data.also]) == ("iemocap", ["crema-d"])
-    assert (recipe.folds.by, recipe.data.hold_out, recipe.bundle.formats) == ("session", 0.05, ["onnx-int8"])
+    assert (recipe.folds.by, recipe.data.hold_out, recipe.bundle.formats) == ("session", 0.0, ["onnx-int8"])
     assert recipe.input.steps == list(VOICE_NOTE)
     assert [table["name"] for table in recipe.augment] == ["gain", "gaussian-noise", "pitch", "polarity"]
     assert [tuple(table[key] for key in ("low", "high")) for table in recipe.augment[:3]] == [
@@ -307,3 +297,48 @@ def test_a_warm_up_that_is_longer_than_the_run_says_what_to_do(tmp_path):
     path.write_text('[model]\nname = "wav2small"\n[train]\nsteps = 4\n')
     with pytest.raises(UsageError, match=r"train.warmup is 150, more than train.steps, 4: add --set train.warmup=0"):
         load_recipe(path, complete=False)
+
+
+def test_a_recipe_begins_with_its_base_and_says_what_differs(tmp_path):
+    path = write(tmp_path, 'base = "wav2small-paper"\n[model]\nname = "mobilenetv4-small"\n[train]\nbatch = 8\n')
+    found, base = load_recipe(path, kind=DistilRecipe), load_recipe(shipped("wav2small-paper"), kind=DistilRecipe)
+    assert (found.model.name, found.train.batch) == ("mobilenetv4-small", 8)
+    assert (found.train.steps, found.augment, found.teacher) == (base.train.steps, base.augment, base.teacher)
+    (tmp_path / "child.toml").write_text(f'base = "{path.name}"\n[[augment]]\nname = "polarity"\n')
+    child = load_recipe(tmp_path / "child.toml", kind=DistilRecipe)
+    assert (child.train.batch, child.augment) == (8, [{"name": "polarity"}])
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ('base = "nobody"', r"no recipe 'nobody': neither a file nor one that ships \(distilhubert,.*"),
+        ("base = 3", "base must be the name of a recipe, not 3"),
+        ('base = "own.toml"', "own.toml: is its own base"),
+    ],
+)
+def test_a_base_that_is_none_is_one_line(tmp_path, text, said):
+    (tmp_path / "own.toml").write_text(text + '\n[model]\nname = "wav2small"\n')
+    with pytest.raises(UsageError, match=said):
+        load_recipe(tmp_path / "own.toml", complete=False)
+
+
+@pytest.mark.parametrize(
+    "student", ["mobilenetv4-small", "mobilenetv4-medium", "mobilenetv4-large", "mobilenetv3-small"]
+)
+def test_every_student_of_the_paper_has_a_recipe_that_names_its_weights(student):
+    found = load_recipe(shipped(f"{student}-paper"), kind=DistilRecipe)
+    assert (found.model.name, found.bundle.name) == (student, student)
+    assert found.model.options["weights"].startswith(f"weights/{student.split('-')[0]}")
+    assert (found.train.steps, found.train.lr) == (50_000_000, 5e-5)
+
+
+def test_the_paper_rotates_and_drops_frequencies_of_all_its_audio():
+    found = {entry["name"]: entry["p"] for entry in load_recipe(shipped("wav2small-paper"), kind=DistilRecipe).augment}
+    assert found == {"mixup": 1.0, "rotate": 1.0, "drop-frequencies": 1.0, "shout": 0.04}
+
+
+def test_the_production_model_is_of_shuffled_clips_of_iemocap():
+    found = load_recipe(shipped("distilhubert-production"), ["data.root=IEMOCAP"])
+    assert (found.data.also, found.data.hold_out, found.data.hold_out_by) == ([], 0.05, "clip")
+    assert (found.train.epochs, found.focal.gamma, found.bundle.formats) == (25, 2.0, ["onnx-int8"])
