@@ -153,6 +153,8 @@ def test_a_command_does_what_it_says(written, house, command, monkeypatch):
         words += ["--clips", "2"]
     answer = command(*(small[0].get(word, word) for word in words), *small[1])
     assert answer.code == 0, answer.err
+    if written in ("sertool distil wav2small-paper", "sertool distil mobilenetv4-small-paper"):
+        assert ("begins with random weights" in answer.err) == ("mobilenet" not in written)
     for place, word in enumerate(words):
         if word in ("--plots", "-o", "--tokens"):
             assert (house / words[place + 1]).exists()

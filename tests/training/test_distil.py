@@ -459,3 +459,19 @@ def test_excerpts_are_prepared_and_filled_up_with_themselves(recipe):
     assert files == ["it"] * 4
     silent, *_ = Excerpts(Half(), [], recipe().train, before=lambda clip: clip[: len(clip) // 2]).drawn(0)
     assert 0.4 < silent.mean() < 0.6
+
+
+def test_weight_decay_leaves_biases_and_norms_alone(recipe):
+    """Without a gradient AdamW only decays: what has one dimension stays as it was."""
+    from sertool.training import loop
+
+    network = torch.nn.Sequential(torch.nn.Linear(3, 4), torch.nn.BatchNorm1d(4), torch.nn.Conv1d(4, 2, 3))
+    before = {name: value.detach().clone() for name, value in network.named_parameters()}
+    settings = recipe("train.optimiser=adamw", "train.weight_decay=0.1", "train.lr=0.5").train
+    optimiser = loop._optimiser([*network.parameters()], settings)
+    for value in network.parameters():
+        value.grad = torch.zeros_like(value)
+    optimiser.step()
+    for name, value in network.named_parameters():
+        expected = before[name] * (0.95 if value.ndim > 1 else 1)
+        assert torch.allclose(value, expected), name
