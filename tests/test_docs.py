@@ -1,22 +1,31 @@
-"""The README's help texts are the commands' own, and its documentation covers every hook and command.
+"""README and docs/ agree with the code: help texts, examples, links, hooks.
 
-`python tests/test_readme.py` writes the help texts into the README anew.
+`python tests/test_docs.py` writes docs/cli.md from the commands' own help.
 """
 
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 
 import click
+import pytest
 
 from sertool import hookspecs
 from sertool.cli import COMMANDS, cli
 
 ROOT = Path(__file__).resolve().parents[1]
 README = ROOT / "README.md"
-MARK = "## Commands\n"
+CLI = ROOT / "docs" / "cli.md"
+PAGES = [README, ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
+HEAD = """\
+# Command line
+
+Every command and its options, as `--help` shows them. Written by `python tests/test_docs.py`.
+
+"""
 
 
 def help_texts() -> str:
@@ -30,7 +39,7 @@ def help_texts() -> str:
             max_content_width=100,
             **cli.context_settings,  # -h, as the command itself has it; click keeps what it is asked for first
         )
-        yield f"### {' '.join(path)}\n\n```\n{command.get_help(context)}\n```\n"
+        yield f"## {' '.join(path)}\n\n```\n{command.get_help(context)}\n```\n"
         for name, child in sorted(getattr(command, "commands", {}).items()):
             yield from one([*path, name], child)
 
@@ -38,11 +47,24 @@ def help_texts() -> str:
     return "\n".join(text for name in COMMANDS for text in one([name], cli.get_command(context, name)))
 
 
-def test_help_texts_in_the_readme_are_the_commands_own():
+def test_the_command_reference_is_the_commands_own_help():
     # In a process of its own: click keeps the options of a command that another test asked for help.
     shown = subprocess.run([sys.executable, __file__, "--show"], capture_output=True, text=True, check=True).stdout
+    assert CLI.read_text(encoding="utf-8") == shown, "run python tests/test_docs.py"
+
+
+def test_the_readme_is_short_and_names_every_page():
     readme = README.read_text(encoding="utf-8")
-    assert readme.partition(MARK)[2].strip() == shown.strip(), "run python tests/test_readme.py"
+    assert len(readme.splitlines()) <= 150
+    for page in (ROOT / "docs").glob("*.md"):
+        assert f"(docs/{page.name})" in readme, page.name
+
+
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
+        if not target.startswith("http"):
+            assert (page.parent / target).exists(), target
 
 
 def test_every_hook_is_documented_with_its_arguments():
@@ -86,10 +108,15 @@ def test_ci_runs_the_readmes_commands():
         assert f"\n{command}\n" in ci
 
 
-def test_shell_examples_in_the_readme_parse():
-    readme = README.read_text(encoding="utf-8").partition(MARK)[0]
-    for line in re.findall(r"^(?:.*\| )?sertool (.*?)(?:\s+#.*)?$", readme, re.MULTILINE):
-        name, *arguments = line.split()
+@pytest.mark.parametrize("page", [page for page in PAGES if page != CLI], ids=lambda page: page.name)
+def test_shell_examples_parse(page):
+    """Those of blocks marked sh; what stands between backticks in docs/papers.md is run by test_papers.py."""
+    blocks = "\n".join(re.findall(r"```sh\n(.*?)```", page.read_text(encoding="utf-8"), re.DOTALL)).replace("\\\n", " ")
+    lines = re.findall(r"^(?:.*\| )?sertool (.*?)(?:\s+#.*)?$", blocks, re.MULTILINE)
+    for line in lines:
+        name, *arguments = shlex.split(line)
+        if name.startswith("-"):
+            continue
         command = cli.get_command(click.Context(cli), name)
         if isinstance(command, click.Group):
             command = command.get_command(click.Context(command), arguments.pop(0))
@@ -98,7 +125,6 @@ def test_shell_examples_in_the_readme_parse():
 
 if __name__ == "__main__":
     if sys.argv[1:] == ["--show"]:
-        print(help_texts())
+        print(HEAD + help_texts(), end="")
     else:
-        head = README.read_text(encoding="utf-8").partition(MARK)[0]
-        README.write_text(f"{head}{MARK}\n{help_texts()}", encoding="utf-8")
+        CLI.write_text(HEAD + help_texts(), encoding="utf-8")
