@@ -1,6 +1,7 @@
 """Files that one process writes at a time, and that are whole after a power cut."""
 
 import contextlib
+import errno
 import os
 from pathlib import Path
 
@@ -17,10 +18,15 @@ def hold(stream) -> None:
 
 
 def sync(stream) -> None:
-    """Have what was written to a stream on the disk; nothing where it goes elsewhere, as to a pipe."""
+    """Write a stream through to the disk. Do nothing where it has none, as a pipe; OSError if the disk is full."""
     stream.flush()
-    with contextlib.suppress(OSError, ValueError, AttributeError):
+    try:
         os.fsync(stream.fileno())
+    except (ValueError, AttributeError):  # no file behind it
+        return
+    except OSError as error:
+        if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EROFS, errno.EBADF):
+            raise
 
 
 def move_into_place(beside: Path, path: Path) -> None:

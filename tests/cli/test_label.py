@@ -370,6 +370,18 @@ def test_sigint_ends_with_130_says_how_to_go_on_and_resume_completes_the_table(t
 
 
 @posix
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_other_signals_that_end_a_run_leave_whole_rows_and_a_summary(tmp_path, many, command, number):
+    folder, unbroken = many
+    output = tmp_path / "labels.csv"
+    code, err = cut_off(folder, output, number)
+    assert code == 130
+    assert f"interrupted: {len(table_in(output))} files done" in err
+    assert command("label", folder, "-o", output, "--resume").code == 1
+    assert table_in(output) == unbroken
+
+
+@posix
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
 def test_after_sigkill_resume_completes_the_table(tmp_path, many, command, form):
     folder, unbroken = many
