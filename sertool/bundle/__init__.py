@@ -1,4 +1,4 @@
-"""What a trained model is on disk: a folder that anyone can check, run and pass on (DESIGN.md section 3).
+"""What a trained model is on disk: a folder that anyone can check, run and pass on (docs/bundles.md).
 
 Here are its form, its sums and where it is found; ``archive`` packs and installs it, ``compare`` tells two apart.
 """

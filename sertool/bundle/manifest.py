@@ -1,4 +1,4 @@
-"""The manifest: bundle.json, and the part of it that stands inside each model file (DESIGN.md section 3)."""
+"""The manifest: bundle.json, and the part of it that stands inside each model file (docs/bundles.md)."""
 
 import json
 import math

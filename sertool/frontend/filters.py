@@ -1,4 +1,4 @@
-"""The one definition of LogMel's constants: window, Fourier basis, mel filters (DESIGN.md section 2).
+"""The one definition of LogMel's constants: window, Fourier basis, mel filters (docs/numerics.md).
 
 The C tables (csrc/logmel_tables.h) and the torch layers (sertool/nn/logmel.py) are both made from here.
 """

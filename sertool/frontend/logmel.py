@@ -11,7 +11,7 @@ class LogMel:
     """Streaming LogMel: push samples as they come, get the frames that they complete.
 
     16 kHz samples in, frames [frames, n_mels] float32 in dB out; working memory does not depend on the length. The
-    frames have the same bits however the samples are cut into pushes. Definition: DESIGN.md section 2.
+    frames have the same bits however the samples are cut into pushes. Definition: docs/numerics.md.
 
     n_fft: 64 (hop 32, 26 mels) or 144 (hop 72, 58 mels). isa: a name of sertool.frontend.kernel.ISAS.
     Raises ValueError for an unknown n_fft or an instruction set that this processor lacks.

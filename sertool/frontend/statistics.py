@@ -6,7 +6,7 @@ from .kernel import as_samples, check, ffi, floats, lib
 class Statistics:
     """Running mean and scale, so that a second pass can normalise while it streams.
 
-    The result has the same bits however the samples are cut into pushes. Definition: DESIGN.md section 2, utterance
+    The result has the same bits however the samples are cut into pushes. Definition: docs/numerics.md, utterance
     normalisation.
     """
 

@@ -10,7 +10,7 @@ from ..frontend import filters
 
 
 class LogMel(nn.Module):
-    """Waveform to LogMel in dB, with frozen constants (DESIGN.md section 2).
+    """Waveform to LogMel in dB, with frozen constants (docs/numerics.md).
 
     ``n_fft``: one of the students' two geometries, or any Geometry. Input [batch, samples], 16 kHz; output
     [batch, 1 + samples // hop, n_mels]. Raises ValueError for fewer than n_fft // 2 + 1 samples. Follows

@@ -5,7 +5,7 @@ from torch import Tensor, nn
 
 
 class UtteranceNorm(nn.Module):
-    """Zero mean and unit variance per clip: x -= mean, x /= sqrt(mean(x * x) + 1e-7) (DESIGN.md section 2).
+    """Zero mean and unit variance per clip: x -= mean, x /= sqrt(mean(x * x) + 1e-7) (docs/numerics.md).
 
     Input and output [batch, samples]. Removes the recording level; silence stays silence.
     """

@@ -21,7 +21,7 @@ from sertool.plugins import load_plugins
 
 ROOT = Path(__file__).resolve().parents[2]
 SPEECH = sorted((ROOT / "plugins" / "sertool_wav2small" / "samples").glob("*.wav"))
-SIZES = {64: (32, 26), 144: (72, 58)}  # n_fft: (hop, mels), from DESIGN.md section 2
+SIZES = {64: (32, 26), 144: (72, 58)}  # n_fft: (hop, mels), from docs/numerics.md
 LENGTHS = [33, 34, 63, 64, 65, 72, 73, 74, 100, 16_000, 80_001]
 FITTING = [(n_fft, n) for n_fft in SIZES for n in LENGTHS if n > n_fft // 2]
 TOO_SHORT = [(n_fft, n) for n_fft in SIZES for n in [0, 1, 2, 32, *LENGTHS] if n <= n_fft // 2]
@@ -80,7 +80,7 @@ def librosa_filters(n_fft: int, dtype=np.float64) -> np.ndarray:
 
 
 def reference(samples: np.ndarray, n_fft: int) -> np.ndarray:
-    """float64, word for word from DESIGN.md section 2."""
+    """float64, word for word from docs/numerics.md."""
     hop = SIZES[n_fft][0]
     padded = np.pad(np.asarray(samples, np.float64), n_fft // 2, mode="reflect")
     window = 0.5 - 0.5 * np.cos(2 * np.pi * np.arange(n_fft) / n_fft)

@@ -143,7 +143,7 @@ def test_length_cuts_or_pads_at_the_end(n):
 
 
 def test_a_voice_note_is_the_papers_four_steps():
-    """arXiv 2512.23435 (DESIGN.md section 2), redone here with librosa and scipy."""
+    """arXiv 2512.23435 (docs/numerics.md), redone here with librosa and scipy."""
     assert steps.VOICE_NOTE == (
         {"step": "trim", "top_db": 20.0, "frame": 2048, "hop": 512},
         {"step": "pre-emphasis", "coefficient": 0.97},

@@ -55,7 +55,7 @@ def exported(request, tmp_path_factory):
 def reimplemented(
     weights: dict[str, torch.Tensor], waveform: torch.Tensor, transposed=False, centre=False
 ) -> torch.Tensor:
-    """DESIGN.md section 2 once more, in float64, with nothing of sertool's but the trained weights."""
+    """docs/numerics.md once more, in float64, with nothing of sertool's but the trained weights."""
     w = {name: value.double() for name, value in weights.items()}
     x = waveform.double()
     x = x - x.mean(dim=1, keepdim=True)
