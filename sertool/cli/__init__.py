@@ -19,17 +19,17 @@ COMMANDS = {
     "label": "Label recordings with emotion.",
     "vad": "Find when somebody speaks.",
     "logmel": "Show or save the LogMel of a recording.",
-    "models": "List the models that are there and those that can be built.",
+    "models": "List the available models and networks.",
     "bundle": "Check, compare, pack and install bundles.",
-    "plugins": "List plugins, what they register, and which failed.",
-    "augment": "Change recordings as training does, to hear or use them.",
+    "plugins": "List plugins, what they register, and failures.",
+    "augment": "Apply training augmentations to recordings.",
     "train": "Train a model from a recipe and write it as a bundle.",
     "crossval": "Train and test a recipe on speakers, sessions or corpora left out.",
     "evaluate": "Measure a model on labelled recordings.",
     "distil": "Distil a teacher into a small student, on audio without labels.",
-    "export": "Write a trained model as a bundle of measured, quantised files.",
+    "export": "Export a trained model as a bundle of measured, quantised files.",
     "bench": "Measure what models cost: parameters, operations, memory, time.",
-    "papers": "Show what two papers say, and the command for each of it.",
+    "papers": "Show both papers item by item, with a command for each.",
 }
 
 

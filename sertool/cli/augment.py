@@ -18,10 +18,10 @@ ENDINGS = (".wav", ".flac")
     epilog="""\b
 --with NAME                       with its defaults
 --with NAME:KEY=VALUE,KEY=VALUE   options; VALUE is TOML or bare text
---with NAME:p=0.04                done to 4 files of 100, chosen by the seed
+--with NAME:p=0.04                applied to 4 % of the files, chosen by the seed
 \b
-`sertool plugins` lists the augmentations; a wrong option is answered with those
-that there are.
+`sertool plugins` lists the augmentations; for a wrong option the message lists
+the valid ones.
 \b
 Exit codes: 0 all written, 1 some files failed (they are named), 2 wrong usage,
 130 interrupted.
@@ -39,7 +39,7 @@ Examples:
     metavar="NAME[:KEY=VALUE,...]",
     multiple=True,
     required=True,
-    help="An augmentation and its options; may be repeated, done in this order.",
+    help="An augmentation and its options; may be repeated, applied in this order.",
 )
 @click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Same seed, same samples.")
 @click.option(
@@ -49,15 +49,15 @@ Examples:
     show_default=True,
     help="Variants of each file, in OUT/1, OUT/2 and so on if more than one.",
 )
-@click.option("--overwrite", is_flag=True, help="Replace files that are in OUT already; never one of IN.")
+@click.option("--overwrite", is_flag=True, help="Replace files in OUT; never files of IN.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress and no summary; failures are still named.")
 def augment(source, target, wanted, seed, copies, overwrite, quiet):
-    """Change recordings as training does, to hear or use them.
+    """Apply training augmentations to recordings.
 
-    IN is a file or a folder (searched all the way down). OUT is a folder, in which a folder's files keep their place
-    as .wav; for a single file it may be a .wav or .flac. Written are 16 kHz, mono; .wav in 32-bit float, which holds
-    what is beyond full scale; a .flac that would clip fails instead. What is done to a file depends on the seed and
-    on its name below IN only, not on the other files.
+    IN is a file or a folder (searched recursively). OUT is a folder; files keep their relative path and become
+    .wav. For a single file OUT may be a .wav or .flac. Output is 16 kHz mono; .wav is 32-bit float, which keeps
+    values beyond full scale, and a .flac that would clip is an error. The result for a file depends on the seed and
+    on its name below IN, not on other files.
     """
     from .. import audio
     from ..errors import AudioError, UsageError

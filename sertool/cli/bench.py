@@ -52,25 +52,42 @@ Examples:
     "formats",
     metavar="NAME[:KEY=VALUE,...]",
     multiple=True,
-    help="Of networks: what to export them as; may be repeated.  [default: onnx, onnx-int8]",
+    help="Export format for networks; may be repeated.  [default: onnx, onnx-int8]",
 )
-@click.option("--seconds", type=Finite(0, min_open=True), default=5.0, show_default=True, help="Of audio.")
-@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Of one run.")
-@click.option("--runs", type=click.IntRange(min=1), default=21, show_default=True, help="That the median is of.")
-@click.option("--warmup", type=click.IntRange(min=0), default=3, show_default=True, help="Runs before, not counted.")
+@click.option("--seconds", type=Finite(0, min_open=True), default=5.0, show_default=True, help="Length of the audio.")
+@click.option("--threads", type=click.IntRange(min=1), default=1, show_default=True, help="Threads of one run.")
+@click.option(
+    "--runs",
+    type=click.IntRange(min=1),
+    default=21,
+    show_default=True,
+    help="Number of timed runs; the median is shown.",
+)
+@click.option(
+    "--warmup", type=click.IntRange(min=0), default=3, show_default=True, help="Runs before that are not timed."
+)
 @click.option("--sweep", metavar="A,B,...", type=Durations(), help="Measure at several lengths of audio, in seconds.")
-@click.option("--plots", metavar="DIR", type=click.Path(file_okay=False, path_type=Path), help="Draw the sweep there.")
-@click.option("--vs", is_flag=True, help="Two models, turn by turn in one process, and the ratio of their times.")
-@click.option("--json", "target", metavar="FILE", help="Write everything here; -: to standard output, without tables.")
+@click.option(
+    "--plots", metavar="DIR", type=click.Path(file_okay=False, path_type=Path), help="Draw the sweep into this folder."
+)
+@click.option(
+    "--vs", is_flag=True, help="Compare two models, taking turns in one process, and show the ratio of their times."
+)
+@click.option(
+    "--json",
+    "target",
+    metavar="FILE",
+    help="Write all results as JSON; - writes to standard output instead of the tables.",
+)
 @click.option("--markdown", is_flag=True, help="Tables in Markdown.")
 @click.option("--list", "listing", is_flag=True, help="Show what would be measured.")
 def bench(models, formats, seconds, threads, runs, warmup, sweep, plots, vs, target, markdown, listing):
-    """Measure what models cost: weights, operations, memory, time. Each in a process of its own.
+    """Measure what models cost: parameters, operations, memory and time, each in its own process.
 
-    MODEL is a bundle (name, folder or file; NAME:variant=int8 for one of its files) or a network that a plugin
-    registers, NAME:key=value with its options, exported with random weights: cost does not depend on them. Of a
-    name that both have the bundle is taken; NAME: with a colon, or --format, takes the network. Without MODEL: every
-    network that a paper measured, and every bundle.
+    MODEL is a bundle (name, folder or file; NAME:variant=int8 selects one of its files) or a network that a plugin
+    registers, NAME:key=value with its options, exported with random weights. If both have the name, the bundle is
+    used; NAME: with a colon, or --format, selects the network. Without MODEL: all networks that a paper measured,
+    and all bundles.
     """
     from ..errors import UsageError
     from ..evaluation import bench

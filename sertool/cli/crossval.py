@@ -11,24 +11,24 @@ from . import runs
 
 @click.command()
 @runs.options
-@click.option("--only", metavar="FOLD", multiple=True, help="Run these folds alone, by name; may be repeated.")
+@click.option("--only", metavar="FOLD", multiple=True, help="Run only this fold; may be repeated.")
 @click.option("--list", "listed", is_flag=True, help="List the folds, with clips and weights by class, and stop.")
 @click.option(
     "--baseline",
     metavar="SECTION.KEY=VALUE",
     multiple=True,
-    help="Cross-validate the recipe with this change first, in RUN/baseline, and show both side by side.",
+    help="First cross-validate with this override, in RUN/baseline, and show both side by side.",
 )
 @click.option(
     "--against",
     type=click.Path(file_okay=False, path_type=Path),
-    help="Folder of another finished cross-validation: show both side by side, with what this one gains over it.",
+    help="Folder of another finished cross-validation: show both side by side, with the gain.",
 )
 @click.option(
     "--random-split",
     "random",
     is_flag=True,
-    help="Folds of clips drawn at random, whoever speaks: shows how much figures flatter when speakers leak.",
+    help="Split clips at random, ignoring speakers, to show how much leaking speakers inflate the figures.",
 )
 def crossval(recipe, run, overrides, show, only, listed, baseline, against, random):
     """Train and test a recipe fold by fold, on speakers, sessions or corpora left out.

@@ -45,24 +45,26 @@ Examples:
     "--layout", metavar="NAME", help="How CORPUS is laid out.  [default: manifest, if there is a manifest.csv]"
 )
 @click.option(
-    "--split", "splits", metavar="NAME", multiple=True, help="Take this split; may be repeated.  [default: all]"
+    "--split", "splits", metavar="NAME", multiple=True, help="Use this split; may be repeated.  [default: all]"
 )
-@click.option("--corpora", metavar="A,B", default="", help="Take these corpora.  [default: all]")
-@click.option("--against", metavar="MODEL", multiple=True, help="Evaluate this model beside; may be repeated.")
+@click.option("--corpora", metavar="A,B", default="", help="Use these corpora.  [default: all]")
+@click.option("--against", metavar="MODEL", multiple=True, help="Evaluate this model too; may be repeated.")
 @click.option(
     "--crop",
     "crops",
     metavar="S,S",
     default="",
-    help="Measure on the middle of each recording, too, for so many seconds: 0.5,1,2,5.",
+    help="Also measure on the middle S seconds of each recording, such as 0.5,1,2,5.",
 )
-@click.option("--whole", "in_one", is_flag=True, help="Hear each recording in one piece: no detector, no windows.")
+@click.option("--whole", "in_one", is_flag=True, help="Run the model on each whole recording: no detector, no windows.")
 @click.option(
     "--runtime",
     type=click.Choice(["onnx", "native"]),
-    help="Run the models' files for onnxruntime, or for sertool's own engine in C.  [default: each model's choice]",
+    help="Run with onnxruntime, or with sertool's C engine.  [default: set by each model]",
 )
-@click.option("-j", "--jobs", type=click.IntRange(min=1), help="Files at once, one thread each.  [default: all cores]")
+@click.option(
+    "-j", "--jobs", type=click.IntRange(min=1), help="Files in parallel, one thread each.  [default: all cores]"
+)
 @click.option(
     "--bootstrap",
     metavar="N",
@@ -76,21 +78,27 @@ Examples:
     type=click.Choice(["clips", "speakers"]),
     default="clips",
     show_default=True,
-    help="What is drawn: single clips, or all clips of a speaker together, as these are not independent.",
+    help="Draw single clips, or all clips of a speaker together, since these are not independent.",
 )
-@click.option("--seed", type=click.IntRange(min=0), default=0, show_default=True, help="Of bootstrap and robustness.")
+@click.option(
+    "--seed",
+    type=click.IntRange(min=0),
+    default=0,
+    show_default=True,
+    help="Seed of the bootstrap and of --robustness.",
+)
 @click.option(
     "--json",
     "json_file",
     metavar="FILE",
     type=click.Path(dir_okay=False, allow_dash=True),
-    help="Write everything here; -: to standard output, instead of the tables.",
+    help="Write all results as JSON; - writes to standard output instead of the tables.",
 )
 @click.option(
     "--predictions",
     metavar="FILE",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write a CSV of labels and outputs, a row a file and model.",
+    help="Write a CSV of labels and outputs, one row per file and model.",
 )
 @click.option(
     "--plots",
@@ -104,17 +112,17 @@ Examples:
     "recording",
     metavar="FILE",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="A long recording: draw outputs of MODEL, and of the first --against, over its time.",
+    help="A long recording: draw the outputs of MODEL and of the first --against over time.",
 )
-@click.option("--robustness", "robust", is_flag=True, help="Change clips a little, count unchanged outputs.")
-@click.option("--fairness", "fair", is_flag=True, help="Compare languages, and women with men.")
+@click.option("--robustness", "robust", is_flag=True, help="Apply small changes to clips and count unchanged outputs.")
+@click.option("--fairness", "fair", is_flag=True, help="Compare results between languages and between sexes.")
 @click.option(
     "--clips",
     metavar="N",
     type=click.IntRange(min=1),
     default=100,
     show_default=True,
-    help="Clips for --robustness, evenly over the corpus.",
+    help="Number of clips for --robustness, evenly over the corpus.",
 )
 @click.option(
     "--noise",
@@ -154,10 +162,10 @@ def evaluate(
 ):
     """Evaluate a model on labelled recordings.
 
-    MODEL is a model's name, bundle folder or lone file. CORPUS is a folder of recordings with a manifest.csv, or in
-    another layout (sertool plugins lists them). Every recording is labelled just as `sertool label` does it, or, as
-    papers measure, --whole; figures are for all of them and by corpus, language, sex and speaker. Models that are
-    compared must be of one task: numbers, or classes. Without CORPUS only --course is drawn.
+    MODEL is the name of a model, a bundle folder or a model file. CORPUS is a folder of recordings with a
+    manifest.csv, or in another layout (`sertool plugins` lists them). Recordings are labelled as by `sertool
+    label`, or with --whole as papers measure. Results are for all recordings and by corpus, language, sex and
+    speaker. All models must have the same task: numbers, or classes. Without CORPUS, only --course is drawn.
     """
     from ..errors import AudioError, UsageError
     from ..evaluation import plots as drawing

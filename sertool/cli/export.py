@@ -40,7 +40,9 @@ Examples:
   sertool label -m out FOLDER"""
 )
 @click.argument("source", metavar="MODEL|CHECKPOINT")
-@click.option("-o", "--output", required=True, type=click.Path(file_okay=False, path_type=Path), help="The bundle.")
+@click.option(
+    "-o", "--output", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder of the new bundle."
+)
 @click.option(
     "--format",
     "formats",
@@ -48,7 +50,7 @@ Examples:
     multiple=True,
     default=("onnx",),
     show_default=True,
-    help="A file to write; may be repeated.",
+    help="Format of a file to write; may be repeated.",
 )
 @click.option(
     "--input",
@@ -60,9 +62,15 @@ Examples:
 )
 @click.option("--check", metavar="CORPUS", type=_FOLDER, help="Labelled recordings: measure CCC or UA of every file.")
 @click.option("--layout", metavar="NAME", help="How CORPUS is laid out.  [default: manifest, if it has a manifest.csv]")
-@click.option("--split", "splits", metavar="NAME", multiple=True, help="Of CORPUS; may be repeated.  [default: all]")
-@click.option("--corpora", metavar="A,B", default="", help="Of CORPUS.  [default: all]")
-@click.option("--calibrate", metavar="DIR", type=_FOLDER, help="Recordings to calibrate with; not those of --check.")
+@click.option(
+    "--split",
+    "splits",
+    metavar="NAME",
+    multiple=True,
+    help="Use this split of CORPUS; may be repeated.  [default: all]",
+)
+@click.option("--corpora", metavar="A,B", default="", help="Use these corpora of CORPUS.  [default: all]")
+@click.option("--calibrate", metavar="DIR", type=_FOLDER, help="Recordings for calibration; not those of --check.")
 @click.option("--max-diff", type=Finite(min=0), help="Gate: largest difference of an output from torch.")
 @click.option("--max-metric-drop", type=Finite(), help="Gate: largest drop of CCC or UA below fp32, on CORPUS.")
 @click.option("--max-bytes", type=click.IntRange(min=1), help="Gate: size of a file.")
@@ -72,18 +80,18 @@ Examples:
     type=click.IntRange(min=0),
     default=21,
     show_default=True,
-    help="Runs of 5 s to time each file with; 0: do not.",
+    help="Timed runs of 5 s per file; 0 disables timing.",
 )
-@click.option("--name", help="Of the bundle.  [default: the model's]")
-@click.option("--weights", is_flag=True, help="Put the torch weights in too, to export again from the bundle.")
+@click.option("--name", help="Name of the bundle.  [default: the model's]")
+@click.option("--weights", is_flag=True, help="Include the torch weights, so that the bundle can be exported again.")
 @click.option(
     "--tokens",
     metavar="FILE",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write what comes before the pooling, too, as ONNX: [1, tokens, width], for networks of your own.",
+    help="Also write the part before the pooling as ONNX, with output [1, tokens, width].",
 )
-@click.option("--overwrite", is_flag=True, help="Replace a bundle that is there.")
-@click.option("--json", "as_json", is_flag=True, help="What was measured as JSON on standard output.")
+@click.option("--overwrite", is_flag=True, help="Replace an existing bundle.")
+@click.option("--json", "as_json", is_flag=True, help="Print the measurements as JSON.")
 def export(
     source,
     output,
@@ -105,14 +113,14 @@ def export(
     overwrite,
     as_json,
 ):
-    """Write a trained network as a bundle, in as many formats as you name, each measured before it is written.
+    """Export a trained network as a bundle, in several formats, and measure each file.
 
-    MODEL is a bundle that has its torch weights (those that ship do), or a network that a plugin registers, with its
-    options (NAME:weights=DIR, for one; without weights it is random, good for sizes and times). CHECKPOINT is the
-    folder of a run of `sertool train` or `distil`, or its best.pt. Measured are the largest and mean difference from
-    torch over recordings of many lengths, CCC or UA on labelled recordings (--check), bytes, speed beside float32 on
-    one thread, peak memory; bundle.json and the model card keep the figures, gates turn them into conditions. The same
-    network gives the same bytes of every model file.
+    MODEL is a bundle with its torch weights (wav2small and wav2small-emotion), or a network that a plugin registers, with
+    options (NAME:weights=DIR; without weights they are random, which is enough for size and time). CHECKPOINT is
+    the folder of a training run, or its best.pt. Each file is measured before it is written: largest and mean
+    difference from torch over recordings of many lengths, CCC or UA on labelled recordings (--check), bytes, speed
+    relative to float32 on one thread, peak memory. bundle.json and the model card keep the figures; the options
+    marked Gate reject files. The same network gives the same bytes.
     """
     from ..errors import UsageError
     from . import runs as running

@@ -19,14 +19,15 @@ SHOWN_FAILURES = 5
 
 @click.command(
     epilog="""\b
-Columns: file; start, end in seconds; the model's outputs; speech found, in
-seconds; error. Models that ship: mobile and wav2small give arousal, dominance,
-valence, each about 0 to 1, 0.5 is neutral; mobile-emotion, mobile-emotion-free
-and wav2small-emotion the likeliest of angry, happy, neutral, sad as emotion, and
-a probability for each. mobile hears best; wav2small is several times as fast.
+Columns: file; start and end in seconds; the outputs of the model; seconds of
+speech; error. Models: mobile and wav2small give arousal, dominance and valence,
+each about 0 to 1, 0.5 is neutral. mobile-emotion, mobile-emotion-free and
+wav2small-emotion give the most likely of angry, happy, neutral and sad as
+emotion, and a probability for each. mobile is the most accurate; wav2small is
+several times as fast.
 \b
 Exit codes: 0 all labelled, 1 some failed (their rows say why), 2 wrong usage,
-3 no room for the output, 130 interrupted.
+3 disk full, 130 interrupted.
 \b
 Examples:
   sertool label call.mp3
@@ -37,45 +38,49 @@ Examples:
 )
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @click.option(
-    "-m", "--model", default=DEFAULT_MODEL, show_default=True, help="A model's name, bundle folder or lone model file."
+    "-m", "--model", default=DEFAULT_MODEL, show_default=True, help="Name of a model, bundle folder or model file."
 )
-@click.option("--variant", help="Which of the bundle's files to run.  [default: the bundle's own choice]")
+@click.option("--variant", help="Which of the bundle's files to run.  [default: set by the bundle]")
 @click.option(
     "--runtime",
     type=click.Choice(["onnx", "native"]),
-    help="Run one of its files for onnxruntime, or for sertool's own engine in C.  [default: the variant's]",
+    help="Run with onnxruntime, or with sertool's C engine.  [default: set by the variant]",
 )
 @click.option(
     "-o",
     "--output",
     type=click.Path(dir_okay=False, path_type=Path),
-    help="Write the table here.  [default: standard output]",
+    help="Write the table to this file.  [default: standard output]",
 )
 @click.option(
     "--format",
     "form",
     type=click.Choice(["csv", "jsonl", "parquet"], case_sensitive=False),
-    help="[default: by the output's ending; csv on standard output]",
+    help="[default: from the output's extension; csv on standard output]",
 )
 @click.option(
-    "--windows", is_flag=True, help="A row a window (8 s of speech, in however long a time), not a row a file."
+    "--windows",
+    is_flag=True,
+    help="One row per window (8 s of speech, which may span more time) instead of one per file.",
 )
 @click.option(
-    "--window", type=click.FloatRange(min=0, min_open=True), help="Window length in seconds.  [default: the model's, 8]"
+    "--window",
+    type=click.FloatRange(min=0, min_open=True),
+    help="Window length in seconds of speech.  [default: set by the model, 8]",
 )
 @click.option(
     "--hop",
     type=click.FloatRange(min=0, min_open=True),
-    help="Seconds from window to window, at most the window.  [default: the window]",
+    help="Seconds between window starts, at most the window length.  [default: the window length]",
 )
-@click.option("--no-vad", is_flag=True, help="Label what is not speech too.")
-@click.option("-j", "--jobs", type=click.IntRange(min=1), help="Files at once, one thread each.  [default: all cores]")
-@click.option("--ordered", is_flag=True, help="Rows in the order of the files, not as they are finished.")
-@click.option("--glob", "pattern", metavar="PATTERN", help="Of folders, take only files that match, as '*.wav'.")
+@click.option("--no-vad", is_flag=True, help="Do not skip non-speech.")
 @click.option(
-    "--resume", is_flag=True, help="Go on with a run that was cut off; label only new, changed and failed files."
+    "-j", "--jobs", type=click.IntRange(min=1), help="Files in parallel, one thread each.  [default: all cores]"
 )
-@click.option("--restart", is_flag=True, help="Write an existing output anew.")
+@click.option("--ordered", is_flag=True, help="Write rows in the order of the files, not as they finish.")
+@click.option("--glob", "pattern", metavar="PATTERN", help="In folders, take only files that match, such as '*.wav'.")
+@click.option("--resume", is_flag=True, help="Continue an interrupted run: label only new, changed and failed files.")
+@click.option("--restart", is_flag=True, help="Overwrite an existing output.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress and no summary; failures stay in the table.")
 def label(
     paths,
@@ -97,11 +102,12 @@ def label(
 ):
     """Label recordings with emotion.
 
-    PATH is a file, a folder (searched all the way down), a pattern as '*.wav', or - for what is on standard input: a
-    list of files (one a line, or separated by NUL) or a recording. wav, flac, ogg, opus, mp3 and more, any rate,
-    channels averaged; m4a, aac, wma and films with the extra sertool[av], their default track. Recordings up to 8 s are
-    labelled whole; of longer ones, what is not speech is left out and the rest labelled in windows of 8 s of speech,
-    averaged by duration. One of more than a second in which nothing sounds like speech gets an error and no label.
+    PATH is a file, a folder (searched recursively), a pattern such as '*.wav', or - for standard input: a list of
+    files (one per line, or separated by NUL) or a recording. Reads wav, flac, ogg, opus, mp3 and more at any rate,
+    and averages channels; the extra sertool[av] adds m4a, aac, wma and video, of which it takes the default track.
+    Recordings of up to 8 s are labelled whole. In longer ones, non-speech is removed and the rest is labelled in
+    windows of 8 s of speech, averaged by duration. A recording of more than one second in which nothing sounds like
+    speech gets an error instead of a label.
     """
     from ..errors import UsageError
     from ..labelling import Labeller, run, table

@@ -26,7 +26,11 @@ from .terminal import visible
     show_default=True,
     help="64: hop 32, 26 mels; 144: hop 72, 58 mels.",
 )
-@click.option("--raw", is_flag=True, help="As recorded; without it the level is normalised first, as the models do.")
+@click.option(
+    "--raw",
+    is_flag=True,
+    help="Keep the level as recorded. Without it, the level is normalised first, as in the models.",
+)
 def logmel(file, output, plot, n_fft, raw):
     """Show or save the LogMel of a recording.
 

@@ -8,10 +8,10 @@ import click
 @click.command()
 @click.option("--json", "as_json", is_flag=True, help="A JSON object instead of tables.")
 def models(as_json):
-    """List the models that are there and those that can be built.
+    """List the available models and networks.
 
-    Bundles: those that ship with sertool, and your own below SERTOOL_BUNDLES (by default sertool/bundles in your data
-    folder); any of these names goes with `sertool label --model`. Networks: what plugins can build, for
+    Models are bundles: those that ship with sertool, and yours below SERTOOL_BUNDLES (by default sertool/bundles in
+    your data folder). Use their names with `sertool label --model`. Networks are what plugins can build for
     `sertool train`.
     """
     from .. import bundle as bundles

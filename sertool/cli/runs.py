@@ -19,14 +19,14 @@ OPTIONS = (
         "--output",
         "run",
         type=click.Path(file_okay=False, path_type=Path),
-        help="The run's folder.  [default: runs/RECIPE]",
+        help="Folder of the run.  [default: runs/RECIPE]",
     ),
     click.option(
         "--set",
         "overrides",
         metavar="SECTION.KEY=VALUE",
         multiple=True,
-        help="Change a value of the recipe; may be repeated. augment.NAME.OPTION=VALUE changes an augmentation.",
+        help="Override a value of the recipe; may be repeated. augment.NAME.OPTION=VALUE overrides an augmentation.",
     ),
     click.option("--show", is_flag=True, help="Print the resolved recipe and stop."),
 )

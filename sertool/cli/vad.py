@@ -36,22 +36,22 @@ Formats; times in seconds, of the recording:
   csv            file,start,end; audformat's segmented index
   rttm           SPEAKER FILE 1 START LENGTH <NA> <NA> speech <NA> <NA>; FILE
                  without its ending, blanks in it as %20, % as %25
-  audacity       labels for File > Import > Labels, a .txt a recording
-  textgrid       for Praat, a .TextGrid a recording, one tier called speech
-  probabilities  file,start,end,probability; CSV, a row every 10 ms
+  audacity       labels for File > Import > Labels, one .txt per recording
+  textgrid       for Praat, one .TextGrid per recording, one tier called speech
+  probabilities  file,start,end,probability; CSV, one row every 10 ms
 \b
 How segments are found: speech begins where the probability reaches --threshold
 and ends where it falls below --lower, if it does not reach --threshold again
-within --shortest-silence. Less than --shortest-speech is dropped. What is left
-gets --padding on both sides, at most to the middle of a pause.
+within --shortest-silence. Segments below --shortest-speech are dropped. The
+others get --padding on both sides, at most to the middle of a pause.
 \b
-  too much taken for speech       --threshold 0.7
+  too much counts as speech       --threshold 0.7
   soft words are missing          --threshold 0.3
-  one segment a sentence, please  --shortest-silence 0.6
+  one segment per sentence        --shortest-silence 0.6
   words cut off at their ends     --padding 0.1
 \b
 Exit codes: 0 all read, also where nobody speaks; 1 some failed (they are
-named), 2 wrong usage, 3 no room for the output, 130 interrupted.
+named), 2 wrong usage, 3 disk full, 130 interrupted.
 \b
 Examples:
   sertool vad call.mp3
@@ -66,14 +66,14 @@ Examples:
     "-o",
     "--output",
     type=click.Path(path_type=Path),
-    help="Write to this file; audacity and textgrid of several recordings into this folder.  "
+    help="Write to this file, or to this folder for audacity and textgrid of several recordings.  "
     "[default: standard output]",
 )
 @click.option(
     "--format",
     "form",
     type=click.Choice(["csv", "rttm", "audacity", "textgrid", "probabilities"], case_sensitive=False),
-    help="[default: by the output's ending, .csv, .rttm, .txt or .TextGrid; csv on standard output]",
+    help="[default: by the output's extension, .csv, .rttm, .txt or .TextGrid; csv on standard output]",
 )
 @click.option(
     "--plot",
@@ -95,9 +95,11 @@ Examples:
 @_time("--shortest-speech", _DEFAULT.shortest_speech_s, "Shorter speech is dropped.")
 @_time("--shortest-silence", _DEFAULT.shortest_silence_s, "Shorter pauses are speech.")
 @_time("--padding", _DEFAULT.padding_s, "Added to speech on both sides.")
-@click.option("-j", "--jobs", type=click.IntRange(min=1), help="Files at once, one thread each.  [default: all cores]")
-@click.option("--glob", "pattern", metavar="PATTERN", help="Of folders, take only files that match, as '*.wav'.")
-@click.option("--overwrite", is_flag=True, help="Replace output that is there.")
+@click.option(
+    "-j", "--jobs", type=click.IntRange(min=1), help="Files in parallel, one thread each.  [default: all cores]"
+)
+@click.option("--glob", "pattern", metavar="PATTERN", help="In folders, take only files that match, such as '*.wav'.")
+@click.option("--overwrite", is_flag=True, help="Overwrite existing output.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress and no summary; failures are still named.")
 def vad(
     paths,
@@ -116,9 +118,9 @@ def vad(
 ):
     """Find when somebody speaks.
 
-    PATH is a file, a folder (searched all the way down), a pattern as '*.wav', or - for a list of files on standard
-    input (one a line, or separated by NUL). Any format that `sertool label` reads, any length, channels averaged. On
-    a terminal a table for the eye; piped, or with -o or --format, what other tools read.
+    PATH is a file, a folder (searched recursively), a pattern such as '*.wav', or - for a list of files on standard
+    input (one per line, or separated by NUL). Reads every format that `sertool label` reads, of any length, and
+    averages channels. Prints a table on a terminal; piped, or with -o or --format, it writes what other tools read.
     """
     parameters = _parameters(threshold, lower, shortest_speech, shortest_silence, padding)
     aligned = form is None and output is None and sys.stdout.isatty()
