@@ -204,6 +204,6 @@ def test_a_full_disk_is_one_line_and_leaves_nothing(process, tmp_path):
     code, _, err = process(
         "bundle", "install", str(tmp_path / "x.zip"), "--name", "mine", env=settings, preexec_fn=small
     )
-    assert code == 1
+    assert code == 3
     assert len(err.splitlines()) == 1
     assert os.listdir(tmp_path / "home") == []
