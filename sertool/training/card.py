@@ -41,8 +41,8 @@ resembles among these, not what is felt, and they always sum to 1: a voice that 
 not use it to judge people."""
 
 FROM_TEACHER = """\
-In training it was told the outputs of a teacher for audio without labels: $teacher.$start What the teacher
-does not know, it does not know either."""
+It was trained on the outputs of a teacher: $teacher.$labels$start What the teacher does not know, it does not know
+either."""
 
 
 FROM_SOMEWHERE = """\
@@ -183,10 +183,14 @@ def _teacher(recipe: Recipe) -> dict[str, str]:
     if not isinstance(recipe, DistilRecipe):
         return {}
     members = recipe.teacher.options.get("members", [])
-    names = [member.get("model") or member.get("bundle") or member.get("run", "?") for member in members]
-    who = f"the mean of {', '.join(names)}" if names else recipe.teacher.name
+    names = [
+        f"the folds of {member['crossval']}" if "crossval" in member else next(iter(member.values()))
+        for member in members
+    ]
+    who = recipe.teacher.name if not names else names[0] if len(names) == 1 else f"the mean of {', '.join(names)}"
+    share = f" Of the target of a labelled clip, {1 - recipe.teacher.share:.0%} is the label."
     begun = f" It began with the weights of {recipe.model.start}." if recipe.model.start else ""
-    return {"teacher": who, "start": begun}
+    return {"teacher": who, "labels": share * (recipe.teacher.share < 1), "start": begun}
 
 
 def _step(step: dict) -> str:
