@@ -334,7 +334,7 @@ def test_plugins_json_says_what_each_registers(folder, process):
     assert listed["good"]["error"] is None
     assert listed["raises"]["registers"] == {}
     assert listed["raises"]["error"] == "RuntimeError: no such library"
-    assert listed["wav2small"]["registers"]["models"] == ["wav2small", "wav2small-emotion"]
+    assert listed["wav2small"]["registers"]["models"] == ["wav2small", "wav2small-emotion", "wav2small-transformer"]
     assert listed["wav2small"]["version"] == importlib.metadata.version("sertool")
 
 

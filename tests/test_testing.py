@@ -259,7 +259,7 @@ def test_a_format_that_is_none_is_the_users_error(register):
         ("[model]\nname = 'toy'\n[[augment]]\nname = 'nois'\n", "there is no 'nois'"),
         ("[model]\nname = 'toy'\n[bundle]\nformats = ['onix']\n", "there is no 'onix'"),
         ("model", "reading it raised "),
-        (None, "reading it raised FileNotFoundError"),
+        (None, "toy.toml: No such file or directory"),
     ],
 )
 def test_a_recipe_that_does_not_load_is_told(register, tmp_path, text, wanted):
