@@ -55,6 +55,7 @@ DAWN = DAWN.replace(" ", "")
 
 #: What begins a command -> what makes it small: words in place of others, and words after it.
 SMALL = {
+    "sertool distil wav2small-paper --teacher": ({}, [*DISTIL, *sets('bundle.formats=["onnx"]')]),
     # 8 bits of random weights are far off.
     "sertool distil mobilenetv4": ({}, [*DISTIL, *sets('bundle.formats=["onnx"]')]),
     "sertool distil": ({}, DISTIL),

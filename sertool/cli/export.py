@@ -115,7 +115,7 @@ def export(
 ):
     """Export a trained network as a bundle, in several formats, and measure each file.
 
-    MODEL is a bundle with its torch weights (wav2small and wav2small-emotion), or a network that a plugin registers, with
+    MODEL is a bundle with its torch weights (wav2small, wav2small-emotion), or a network that a plugin registers, with
     options (NAME:weights=DIR; without weights they are random, which is enough for size and time). CHECKPOINT is
     the folder of a training run, or its best.pt. Each file is measured before it is written: largest and mean
     difference from torch over recordings of many lengths, CCC or UA on labelled recordings (--check), bytes, speed
