@@ -38,6 +38,16 @@ def test_a_shift_of_one_language_is_found_and_a_class_that_only_one_has_does_not
     assert not [check for check in found if check.startswith("sex")]  # nothing is rated
 
 
+def test_a_language_that_acts_one_class_more_often_is_not_another_language():
+    """Half of the German clips are angry, nine tenths of the English; each class sounds the same in both."""
+    rows = [Row(f"de{n}", "c", "s", ("angry", "happy")[n % 2], language="de") for n in range(40)]
+    rows += [Row(f"en{n}", "c", "s", ("angry", "happy")[n % 10 == 9], language="en") for n in range(100)]
+    outputs = [[0.8 if row.emotion == "angry" else 0.4, 0.5] for row in rows]
+    found = by_check(fairness.evaluate(rows, outputs, NAMES, "dimensional"))
+    assert found["language: mean arousal"].difference == pytest.approx(0, abs=1e-12)
+    assert all(result.passed for result in found.values())
+
+
 def test_quarters_tell_what_a_mean_does_not():
     rows = people()
     german = np.array([row.language == "de" for row in rows])

@@ -227,3 +227,31 @@ def test_audonnx_names_outputs_itself_where_nothing_does(wav2small, tmp_path):
     audonnx = pytest.importorskip("audonnx")
     export(wav2small, tmp_path / "other name.onnx", "audonnx")
     assert audonnx.load(str(tmp_path)).labels() == ["outputs-0", "outputs-1", "outputs-2"]
+
+
+def test_a_constant_of_zeros_is_no_scattering_of_nothing(tmp_path):
+    """OpenVINO refuses a ScatterElements whose indices are empty, as of a bias that was never trained."""
+
+    class Shifted(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.mix = nn.Linear(64, 64)
+            self.register_buffer("shift", torch.zeros(64, 64))
+
+        def forward(self, waveform):
+            frames = waveform[:, : waveform.shape[1] // 64 * 64].reshape(1, -1, 64)
+            pooled = torch.relu(self.mix(frames)).mean(dim=1)
+            return (pooled + pooled @ self.shift)[:, :4]
+
+    torch.manual_seed(0)
+    network = Shifted()
+    file = export(network, tmp_path / "it.onnx", "onnx-int8", recipe="weights")
+    constants = stored(file)
+    nodes = onnx.load(file).graph.node
+    for node in nodes:
+        if node.op_type == "ScatterElements":
+            assert constants[node.input[1]].size
+    assert "ConstantOfShape" in {node.op_type for node in nodes}
+    with torch.no_grad():
+        expected = network(torch.from_numpy(noise(6_400))).numpy()
+    assert np.abs(outputs(file, noise(6_400)) - expected).max() < 0.01
