@@ -338,7 +338,9 @@ def many(tmp_path_factory, clip):
 def cut_off(folder, output, number):
     """Label until a few rows are there, then send the signal; (exit code, standard error)."""
     child = subprocess.Popen(
-        [sys.executable, "-m", "sertool", "label", folder, "-o", output, "-j", "1"], stderr=subprocess.PIPE
+        [sys.executable, "-m", "sertool", "label", folder, "-o", output, "-j", "1"],
+        stderr=subprocess.PIPE,
+        preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_DFL),  # nohup has it ignored, and so would sertool
     )
     until = time.monotonic() + 60
     while not output.exists() or output.read_bytes().count(b"\n") < 6:

@@ -74,7 +74,6 @@ def test_from_a_folder_of_whisper_to_labels(whisper, corpus, tmp_path, command):
         member,
         "cache.batches=3",
         "train.compile=false",
-        f"augment.mixup.speech={corpus / 'noise'}",
         "bundle.calibrate=4",
     ]
     student += ['excerpts.sources=[{ root = "$root", split = "train" }]', "bundle.formats=['native']"]
