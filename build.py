@@ -1,4 +1,4 @@
-"""Compile csrc/ into sertool/frontend/_kernel.abi3.so: hatchling's build hook, and `python build.py` in place.
+"""Compile csrc/ into sertool/kernel/_kernel.abi3.so: hatchling's build hook, and `python build.py` in place.
 
 A file of this name in the root hides PyPA's `python -m build`: build wheels with `pip wheel .`.
 """
@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent
-MODULE = "sertool.frontend._kernel"
+MODULE = "sertool.kernel._kernel"
 
 try:
     from hatchling.builders.hooks.plugin.interface import BuildHookInterface
@@ -58,7 +58,7 @@ def compile_kernel() -> Path:
     )
     with tempfile.TemporaryDirectory() as scratch:
         built = Path(ffi.compile(tmpdir=scratch))
-        target = ROOT / "sertool" / "frontend" / built.name
+        target = ROOT / "sertool" / "kernel" / built.name
         target.unlink(missing_ok=True)  # a running process keeps its old copy
         shutil.copy(built, target)
     return target

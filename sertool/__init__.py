@@ -1,13 +1,10 @@
 """Emotion labels for audio: ``sertool.load().label("call.mp3")``."""
 
-from .hookspecs import hookimpl
-from .registry import Augmentation, Corpus, Exporter, Model, Source
+from sertool._about import DEFAULT_MODEL, __version__
+from sertool.hookspecs import hookimpl
+from sertool.registry import Augmentation, Corpus, Exporter, Model, Source
 
-__version__ = "0.1.0"
-__all__ = ["DEFAULT_MODEL", "Augmentation", "Corpus", "Exporter", "Model", "Source", "hookimpl", "load"]
-
-#: What labels where nobody says otherwise: the most accurate of the models that ship.
-DEFAULT_MODEL = "mobile"
+__all__ = ["DEFAULT_MODEL", "Augmentation", "Corpus", "Exporter", "Model", "Source", "__version__", "hookimpl", "load"]
 
 
 def load(model: str = DEFAULT_MODEL, *, variant: str | None = None, runtime: str | None = None):
@@ -16,6 +13,6 @@ def load(model: str = DEFAULT_MODEL, *, variant: str | None = None, runtime: str
     ``runtime``, "onnx" or "native", takes a variant that this runs. Raises sertool.errors.BundleError or UsageError.
     See sertool.labelling.Labeller for what it can do.
     """
-    from .labelling import Labeller
+    from sertool.labelling import Labeller
 
     return Labeller(model, variant=variant, runtime=runtime)

@@ -1,5 +1,5 @@
 """``python -m sertool``."""
 
-from .cli import main
+from sertool.cli import main
 
 main()

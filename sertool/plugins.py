@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pluggy
 
-from . import hookspecs
-from .errors import UsageError
-from .registry import KINDS, problem
+from sertool import hookspecs
+from sertool.errors import UsageError
+from sertool.registry import KINDS, problem
 
 
 @dataclass

@@ -7,6 +7,11 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from sertool.tasks import RESERVED, TASKS
+
+#: What runs a variant's file: onnxruntime, or sertool's own engine in C. Where an entry says nothing, the first.
+RUNTIMES = ("onnx", "native")
+
 
 @dataclass(frozen=True)
 class Model:
@@ -101,8 +106,6 @@ class Corpus:
 
 def problem(thing) -> str | None:
     """What is wrong with something that a plugin registers, in one line; None if nothing is."""
-    from .bundle.manifest import RESERVED, RUNTIMES, TASKS  # which imports what imports this
-
     kind, name = type(thing).__name__, thing.name
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", name):
         return f"{kind}: the name {name!r} must be letters, digits, dots, hyphens and underscores"
@@ -114,22 +117,22 @@ def problem(thing) -> str | None:
             return f"{kind} {name!r}: {what} must be a function, not {type(function).__name__}"
     found = None
     if isinstance(thing, Model):
-        found = _problem_of_model(thing, RESERVED, TASKS)
+        found = _problem_of_model(thing)
     elif isinstance(thing, Exporter):
-        found = _problem_of_exporter(thing, RUNTIMES)
+        found = _problem_of_exporter(thing)
     return f"{kind} {name!r}: {found}" if found else None
 
 
-def _problem_of_model(model: Model, reserved: tuple, tasks: tuple) -> str | None:
+def _problem_of_model(model: Model) -> str | None:
     outputs, recipes = model.outputs, model.recipes
     if not isinstance(outputs, (tuple, list)) or not outputs or not all(isinstance(o, str) and o for o in outputs):
         return f'outputs must be names, as ("valence",), not {outputs!r}'
     if len(set(outputs)) < len(outputs):
         return f"outputs: {', '.join(outputs)}: a name stands there twice"
-    if taken := [output for output in outputs if output in reserved]:
+    if taken := [output for output in outputs if output in RESERVED]:
         return f"outputs: {taken[0]!r} is a column of the table of labels"
-    if model.task not in tasks:
-        return f"task must be {' or '.join(tasks)}, not {model.task!r}"
+    if model.task not in TASKS:
+        return f"task must be {' or '.join(TASKS)}, not {model.task!r}"
     if type(model.shortest) is not int or model.shortest < 1:
         return f"shortest must be a number of samples from 1, not {model.shortest!r}"
     if model.longest is not None and (type(model.longest) is not int or model.longest < model.shortest):
@@ -142,13 +145,13 @@ def _problem_of_model(model: Model, reserved: tuple, tasks: tuple) -> str | None
     return None
 
 
-def _problem_of_exporter(exporter: Exporter, runtimes: tuple) -> str | None:
+def _problem_of_exporter(exporter: Exporter) -> str | None:
     if not isinstance(exporter.variant, str) or not exporter.variant:
         return f"variant must be a name, not {exporter.variant!r}"
     if type(exporter.tolerance) not in (int, float) or not 0 <= exporter.tolerance < math.inf:
         return f"tolerance must be a number from 0, not {exporter.tolerance!r}"
-    if exporter.runtime not in runtimes:
-        return f"runtime must be one of {', '.join(runtimes)}, not {exporter.runtime!r}"
+    if exporter.runtime not in RUNTIMES:
+        return f"runtime must be one of {', '.join(RUNTIMES)}, not {exporter.runtime!r}"
     return None
 
 

@@ -151,9 +151,10 @@ def native_bundle(tmp_path_factory):
         if name in made:
             return made[name]
         from sertool import audio, bundle
-        from sertool.training import sources, variants
+        from sertool.export import variants
+        from sertool.export.origin import find_origin
 
-        origin, shipped = sources.find(name), bundle.bundled_folder() / name
+        origin, shipped = find_origin(name), bundle.bundled_folder() / name
         clips = [audio.read(file) for file in origin.samples]
         folder = Path(shutil.copytree(shipped, tmp_path_factory.mktemp("native") / name))
         manifest = bundle.read(shipped).manifest

@@ -12,7 +12,7 @@ import pytest
 from sertool import bundle
 from sertool.errors import BundleError
 from sertool.labelling import Labeller
-from sertool.labelling.selftest import self_test
+from sertool.packaging.check import self_test
 
 SHIPPED = bundle.bundled_folder() / "wav2small"
 KEYS = (

@@ -9,8 +9,9 @@ import zipfile
 import pytest
 
 from sertool import bundle
-from sertool.bundle import archive, store
+from sertool.bundle import store
 from sertool.errors import BundleError, UsageError
+from sertool.packaging import archive
 
 SHIPPED = bundle.bundled_folder() / "wav2small"
 

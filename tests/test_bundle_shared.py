@@ -11,9 +11,10 @@ import soundfile
 from onnx import TensorProto, numpy_helper
 
 from sertool import bundle
-from sertool.bundle import archive, folder
+from sertool.bundle import folder
 from sertool.errors import BundleError
-from sertool.labelling.selftest import check
+from sertool.packaging import archive
+from sertool.packaging.check import check
 from sertool.runtime import Runtime
 
 PART = "encoder-0123456789abcdef.bin"

@@ -6,7 +6,7 @@ import os
 
 import pytest
 
-from sertool.files import hold, move_into_place, sync
+from sertool._files import hold, move_into_place, sync
 
 posix = pytest.mark.skipif(os.name != "posix", reason="folders are synced on POSIX only")
 

@@ -19,9 +19,10 @@ import soundfile
 from onnx import TensorProto, helper, numpy_helper
 
 from sertool import bundle
-from sertool.bundle import archive, graph, names
+from sertool.bundle import graph, names
 from sertool.errors import BundleError, SertoolError
-from sertool.labelling.selftest import check
+from sertool.packaging import archive
+from sertool.packaging.check import check
 from sertool.runtime import Runtime
 
 SHIPPED = bundle.bundled_folder() / "wav2small"
@@ -905,7 +906,7 @@ def endless():
 
 
 def test_a_model_without_end_is_stopped(toy, monkeypatch):
-    monkeypatch.setattr("sertool.labelling.selftest.LIMIT_S", 0.5)
+    monkeypatch.setattr("sertool.packaging.check.LIMIT_S", 0.5)
     (toy / "model.onnx").write_bytes(model(nodes=endless()))
     seal(toy)
     assert "noise.wav: the model did not come to an end within 0.5 s" in fault(check, bundle.read(toy))

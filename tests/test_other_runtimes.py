@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 from sertool import audio, bundle
-from sertool.frontend import steps
+from sertool.features import steps
 
 #: What these runtimes may differ by: float32 summed in another order, and 8-bit steps that this tips over.
 TOLERANCES = {"fp32": 3e-5, "int8": 6e-3}

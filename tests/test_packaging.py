@@ -74,7 +74,7 @@ def assert_stable_abi(wheel: Path) -> None:
         names = archive.namelist()
         (described,) = (name for name in names if name.endswith(".dist-info/WHEEL"))
         assert "Root-Is-Purelib: false" in archive.read(described).decode()
-    assert [name for name in names if name.endswith((".so", ".pyd"))] == ["sertool/frontend/_kernel.abi3.so"]
+    assert [name for name in names if name.endswith((".so", ".pyd"))] == ["sertool/kernel/_kernel.abi3.so"]
 
 
 def test_wheel_is_one_for_all_pythons_from_310(wheel):
@@ -94,13 +94,13 @@ def test_wheel_holds_every_plugin_and_its_entry_point(wheel, plugin):
     "name",
     [
         "sertool_wav2small/wav2small-labels.toml",
-        "sertool/bundles/wav2small/model.onnx",
-        "sertool/bundles/wav2small/bundle.json",
-        "sertool/bundles/wav2small/SHA256SUMS",
-        "sertool/bundles/wav2small/samples/expected.csv",
-        "sertool/bundles/wav2small/weights.safetensors",
-        "sertool/bundles/mobile/model.int8.onnx",
-        "sertool/bundles/shared/encoder-ed75a006baf5a87b.bin",
+        "sertool/models/wav2small/model.onnx",
+        "sertool/models/wav2small/bundle.json",
+        "sertool/models/wav2small/SHA256SUMS",
+        "sertool/models/wav2small/samples/expected.csv",
+        "sertool/models/wav2small/weights.safetensors",
+        "sertool/models/mobile/model.int8.onnx",
+        "sertool/models/shared/encoder-ed75a006baf5a87b.bin",
         "sertool_whisper/whisper-emotion.toml",
         "sertool/templates/model/PACKAGE/NAME.toml.tmpl",
     ],

@@ -111,7 +111,7 @@ def house(tmp_path_factory, torchvision):
         for actor in (1, 2):
             SECOND.voice(root / f"RAVDESS/Actor_0{actor}/03-01-{code}-01-01-01-0{actor}.wav", emotion, actor, rng)
     _corpora(root / "corpora", rng)
-    voices = sorted((HERE.parent / "sertool" / "bundles" / "wav2small" / "samples").glob("*.wav"))
+    voices = sorted((HERE.parent / "sertool" / "models" / "wav2small" / "samples").glob("*.wav"))
     spoken = np.concatenate([soundfile.read(path)[0] for path in voices])
     soundfile.write(root / "film.wav", spoken, 16_000)
     soundfile.write(root / "note.wav", spoken, 16_000)

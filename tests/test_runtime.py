@@ -11,8 +11,8 @@ import pytest
 
 from sertool import bundle, load
 from sertool.errors import AudioError, BundleError
-from sertool.frontend import steps
-from sertool.labelling import selftest
+from sertool.features import steps
+from sertool.packaging import check
 from sertool.runtime import Runtime
 from sertool.testing.clips import sound
 
@@ -33,9 +33,9 @@ def clips():
 def test_both_runtimes_agree_with_torch(native_bundle, one_thread, name):
     import torch
 
-    from sertool.training import sources
+    from sertool.export.origin import find_origin
 
-    network = sources.find(name).network
+    network = find_origin(name).network
     runtimes = {kind: Runtime(str(native_bundle(name)), runtime=kind) for kind in bundle.RUNTIMES}
     assert {kind: runtime.variant["name"] for kind, runtime in runtimes.items()} == {"onnx": "fp32", "native": "native"}
     prepare = steps.build(runtimes["native"].bundle.manifest["preprocessing"])
@@ -96,7 +96,7 @@ def test_a_lone_native_file_labels_whatever_it_is_called(native_bundle, tmp_path
 
 
 def test_a_bundle_with_native_variants_is_sound(native_bundle):
-    found = selftest.check(bundle.read(native_bundle()))
+    found = check.check(bundle.read(native_bundle()))
     assert [variant["runtime"] for variant in found["variants"]] == ["onnx", "onnx", "native", "native"]
     assert found["variants"][2]["difference"] < 1e-5
 

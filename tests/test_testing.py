@@ -22,14 +22,7 @@ from sertool import audio
 from sertool.corpora import Row, select
 from sertool.errors import SertoolError, UsageError
 from sertool.plugins import Plugin, load_plugins
-from sertool.testing import (
-    check_augmentation,
-    check_corpus,
-    check_exporter,
-    check_light,
-    check_model,
-    write_clips,
-)
+from sertool.testing import check_augmentation, check_corpus, check_exporter, check_light, check_model, write_clips
 
 CLASSES = ("angry", "happy", "sad")
 

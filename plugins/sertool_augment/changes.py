@@ -7,9 +7,9 @@ import numpy as np
 import soundfile
 
 from sertool import audio
+from sertool.audio.spectrum import energy, fft_size, filtered, with_energy_of
+from sertool.corpora.buckets import Bucket
 from sertool.errors import UsageError
-from sertool.training.buckets import Bucket
-from sertool.training.spectrum import energy, fft_size, filtered, with_energy_of
 
 
 class Gain:

@@ -3,9 +3,9 @@
 import numpy as np
 
 from sertool import audio
+from sertool.audio.spectrum import energy, filtered, with_energy_of
+from sertool.corpora.buckets import Bucket
 from sertool.errors import UsageError
-from sertool.training.buckets import Bucket
-from sertool.training.spectrum import energy, filtered, with_energy_of
 
 
 class Mixup:

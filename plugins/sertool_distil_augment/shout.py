@@ -4,8 +4,8 @@ import functools
 
 import numpy as np
 
+from sertool.audio.spectrum import filtered
 from sertool.errors import UsageError
-from sertool.training.spectrum import filtered
 
 HOP = 160  # samples from pitch estimate to pitch estimate
 WINDOW = 512  # samples that are compared with those a period later

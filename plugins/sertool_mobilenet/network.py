@@ -29,7 +29,7 @@ import torch
 from torch import Tensor, nn
 
 from sertool.errors import UsageError
-from sertool.frontend import filters
+from sertool.features import mel
 from sertool.nn import LogMel, SoftmaxPool, UtteranceNorm
 from sertool.nn.torchvision import declare_operators
 from sertool.nn.weights import fill, read_weights
@@ -63,7 +63,7 @@ class MobileNet(nn.Module):
         super().__init__()
         self.normalise = UtteranceNorm()
         try:
-            geometry = filters.chosen(n_fft, hop, n_mels)
+            geometry = mel.chosen(n_fft, hop, n_mels)
         except ValueError as error:
             raise UsageError(f"{trunk}: {error}") from None
         self.logmel = LogMel(geometry)

@@ -10,7 +10,7 @@ import torch
 from sertool import Source
 from sertool.bundle import METADATA_KEY
 from sertool.errors import UsageError
-from sertool.frontend.native import Engine
+from sertool.kernel.wav2small import Engine
 from sertool.nn.calibration import second_moments
 from sertool.nn.rounding import rounded
 

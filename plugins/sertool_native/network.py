@@ -8,7 +8,7 @@ from torch import nn
 
 from sertool import Source
 from sertool.errors import UsageError
-from sertool.frontend.filters import GEOMETRIES
+from sertool.features.mel import GEOMETRIES
 from sertool.nn import LogMel, SoftmaxPool, UtteranceNorm
 
 #: Of "network", the first tensor: which network it is, and flags.

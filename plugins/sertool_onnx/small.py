@@ -106,7 +106,7 @@ def _logmels(module: torch.nn.Module) -> list[tuple[str, LogMel]]:
 
 
 def _compute_basis(graph: onnx.GraphProto, place: str, n_fft: int) -> None:
-    """sertool.frontend.filters.fourier_basis, operation by operation."""
+    """sertool.features.mel.fourier_basis, operation by operation."""
     if not {f"{place}real", f"{place}imaginary"} <= {tensor.name for tensor in graph.initializer}:
         return  # quantised, or no longer there
     add = Computed(f"{place}basis")

@@ -12,6 +12,7 @@ from sertool.nn.checkpoint import read_json
 from sertool.nn.weights import fill, read_saved
 from sertool.plugins import load_plugins
 from sertool.runtime import Runtime
+from sertool.tasks import TASKS
 from sertool.training.kept import digest, is_split
 
 from . import DIMENSIONS
@@ -135,13 +136,13 @@ def _registered(name: str, options: dict, what: str, names) -> Member:
         network = model.build(**options)
     except TypeError as error:
         raise UsageError(f"{what}: {error}") from None
-    shortest, classes = getattr(network, "shortest", model.shortest), model.task == "categorical"
+    shortest, classes = getattr(network, "shortest", model.shortest), TASKS[model.task].has_classes
     return Member(what, network, model.outputs, names, shortest, classes, logits=classes)
 
 
 def _bundle(name: str, names) -> Member:
     runtime = Runtime(name)
-    classes = runtime.bundle.manifest["task"] == "categorical"
+    classes = TASKS[runtime.bundle.manifest["task"]].has_classes
     network, outputs = ClipByClip(runtime), runtime.bundle.outputs
     return Member(f"teacher: bundle {name}", network, outputs, names, runtime.shortest, classes, logits=False)
 

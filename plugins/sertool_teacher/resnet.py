@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from sertool.frontend.filters import Geometry
+from sertool.features.mel import Geometry
 from sertool.nn import LogMel, SoftmaxPool, UtteranceNorm
 
 

@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from sertool.errors import UsageError
-from sertool.frontend import filters
+from sertool.features import mel
 from sertool.nn import LogMel, Positions, SoftmaxPool, TransformerLayer, UtteranceNorm
 
 CHANNELS = 13
@@ -29,7 +29,7 @@ class Tokens(nn.Module):
         self.centre = centre
         self.normalise = UtteranceNorm()
         try:
-            self.logmel = LogMel(filters.chosen(n_fft, hop, n_mels))
+            self.logmel = LogMel(mel.chosen(n_fft, hop, n_mels))
         except ValueError as error:
             raise UsageError(f"wav2small: {error}") from None
         self.shortest = self.logmel.geometry.shortest
@@ -75,7 +75,7 @@ class Transformer(nn.Module):
     keeps all 250. ``extractor`` are options of Tokens. ValueError for a longer clip.
     """
 
-    longest = 30 * filters.SAMPLE_RATE
+    longest = 30 * mel.SAMPLE_RATE
 
     def __init__(
         self,

@@ -7,7 +7,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from sertool.errors import UsageError
-from sertool.frontend.filters import Geometry
+from sertool.features.mel import Geometry
 from sertool.nn import LogMel, Positions, TransformerLayer
 from sertool.nn.checkpoint import CONFIG, construct, load, override, read_config, read_weights
 

@@ -12,8 +12,8 @@ import numpy as np
 import soundfile
 import soxr
 
-from ..errors import AudioError, AudioWarning
-from .decoders import FASTEST, SAMPLE_RATE, SLOWEST, Mixer, Note, native_blocks, opened
+from sertool.audio.decoders import FASTEST, SAMPLE_RATE, SLOWEST, Mixer, Note, native_blocks, opened
+from sertool.errors import AudioError, AudioWarning
 
 _SOUND = """
 .wav .wave .bwf .rf64 .w64 .flac .ogg .oga .opus .spx .mp3 .mp2 .mpga .aif .aiff .aifc .au .snd .caf .voc .sph .nist

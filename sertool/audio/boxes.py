@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 
-from .pieces import Piece, Window
+from sertool.audio.pieces import Piece, Window
 
 _EBML, _SEGMENT = b"\x1a\x45\xdf\xa3", b"\x18\x53\x80\x67"
 _ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")

@@ -11,9 +11,9 @@ from pathlib import Path
 import numpy as np
 import soundfile
 
-from ..errors import AudioError
-from . import boxes, flac, mp3, ogg, riff
-from .pieces import Part, Parts, Piece, Window
+from sertool.audio import boxes, flac, mp3, ogg, riff
+from sertool.audio.pieces import Part, Parts, Piece, Window
+from sertool.errors import AudioError
 
 Note = Callable[[str], None]
 Blocks = Iterator[tuple[int, np.ndarray]]

@@ -1,6 +1,6 @@
 """FLAC (RFC 9639) as streams leave it: without a length in the header, or several put together."""
 
-from .pieces import Piece, Window
+from sertool.audio.pieces import Piece, Window
 
 _TAIL = 1 << 20  # bytes at the end in which the last frames are looked for: a frame is shorter
 _BLOCK_SIZES = {1: 192, **{k: 576 << k - 2 for k in range(2, 6)}, **{k: 256 << k - 8 for k in range(8, 16)}}

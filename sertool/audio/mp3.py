@@ -9,7 +9,7 @@ import functools
 import struct
 from dataclasses import dataclass
 
-from .pieces import Piece, Window
+from sertool.audio.pieces import Piece, Window
 
 _BIT_RATES = {  # kbit/s by (MPEG-1?, layer), index 1 to 14
     (True, 1): (32, 64, 96, 128, 160, 192, 224, 256, 288, 320, 352, 384, 416, 448),

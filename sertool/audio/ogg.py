@@ -3,8 +3,8 @@
 import struct
 from dataclasses import dataclass, field
 
-from . import flac
-from .pieces import Piece, Window
+from sertool.audio import flac
+from sertool.audio.pieces import Piece, Window
 
 _BEGINS, _ENDS = 2, 4  # flags of a page that begins a stream, and of one that ends it
 _UNKNOWN = -1  # granule position of a page on which no packet ends

@@ -3,7 +3,7 @@
 import struct
 from dataclasses import dataclass
 
-from .pieces import Part, Piece, Window
+from sertool.audio.pieces import Part, Piece, Window
 
 #: Bytes by which a header may be wrong where nothing is missing: some count the header itself, some forget a byte.
 TOLERANCE = 128

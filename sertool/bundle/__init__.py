@@ -3,8 +3,8 @@
 Here are its form, its sums and where it is found; ``archive`` packs and installs it, ``compare`` tells two apart.
 """
 
-from . import container
-from .folder import (
+from sertool.bundle import container
+from sertool.bundle.folder import (
     CARD,
     EXPECTED,
     MANIFEST,
@@ -25,8 +25,19 @@ from .folder import (
     sums,
     write,
 )
-from .manifest import INPUTS, METADATA_KEY, RESERVED, RUNTIMES, SCHEMA, TASKS, embedded, parse, runtime_of, size
-from .store import bundled_folder, find, installed, user_folder
+from sertool.bundle.manifest import (
+    INPUTS,
+    METADATA_KEY,
+    RESERVED,
+    RUNTIMES,
+    SCHEMA,
+    TASKS,
+    embedded,
+    parse,
+    runtime_of,
+    size,
+)
+from sertool.bundle.store import bundled_folder, find, installed, user_folder
 
 __all__ = [
     "CARD",

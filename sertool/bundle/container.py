@@ -10,8 +10,8 @@ import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import BundleError
-from .names import LARGEST_TEXT
+from sertool.bundle.names import LARGEST_TEXT
+from sertool.errors import BundleError
 
 MAGIC = b"SERNATV1"
 #: Bytes of a whole file: Wav2Small has 0.3 MB.

@@ -9,10 +9,10 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import BundleError, UsageError
-from . import container, graph, names
-from . import manifest as manifests
-from .names import quoted, shared_folder
+from sertool.bundle import container, graph, names
+from sertool.bundle import manifest as manifests
+from sertool.bundle.names import quoted, shared_folder
+from sertool.errors import BundleError, UsageError
 
 MANIFEST, CARD, SUMS, SAMPLES, EXPECTED = "bundle.json", "README.md", "SHA256SUMS", "samples", "expected.csv"
 #: The torch weights, under their names in the network, where a bundle brings them along to be exported again.

@@ -3,8 +3,8 @@
 import mmap
 from pathlib import Path
 
-from ..errors import BundleError
-from . import names
+from sertool.bundle import names
+from sertool.errors import BundleError
 
 #: Message -> field number -> the message in that field: all places of onnx.proto where a tensor can be.
 _FIELDS = {

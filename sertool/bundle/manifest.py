@@ -3,19 +3,16 @@
 import json
 import math
 
-from ..errors import BundleError, UsageError
-from .names import LARGEST_TEXT, is_line, is_plain, one_line, quoted
+from sertool.bundle.names import LARGEST_TEXT, is_line, is_plain, one_line, quoted
+from sertool.errors import BundleError, UsageError
+from sertool.registry import RUNTIMES
+from sertool.tasks import RESERVED, TASKS
 
 SCHEMA = "sertool.bundle/1"
-TASKS = ("dimensional", "categorical")
 #: What a variant's file takes: 16 kHz samples, or LogMel frames that the C front-end computes of them.
 INPUTS = ("waveform", "logmel")
-#: What runs a variant's file: onnxruntime, or sertool's own engine in C. Where an entry says nothing, the first.
-RUNTIMES = ("onnx", "native")
 #: Under this key of an ONNX file's metadata_props stands the manifest, so that a lone file still labels.
 METADATA_KEY = "sertool.bundle"
-#: Columns of a table of labels that no output may be called by.
-RESERVED = ("file", "start", "end", "emotion", "speech", "error")
 
 _KEYS = {
     "schema": str,
@@ -117,8 +114,8 @@ def _check_outputs(outputs: list, source: str) -> None:
 
 
 def _check_input(manifest: dict, source: str) -> None:
-    from ..frontend import steps
-    from ..frontend.filters import SAMPLE_RATE
+    from sertool.features import steps
+    from sertool.features.mel import SAMPLE_RATE
 
     rate, window, shortest = (manifest[key] for key in ("sample_rate", "window_s", "shortest_samples"))
     _check(rate == SAMPLE_RATE, source, "sample_rate", rate, f"{SAMPLE_RATE}")

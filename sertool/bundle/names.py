@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterable
 from pathlib import Path
 
-from ..errors import BundleError
+from sertool.errors import BundleError
 
 #: Bytes of bundle.json, SHA256SUMS and expected.csv, and of the manifest inside an ONNX file.
 LARGEST_TEXT = 4 << 20
@@ -22,7 +22,7 @@ _UNSAFE = re.compile(r'^[ .-]|[<>:"/\\|?*]|[ .]$')
 
 def shared_folder() -> Path:
     """Where files lie that several of the shipped models use, as a frozen encoder."""
-    return Path(__file__).parents[1] / "bundles" / "shared"
+    return Path(__file__).parents[1] / "models" / "shared"
 
 
 def is_plain(name: str) -> bool:

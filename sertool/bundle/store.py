@@ -4,13 +4,13 @@ import os
 import sys
 from pathlib import Path
 
-from ..errors import BundleError, UsageError
-from .folder import MANIFEST
+from sertool.bundle.folder import MANIFEST
+from sertool.errors import BundleError, UsageError
 
 
 def bundled_folder() -> Path:
     """Where the models that ship with sertool lie."""
-    return Path(__file__).parents[1] / "bundles"
+    return Path(__file__).parents[1] / "models"
 
 
 def user_folder() -> Path:

@@ -11,8 +11,8 @@ import warnings
 
 import click
 
-from .. import __version__
-from ..errors import AudioWarning, ExportWarning, SertoolError
+from sertool._about import __version__
+from sertool.errors import AudioWarning, ExportWarning, SertoolError
 
 #: Command -> the line that `sertool --help` shows. Its module, of the same name, is imported only to run it.
 COMMANDS = {
@@ -79,7 +79,7 @@ class LazyGroup(click.Group):
         super().add_command(cmd, name)
 
     def _add_plugins(self):
-        from ..plugins import load_plugins
+        from sertool.plugins import load_plugins
 
         load_plugins().add_commands(self)
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from .terminal import bar, libraries_silenced, on_terminal, visible
+from sertool.cli.terminal import bar, libraries_silenced, on_terminal, visible
 
 ENDINGS = (".wav", ".flac")
 
@@ -59,9 +59,9 @@ def augment(source, target, wanted, seed, copies, overwrite, quiet):
     values beyond full scale, and a .flac that would clip is an error. The result for a file depends on the seed and
     on its name below IN, not on other files.
     """
-    from .. import audio
-    from ..errors import AudioError, UsageError
-    from ..labelling.scan import scan
+    from sertool import audio
+    from sertool.errors import AudioError, UsageError
+    from sertool.recordings.scan import scan
 
     if not source.exists():
         raise UsageError(f"{source}: no such file or folder")
@@ -105,14 +105,14 @@ def _chain(wanted) -> list:
     """--with to [(as typed, probability, change)], each tried on a moment of noise."""
     import numpy as np
 
-    from .. import spec
-    from ..errors import UsageError
-    from ..plugins import load_plugins
+    from sertool.errors import UsageError
+    from sertool.options import named_options
+    from sertool.plugins import load_plugins
 
     chain = []
     for text in wanted:
         try:
-            name, options = spec.parse(text)
+            name, options = named_options(text)
         except UsageError as error:
             raise UsageError(f"--with {error}") from None
         augmentation = load_plugins().get("augmentations", name)
@@ -134,7 +134,7 @@ def _chain(wanted) -> list:
 
 def _targets(source: Path, target: Path, recordings, copies: int) -> list[list[Path]]:
     """For each recording the files to write, one a copy."""
-    from ..errors import UsageError
+    from sertool.errors import UsageError
 
     many = source.is_dir() or copies > 1
     if many and (target.is_file() or (target.suffix.lower() in ENDINGS and not target.is_dir())):
@@ -162,7 +162,7 @@ def _name(source: Path, recording) -> Path:
 
 def _check(recordings, targets, overwrite: bool) -> None:
     """UsageError if a file to write is a recording, or is there already."""
-    from ..errors import UsageError
+    from sertool.errors import UsageError
 
     originals = {os.path.realpath(recording.path) for recording in recordings}
     for path in (path for paths in targets for path in paths):
@@ -184,7 +184,7 @@ def _changed(samples, chain, rng):
     """The samples after the chain. AudioError names the augmentation that failed."""
     import numpy as np
 
-    from ..errors import AudioError
+    from sertool.errors import AudioError
 
     for text, p, change in chain:
         if rng.random() >= p:

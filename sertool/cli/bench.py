@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from .terminal import Finite, bar, on_terminal
+from sertool.cli.terminal import Finite, bar, on_terminal
 
 
 class Durations(click.ParamType):
@@ -89,9 +89,9 @@ def bench(models, formats, seconds, threads, runs, warmup, sweep, plots, vs, tar
     used; NAME: with a colon, or --format, selects the network. Without MODEL: all networks that a paper measured,
     and all bundles.
     """
-    from ..errors import UsageError
-    from ..evaluation import bench
-    from . import runs as running
+    from sertool import bench
+    from sertool.cli import runs as running
+    from sertool.errors import UsageError
 
     if vs and sweep:
         raise UsageError("--vs and --sweep do not go together")
@@ -108,7 +108,7 @@ def bench(models, formats, seconds, threads, runs, warmup, sweep, plots, vs, tar
     elif not importlib.util.find_spec("onnx"):
         raise UsageError("what a file holds is counted with onnx: pip install 'sertool[train]'")
     if plots:
-        from ..evaluation import plots as drawing
+        from sertool.evaluation import plots as drawing
 
         drawing.require()
         plots.mkdir(parents=True, exist_ok=True)
@@ -139,7 +139,7 @@ def bench(models, formats, seconds, threads, runs, warmup, sweep, plots, vs, tar
 
 
 def _report(conditions: dict, rows: list, ratio: dict | None, sweep, target: str | None, markdown: bool) -> None:
-    from ..evaluation import bench
+    from sertool import bench
 
     smallest, multiples = (None, []) if ratio or sweep else bench.relative(rows)
     told = ({"ratio": ratio} if ratio else {}) | ({"relative_to": smallest, "relative": multiples} if smallest else {})

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from .terminal import visible
+from sertool.cli.terminal import visible
 
 _SHA256 = click.option(
     "--sha256", metavar="HEX", help="Refuse all but the bundle with this sha256, as `bundle show` prints it."
@@ -48,7 +48,7 @@ def _faults_end_with_1(command):
 
     @functools.wraps(command)
     def run(*arguments, **options):
-        from ..errors import BundleError
+        from sertool.errors import BundleError
 
         try:
             return command(*arguments, **options)
@@ -72,12 +72,12 @@ def check(directory, sha256, as_json):
 
     Exit codes: 0 sound, 1 not, with the first fault named.
     """
-    from .. import bundle as bundles
-    from ..errors import BundleError
-    from ..labelling import selftest
+    from sertool import bundle as bundles
+    from sertool.errors import BundleError
+    from sertool.packaging import check
 
     try:
-        found = selftest.check(bundles.read(bundles.find(directory)), sha256)
+        found = check.check(bundles.read(bundles.find(directory)), sha256)
     except BundleError as error:
         if not as_json:
             raise
@@ -108,8 +108,8 @@ def diff(one, other, variant, runtime, as_json):
 
     Exit codes: 0 equal in all of that, 1 different, 2 one of them cannot be read.
     """
-    from .. import bundle as bundles
-    from ..labelling.compare import compare, lines
+    from sertool import bundle as bundles
+    from sertool.packaging.diff import compare, lines
 
     found = compare(*(bundles.read(bundles.find(name)) for name in (one, other)), variant, runtime)
     if as_json:
@@ -132,8 +132,8 @@ def pack(directory, output, force):
 
     Exit codes: 0 packed, 1 the bundle is not sound, 2 wrong usage.
     """
-    from .. import bundle as bundles
-    from ..bundle import archive
+    from sertool import bundle as bundles
+    from sertool.packaging import archive
 
     found = bundles.read(bundles.find(directory))
     output = output or Path(f"{found.manifest['name']}-{found.manifest['version']}.zip")
@@ -153,8 +153,8 @@ def unpack(file, output, sha256):
 
     Exit codes: 0 unpacked, 1 the zip is not sound and nothing was written, 2 wrong usage.
     """
-    from .. import bundle as bundles
-    from ..bundle import archive
+    from sertool import bundle as bundles
+    from sertool.packaging import archive
 
     found = archive.unpack(file, output, sha256)
     click.echo(f"{found.path}: {_title(found)}, sha256 {bundles.digest(found.path)}")
@@ -175,11 +175,10 @@ def install(source, name, force, sha256):
 
     Exit codes: 0 installed, 1 the bundle is not sound and nothing was changed, 2 wrong usage.
     """
-    from .. import bundle as bundles
-    from ..bundle import archive
-    from ..labelling import selftest
+    from sertool import bundle as bundles
+    from sertool.packaging import archive, check
 
-    found = archive.install(source, name, force, sha256, selftest.check)
+    found = archive.install(source, name, force, sha256, check.check)
     click.echo(f"installed {_title(found)} in {found.path}, sha256 {bundles.digest(found.path)}")
     click.echo(f"label with it: sertool label -m {found.path.name} FOLDER")
     return 0
@@ -192,7 +191,7 @@ def uninstall(name):
 
     Exit codes: 0 removed, 2 there is none of that name.
     """
-    from ..bundle import archive
+    from sertool.packaging import archive
 
     click.echo(f"removed {archive.uninstall(name)}")
     return 0
@@ -203,8 +202,8 @@ def uninstall(name):
 @click.option("--json", "as_json", is_flag=True, help="The whole of bundle.json.")
 def show(directory, as_json):
     """Show a bundle: outputs and their range, variants, licence, training, metrics."""
-    from .. import bundle as bundles
-    from ..errors import BundleError
+    from sertool import bundle as bundles
+    from sertool.errors import BundleError
 
     found = bundles.read(bundles.find(directory))
     if as_json:
@@ -225,8 +224,8 @@ def _title(found) -> str:
 
 
 def _description(found) -> list[str]:
-    from .. import bundle as bundles
-    from ..evaluation.run import REPORTS
+    from sertool import bundle as bundles
+    from sertool.evaluation.run import REPORTS
 
     manifest, report = found.manifest, REPORTS[found.manifest["task"]]
     outputs = ", ".join(f"{o['name']} ({o['range'][0]:g} to {o['range'][1]:g})" for o in manifest["outputs"])

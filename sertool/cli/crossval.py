@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from . import runs
+from sertool.cli import runs
 
 
 @click.command()
@@ -48,8 +48,8 @@ def crossval(recipe, run, overrides, show, only, listed, baseline, against, rand
       sertool crossval distilhubert --set data.root=IEMOCAP_full_release -o runs/fast \\
           --set train.epochs=5 --against runs/distilhubert-crossval
     """
-    from ..errors import UsageError
-    from ..training.recipe import find, load_recipe
+    from sertool.errors import UsageError
+    from sertool.training.recipe import find, load_recipe
 
     if baseline and against:
         raise UsageError("--baseline and --against exclude each other: both are what this one stands beside")
@@ -59,7 +59,7 @@ def crossval(recipe, run, overrides, show, only, listed, baseline, against, rand
         click.echo(json.dumps(resolved.as_dict(), indent=2))
         return 0
     runs.require_torch()
-    from ..training import crossval
+    from sertool.training import crossval
 
     run = run or Path("runs") / f"{path.stem}-crossval{'-random' * random}"
     if listed:
@@ -82,8 +82,8 @@ def crossval(recipe, run, overrides, show, only, listed, baseline, against, rand
 
 def _run_folds(recipe, run: Path, only, random: bool, prefix: str = "") -> int | None:
     """Train and test the folds; the exit code if that ends it, None if all are done and their results written."""
-    from ..errors import UsageError
-    from ..training import crossval
+    from sertool.errors import UsageError
+    from sertool.training import crossval
 
     folds = crossval.folds(recipe, random)
     names = [fold.name for fold in folds]
@@ -119,9 +119,9 @@ def _shown(report: dict) -> list[str]:
 
 def _other(against: Path, run: Path, recipe) -> dict:
     """What another cross-validation found; UsageError, before folds are trained, if it cannot stand beside this one."""
-    from ..errors import UsageError
-    from ..plugins import load_plugins
-    from ..training import crossval
+    from sertool.errors import UsageError
+    from sertool.plugins import load_plugins
+    from sertool.training import crossval
 
     other = crossval.read_results(against)
     outputs = list(load_plugins().get("models", recipe.model.name).outputs)
@@ -135,8 +135,8 @@ def _other(against: Path, run: Path, recipe) -> dict:
 
 
 def _finish(found: dict, run: Path, other: dict | None, against: Path | None) -> int:
-    from ..evaluation import categorical, folds
-    from ..training import crossval
+    from sertool.evaluation import categorical, folds
+    from sertool.training import crossval
 
     summary = found["summary"]
     if other:
@@ -157,8 +157,8 @@ def _finish(found: dict, run: Path, other: dict | None, against: Path | None) ->
 
 
 def _draw(run: Path, confusions: dict) -> None:
-    from ..errors import UsageError
-    from ..evaluation import plots
+    from sertool.errors import UsageError
+    from sertool.evaluation import plots
 
     try:
         plots.require()

@@ -2,7 +2,7 @@
 
 import click
 
-from . import runs
+from sertool.cli import runs
 
 
 @click.command()

@@ -9,9 +9,10 @@ from pathlib import Path
 
 import click
 
-from ..machine import cores
-from .recordings import check_output
-from .terminal import bar, libraries_silenced, on_terminal, visible
+from sertool._machine import cores
+from sertool.cli.recordings import check_output
+from sertool.cli.terminal import bar, libraries_silenced, on_terminal, visible
+from sertool.tasks import TASKS
 
 #: Groups of one kind that the terminal shows; --json has all.
 SHOWN_GROUPS = 20
@@ -167,10 +168,10 @@ def evaluate(
     label`, or with --whole as papers measure. Results are for all recordings and by corpus, language, sex and
     speaker. All models must have the same task: numbers, or classes. Without CORPUS, only --course is drawn.
     """
-    from ..errors import AudioError, UsageError
-    from ..evaluation import plots as drawing
-    from ..evaluation import run
-    from ..evaluation.grouped import clusters
+    from sertool.errors import AudioError, UsageError
+    from sertool.evaluation import plots as drawing
+    from sertool.evaluation import run
+    from sertool.evaluation.grouped import clusters
 
     # Whatever is wrong is said now, not after hours of work.
     if recording and not plots:
@@ -184,7 +185,7 @@ def evaluate(
     if plots:
         drawing.require()
     if robust:
-        from ..evaluation import robustness
+        from sertool import robustness
 
         robustness.checks([], noise, rooms)
     for file in filter(None, (predictions, None if json_file == "-" else json_file)):
@@ -218,7 +219,7 @@ def evaluate(
     if predictions:
         with open(predictions, "w", encoding="utf-8", newline="") as stream:
             names = {name: labeller.outputs for name, labeller in models.items()}
-            run.write_predictions(stream, corpus, rows, found, names, task == "categorical")
+            run.write_predictions(stream, corpus, rows, found, names, TASKS[task].has_classes)
     settings = {"bootstrap": bootstrap, "seed": seed, "resample": resample}
     reports = {}
     with bar(len(models), "models", "measuring", shown=on_terminal()) as shown:
@@ -268,7 +269,7 @@ def evaluate(
 
 def _seconds(crops: str) -> list[float]:
     """The lengths of --crop; UsageError for one that is none."""
-    from ..errors import UsageError
+    from sertool.errors import UsageError
 
     try:
         found = [float(text) for text in crops.split(",") if text.strip()]
@@ -280,7 +281,7 @@ def _seconds(crops: str) -> list[float]:
 
 
 def _make_folder(plots) -> None:
-    from ..errors import UsageError
+    from sertool.errors import UsageError
 
     if plots:
         try:
@@ -291,8 +292,8 @@ def _make_folder(plots) -> None:
 
 def _label_all(models, rows, jobs: int) -> dict | None:
     """Model -> file -> outputs or error; None if interrupted."""
-    from ..evaluation.run import outputs
-    from ..labelling.run import Meter
+    from sertool.evaluation.run import outputs
+    from sertool.recordings.pool import Meter
 
     stop, found = threading.Event(), {}
     files = len({row.file for row in rows})
@@ -308,8 +309,8 @@ def _label_all(models, rows, jobs: int) -> dict | None:
 
 def _course(models: dict[str, str], recording: Path, runtime: str | None) -> dict:
     """The recording and each model's course over it, all on the first one's windows."""
-    from ..evaluation.run import course
-    from ..labelling.run import Meter
+    from sertool.evaluation.run import course
+    from sertool.recordings.pool import Meter
 
     found, window = {}, None
     with _audio_bar(len(models), "models", "course", meter := Meter()) as shown:
@@ -326,8 +327,7 @@ def _robustness(labeller, rows, seed: int, noise, rooms) -> dict:
 
     import numpy as np
 
-    from .. import audio
-    from ..evaluation import robustness
+    from sertool import audio, robustness
 
     task = labeller.bundle.manifest["task"]
 
@@ -348,7 +348,7 @@ def _robustness(labeller, rows, seed: int, noise, rooms) -> dict:
             predict, waveforms, labeller.outputs, task=task, seed=seed, noise=noise, rooms=rooms, progress=progress
         )
     return {
-        "unchanged": robustness.UNCHANGED[task],
+        "unchanged": TASKS[task].unchanged_text,
         "checks": [asdict(result) for result in results],
         "passed": robustness.summary(results),
     }
@@ -358,7 +358,7 @@ def _fairness(rows, outputs, names, task: str, seed: int) -> dict:
     """The comparisons, and the share of them that was passed."""
     from dataclasses import asdict
 
-    from ..evaluation import fairness
+    from sertool.evaluation import fairness
 
     results = fairness.evaluate(rows, outputs, names, task, seed)
     return {"checks": [asdict(r) for r in results], "passed": fairness.summary(results) if results else {}}
@@ -391,7 +391,7 @@ def _show(about: dict, models: dict, reports: dict, checks: dict, compared: dict
     """Tables as a person reads them."""
     from rich.console import Console
 
-    from ..evaluation import run
+    from sertool.evaluation import run
 
     # Where nobody watches there is no width to keep to.
     console = Console(width=None if sys.stdout.isatty() else 200, highlight=False, markup=False)
@@ -415,7 +415,7 @@ def _show(about: dict, models: dict, reports: dict, checks: dict, compared: dict
 
 
 def _show_overall(console, reports: dict) -> None:
-    from ..evaluation.grouped import shown
+    from sertool.evaluation.grouped import shown
 
     overall = {name: report["overall"]["measures"] for name, report in reports.items()}
     measures = dict.fromkeys(measure for found in overall.values() for measure in found)
@@ -431,7 +431,7 @@ def _show_overall(console, reports: dict) -> None:
 
 
 def _show_confusion(console, model: str, classes: list[str], confusion) -> None:
-    from ..evaluation.categorical import confusion_cells
+    from sertool.evaluation.categorical import confusion_cells
 
     if not sum(map(sum, confusion)):
         return
@@ -443,7 +443,7 @@ def _show_confusion(console, model: str, classes: list[str], confusion) -> None:
 
 
 def _show_groups(console, grouping: str, reports: dict, measures: list[str]) -> None:
-    from ..evaluation.grouped import shown
+    from sertool.evaluation.grouped import shown
 
     groups = list(next(iter(reports.values()))["groups"][grouping])
     if len(groups) < 2 or not measures:

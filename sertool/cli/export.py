@@ -5,7 +5,7 @@ from pathlib import Path
 
 import click
 
-from .terminal import Finite, bar, libraries_silenced, on_terminal
+from sertool.cli.terminal import Finite, bar, libraries_silenced, on_terminal
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
@@ -122,8 +122,8 @@ def export(
     relative to float32 on one thread, peak memory. bundle.json and the model card keep the figures; the options
     marked Gate reject files. The same network gives the same bytes.
     """
-    from ..errors import UsageError
-    from . import runs as running
+    from sertool.cli import runs as running
+    from sertool.errors import UsageError
 
     if (layout or splits or corpora or max_metric_drop is not None) and not check:
         raise UsageError("--layout, --split, --corpora and --max-metric-drop need --check CORPUS")
@@ -134,16 +134,16 @@ def export(
     if (output / "bundle.json").is_file() and not overwrite:
         raise UsageError(f"{output} is there already: choose another -o, or add --overwrite")
     running.require_torch()
-    from ..training import exports
-    from ..training.variants import Limits
+    from sertool.export import pipeline
+    from sertool.export.variants import Limits
 
     with bar(0, "", "loading", shown=on_terminal()) as shown, libraries_silenced():
-        written = exports.export(
+        written = pipeline.export(
             source,
             output,
             formats,
             form,
-            exports.Checked(check, layout, splits, tuple(part for part in corpora.split(",") if part)),
+            pipeline.Checked(check, layout, splits, tuple(part for part in corpora.split(",") if part)),
             calibrate,
             Limits(max_diff, max_metric_drop, max_bytes, min_speed),
             runs,
@@ -152,7 +152,7 @@ def export(
             lambda stage, done, total: shown.update(done, stage, total),
         )
     if tokens:
-        width, difference = exports.export_tokens(source, tokens)
+        width, difference = pipeline.export_tokens(source, tokens)
         click.echo(f"wrote {tokens}: tokens of {width} values, at most {difference:.1e} from torch", err=True)
     if as_json:
         click.echo(json.dumps({"variants": written.variants, "default": written.default, "missed": written.missed}))
@@ -169,7 +169,7 @@ def export(
 
 def _table(entries: list[dict]) -> None:
     """One line a variant, what missed a gate too."""
-    from .. import bundle as bundles
+    from sertool import bundle as bundles
 
     heads = ["variant", "bytes", "from torch", "mean"]
     heads += [f"{check['metric']} {check['on']}" for check in entries[0].get("checks", [])]

@@ -9,10 +9,18 @@ from pathlib import Path
 
 import click
 
-from .. import DEFAULT_MODEL, __version__
-from ..machine import cores
-from .recordings import check_writable, none_found, passed_over, took, under_way, with_standard_input, writing
-from .terminal import on_terminal, visible
+from sertool._about import DEFAULT_MODEL, __version__
+from sertool._machine import cores
+from sertool.cli.recordings import (
+    check_writable,
+    none_found,
+    passed_over,
+    took,
+    under_way,
+    with_standard_input,
+    writing,
+)
+from sertool.cli.terminal import on_terminal, visible
 
 SHOWN_FAILURES = 5
 
@@ -109,10 +117,11 @@ def label(
     windows of 8 s of speech, averaged by duration. A recording of more than one second in which nothing sounds like
     speech gets an error instead of a label.
     """
-    from ..errors import UsageError
-    from ..labelling import Labeller, run, table
-    from ..labelling.journal import Journal
-    from ..labelling.scan import scan
+    from sertool.errors import UsageError
+    from sertool.labelling import Labeller, job, table
+    from sertool.labelling.journal import Journal
+    from sertool.recordings import pool
+    from sertool.recordings.scan import scan
 
     aligned = form is None and output is None and sys.stdout.isatty()
     if form is None:
@@ -154,13 +163,13 @@ def label(
         recordings += journal.others(recordings)
 
     stop = threading.Event()
-    summary, failures, notes = run.Summary(), [], []
+    summary, failures, notes = pool.Summary(), [], []
     if terminal and (output or len(recordings) > 1):
         name = f"{manifest['name']} {manifest['version']} ({labeller.runtime.variant['name']})"
         click.echo(f"{name}, {jobs} workers", err=True)
     # Not over rows of a machine format on the same terminal.
     watched = terminal and (aligned or output is not None or not sys.stdout.isatty())
-    meter, kept = run.Meter(), "what was finished before is kept for --resume if there is a -o"
+    meter, kept = pool.Meter(), "what was finished before is kept for --resume if there is a -o"
     with (
         writing(output),
         under_way(recordings, "labelling", meter, stop, jobs, kept, shown=watched) as shown,
@@ -170,7 +179,7 @@ def label(
             writer = _Aligned(max(len(visible(r.name)) for r in recordings), labeller.columns, shown.print)
         else:
             writer = _open(stack, output, form, labeller.columns)
-        results = run.label_all(
+        results = job.label_all(
             labeller,
             recordings,
             jobs=jobs,
@@ -180,7 +189,7 @@ def label(
             stop=stop,
             meter=meter,
         )
-        for done, result in enumerate(run.timed(results, summary), start=1):
+        for done, result in enumerate(pool.timed(results, summary), start=1):
             writer.write(result.rows)
             if result.failed:
                 failures.append(result)
@@ -209,8 +218,8 @@ def label(
 
 def _open(stack, output, form, columns):
     """The writer for these options, closed with the stack."""
-    from ..errors import UsageError
-    from ..labelling import table
+    from sertool.errors import UsageError
+    from sertool.labelling import table
 
     if output is None:
         sys.stdout.reconfigure(encoding="utf-8", newline="")

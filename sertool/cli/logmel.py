@@ -4,8 +4,8 @@ from pathlib import Path
 
 import click
 
-from .recordings import check_output
-from .terminal import visible
+from sertool.cli.recordings import check_output
+from sertool.cli.terminal import visible
 
 
 @click.command()
@@ -38,10 +38,10 @@ def logmel(file, output, plot, n_fft, raw):
     """
     import numpy as np
 
-    from .. import audio, frontend
-    from ..errors import AudioError
-    from ..frontend.filters import geometry
-    from ..labelling.plot import require
+    from sertool import audio, features
+    from sertool.errors import AudioError
+    from sertool.features.mel import geometry
+    from sertool.speech.plot import require
 
     for path in filter(None, (output, plot)):
         check_output(path, [file])
@@ -54,7 +54,7 @@ def logmel(file, output, plot, n_fft, raw):
     except AudioError as error:
         click.echo(f"{visible(str(file))}: {error}", err=True)
         return 1
-    frames = frontend.logmel(samples, int(n_fft), normalise=not raw)
+    frames = features.logmel(samples, int(n_fft), normalise=not raw)
     if output:
         with open(output, "wb") as stream:
             np.save(stream, frames)

@@ -14,9 +14,9 @@ def models(as_json):
     your data folder). Use their names with `sertool label --model`. Networks are what plugins can build for
     `sertool train`.
     """
-    from .. import bundle as bundles
-    from ..errors import BundleError
-    from ..plugins import load_plugins
+    from sertool import bundle as bundles
+    from sertool.errors import BundleError
+    from sertool.plugins import load_plugins
 
     there = []
     for name, path in sorted(bundles.installed().items()):

@@ -31,7 +31,7 @@ def papers(paper, markdown, commands):
     PAPER is wav2small (arXiv 2408.13920) or mobile (arXiv 2512.23435). Of every table, figure, number and method: the
     command, the paper's figure, the one measured here, and why they differ.
     """
-    from ..errors import UsageError
+    from sertool.errors import UsageError
 
     found = table()
     known = [entry["id"] for entry in found["paper"]]

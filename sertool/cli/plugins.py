@@ -19,8 +19,8 @@ def plugins(context, as_json):
     """
     if context.invoked_subcommand:
         return None
-    from ..plugins import load_plugins
-    from . import cli
+    from sertool.cli import cli
+    from sertool.plugins import load_plugins
 
     loaded = load_plugins()
     loaded.add_commands(cli)
@@ -75,7 +75,7 @@ def new(name, kind, folder):
       sertool plugins new light-sernet --kind model
       sertool plugins new hum --kind augmentation -o plugins/hum
     """
-    from ..templates import skeleton
+    from sertool.templates import skeleton
 
     wanted = skeleton(name, kind)
     folder = folder or Path(wanted.project)

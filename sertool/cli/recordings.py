@@ -14,7 +14,7 @@ from pathlib import Path
 
 import click
 
-from .terminal import bar, libraries_silenced, visible
+from sertool.cli.terminal import bar, libraries_silenced, visible
 
 
 def with_standard_input(paths) -> list[str]:
@@ -41,8 +41,8 @@ _AUDIO = (
 
 
 def _standard_input() -> list[str]:
-    from ..errors import UsageError
-    from ..labelling.scan import Listed
+    from sertool.errors import UsageError
+    from sertool.recordings.scan import Listed
 
     if sys.stdin is None:
         raise UsageError("standard input is closed: there is no list to read")
@@ -76,7 +76,7 @@ def _standard_input() -> list[str]:
 
 def passed_over(passed) -> str:
     """One line on the files of folders that are no audio, counted by their endings; "" if there are none."""
-    from .. import audio
+    from sertool import audio
 
     if not passed:
         return ""
@@ -98,7 +98,7 @@ def none_found(paths, passed=None) -> int:
 
 def check_output(output: Path, inputs=(), folder: Path | None = None) -> None:
     """UsageError if a file cannot be written, is one of the inputs, or one that is in their folder already."""
-    from ..errors import UsageError
+    from sertool.errors import UsageError
 
     if not output.absolute().parent.is_dir():
         raise UsageError(f"cannot write {output}: there is no folder {output.parent}")
@@ -111,7 +111,7 @@ def check_output(output: Path, inputs=(), folder: Path | None = None) -> None:
 
 
 def check_writable(output: Path, recordings) -> None:
-    from ..errors import UsageError
+    from sertool.errors import UsageError
 
     if not output.absolute().parent.is_dir():
         raise UsageError(f"cannot write {output}: there is no folder {output.parent}")

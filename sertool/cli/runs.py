@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from .terminal import bar, on_terminal
+from sertool.cli.terminal import bar, on_terminal
 
 #: The options of all three, outermost first.
 OPTIONS = (
@@ -41,7 +41,7 @@ def options(command):
 
 def train_and_release(recipe: str, run: Path | None, overrides, show: bool, kind: str, teacher: bool = False) -> int:
     """The whole of `sertool KIND RECIPE`; the exit code."""
-    from ..training.recipe import DistilRecipe, Recipe, find, load_recipe
+    from sertool.training.recipe import DistilRecipe, Recipe, find, load_recipe
 
     path = find(recipe)
     resolved = load_recipe(path, overrides, complete=not show, kind={"train": Recipe, "distil": DistilRecipe}[kind])
@@ -49,7 +49,8 @@ def train_and_release(recipe: str, run: Path | None, overrides, show: bool, kind
         click.echo(json.dumps(resolved.as_dict(), indent=2))
         return 0
     require_torch()
-    from ..training import distil, loop, release, supervised
+    from sertool.export import release
+    from sertool.training import distil, loop, supervised
 
     release.check(resolved)
     run = run or Path("runs") / path.stem
@@ -75,7 +76,7 @@ def train_and_release(recipe: str, run: Path | None, overrides, show: bool, kind
 
 def require_torch() -> None:
     """UsageError if what training needs is not installed."""
-    from ..errors import UsageError
+    from sertool.errors import UsageError
 
     try:
         import onnx  # noqa: F401

@@ -10,16 +10,26 @@ from pathlib import Path
 
 import click
 
-from ..audio import SAMPLE_RATE
-from ..errors import UsageError
-from ..frontend.segments import Parameters
-from ..labelling import annotations, run
-from ..labelling import plot as drawing
-from ..labelling.detect import SILENT
-from ..labelling.scan import scan
-from ..machine import cores
-from .recordings import check_writable, duration, none_found, passed_over, took, under_way, with_standard_input, writing
-from .terminal import on_terminal, visible
+from sertool._machine import cores
+from sertool.audio import SAMPLE_RATE
+from sertool.cli.recordings import (
+    check_writable,
+    duration,
+    none_found,
+    passed_over,
+    took,
+    under_way,
+    with_standard_input,
+    writing,
+)
+from sertool.cli.terminal import on_terminal, visible
+from sertool.errors import UsageError
+from sertool.recordings import pool
+from sertool.recordings.scan import scan
+from sertool.speech import formats, job
+from sertool.speech import plot as drawing
+from sertool.speech.detect import SILENT
+from sertool.speech.segments import Parameters
 
 _DEFAULT = Parameters()
 _GAP = round(_DEFAULT.threshold - _DEFAULT.lower, 6)
@@ -134,11 +144,11 @@ def vad(
             raise UsageError(f"--plot draws one recording, not {len(recordings)}")
         drawing.require(plot)
         check_writable(plot, recordings)
-    stems = annotations.stems(recordings, paths[0] if len(paths) == 1 and os.path.isdir(paths[0]) else None)
+    stems = formats.stems(recordings, paths[0] if len(paths) == 1 and os.path.isdir(paths[0]) else None)
     target = _target(form, output, recordings, stems, overwrite)
     jobs = jobs or cores()
 
-    stop, meter, summary = threading.Event(), run.Meter(), run.Summary()
+    stop, meter, summary = threading.Event(), pool.Meter(), pool.Summary()
     watched = on_terminal() and not quiet and (aligned or output is not None or not sys.stdout.isatty())
     speech, spoken, unwritten, result = 0.0, 0, 0, None
     with (
@@ -149,8 +159,8 @@ def vad(
         table = _Table(recordings, shown.print) if aligned else None
         writer = None if aligned else _writer(stack, form, target, stems)
         wanted = form == "probabilities" or plot is not None
-        results = run.detect_all(recordings, parameters, jobs=jobs, probabilities=wanted, stop=stop, meter=meter)
-        for done, result in enumerate(run.timed(results, summary), start=1):
+        results = job.detect_all(recordings, parameters, jobs=jobs, probabilities=wanted, stop=stop, meter=meter)
+        for done, result in enumerate(pool.timed(results, summary), start=1):
             name, found = result.recording.name, result.found
             if found:
                 speech, spoken = speech + found.speech, spoken + bool(found.segments)
@@ -170,7 +180,7 @@ def vad(
                 click.echo(f"{visible(name)}: {visible(text)}", err=True)
             shown.update(done, "finishing" if stop.is_set() else "listening")
     if plot and result and result.found:
-        drawing.plot(plot, result.recording.path.name, run.decoded(result.recording), result.found, parameters)
+        drawing.plot(plot, result.recording.path.name, pool.decoded(result.recording), result.found, parameters)
     finished = summary.labelled + summary.failed
     if not quiet and summary.labelled and (aligned or output or len(recordings) > 1):
         counts = f"{spoken} with speech, {summary.labelled - spoken} without, {summary.failed} failed; "
@@ -196,7 +206,7 @@ def _parameters(threshold, lower, shortest_speech, shortest_silence, padding) ->
 def _by_ending(output: Path | None) -> str:
     if output is None:
         return "csv"
-    for form, ending in annotations.ENDINGS.items():
+    for form, ending in formats.ENDINGS.items():
         if output.suffix.lower() == ending.lower():
             return form
     raise UsageError(f"{output}: name it .csv, .rttm, .txt or .TextGrid, or say what to write with --format")
@@ -204,7 +214,7 @@ def _by_ending(output: Path | None) -> str:
 
 def _target(form: str, output: Path | None, recordings, stems: dict, overwrite: bool) -> Path | dict[str, Path] | None:
     """The file to write, or one for each recording by its name, or None for standard output; UsageError."""
-    ending, single, many = annotations.ENDINGS[form], form in annotations.SINGLE, len(recordings) > 1
+    ending, single, many = formats.ENDINGS[form], form in formats.SINGLE, len(recordings) > 1
     if output:
         check_writable(output, recordings)
     suffix = "" if output is None or output.is_dir() else output.suffix.lower()
@@ -229,11 +239,11 @@ def _target(form: str, output: Path | None, recordings, stems: dict, overwrite: 
 def _writer(stack, form: str, target: Path | dict[str, Path] | None, stems: dict[str, str]):
     """For what _target says; closed with the stack."""
     if isinstance(target, dict):
-        return annotations.Files(form, target, stems)
+        return formats.Files(form, target, stems)
     if target is None:
         sys.stdout.reconfigure(encoding="utf-8", newline="")
-        return annotations.Writer(form, sys.stdout, stems)
-    return annotations.Writer(form, stack.enter_context(target.open("w", encoding="utf-8", newline="")), stems)
+        return formats.Writer(form, sys.stdout, stems)
+    return formats.Writer(form, stack.enter_context(target.open("w", encoding="utf-8", newline="")), stems)
 
 
 class _Table:
@@ -245,7 +255,7 @@ class _Table:
         heads = ("start", "end", "length") if self._alone else ("length", "segments", "speech", "share")
         self._print(f"{'file':<{self._file}}" + "".join(f"{head:>10}" for head in heads))
 
-    def write(self, result: run.Heard) -> None:
+    def write(self, result: job.Heard) -> None:
         name, found = visible(result.recording.name), result.found
         name = f"{name if len(name) <= self._file else '…' + name[1 - self._file :]:<{self._file}}"
         if found is None or found.silent:

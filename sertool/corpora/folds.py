@@ -5,8 +5,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from ..errors import UsageError
-from .rows import Row, check_speakers_disjoint
+from sertool.corpora.rows import Row, check_speakers_disjoint
+from sertool.errors import UsageError
 
 BY = ("session", "speaker", "corpus")
 

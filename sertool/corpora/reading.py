@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from ..errors import SertoolError, UsageError
-from ..plugins import load_plugins
-from .rows import Row
+from sertool.corpora.rows import Row
+from sertool.errors import SertoolError, UsageError
+from sertool.plugins import load_plugins
 
 _TEXTS = ("corpus", "speaker", "emotion", "intensity", "sex", "language", "session", "split", "licence")
 _NUMBERS = ("duration", "arousal", "dominance", "valence")

@@ -4,7 +4,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..errors import SertoolError
+from sertool.errors import SertoolError
 
 
 @dataclass(frozen=True)

@@ -4,9 +4,9 @@ from functools import partial
 
 import numpy as np
 
-from ..corpora.classes import class_of
-from . import grouped, metrics
-from .grouped import Measure
+from sertool.corpora.classes import class_of
+from sertool.evaluation import grouped, metrics
+from sertool.evaluation.grouped import Measure
 
 _HEADLINE = ("WA", "UA", "macro-F1")
 

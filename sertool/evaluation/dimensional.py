@@ -2,10 +2,10 @@
 
 import numpy as np
 
-from ..corpora.classes import canonical
-from . import grouped
-from .grouped import Measure
-from .metrics import auc, ccc, mae, pearson
+from sertool.corpora.classes import canonical
+from sertool.evaluation import grouped
+from sertool.evaluation.grouped import Measure
+from sertool.evaluation.metrics import auc, ccc, mae, pearson
 
 #: Measure -> (output, classes that should score high, classes that should score low).
 CLASS_PAIRS = {

@@ -12,8 +12,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..corpora.classes import canonical
-from .metrics import ccc
+from sertool.corpora.classes import canonical
+from sertool.evaluation.metrics import ccc
+from sertool.tasks import TASKS
 
 #: Quarters of the outputs' range, for shares.
 EDGES = (0.25, 0.5, 0.75)
@@ -93,7 +94,7 @@ def _checks(rows, names, task: str, labels) -> list[tuple[str, float, str, np.nd
     everything = np.ones(len(rows), bool)
     made = []
     for k, name in enumerate(names):
-        if task == "categorical":
+        if TASKS[task].has_classes:
             made.append((f"language: share of {name}", 0.1, "language", everything, _share_of_class(k)))
             own = labels == name
             made.append((f"sex: recall of {name}", 0.1, "sex", own, _share_of_class(k)))

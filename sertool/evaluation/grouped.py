@@ -7,8 +7,8 @@ from functools import partial
 
 import numpy as np
 
-from ..errors import UsageError
-from .bootstrap import intervals
+from sertool.errors import UsageError
+from sertool.evaluation.bootstrap import intervals
 
 #: What results are broken down by.
 GROUPINGS = ("corpus", "language", "sex", "speaker")

@@ -8,18 +8,19 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import __version__, audio
-from .. import bundle as bundles
-from ..corpora import Row
-from ..corpora.classes import canonical
-from ..corpora.reading import rows_of
-from ..errors import AudioError, SertoolError, UsageError
-from ..labelling import Labeller, run
-from ..labelling.scan import Recording
-from ..labelling.table import printable
-from ..plugins import load_plugins
-from . import bootstrap, categorical, dimensional, plots
-from .grouped import SMALLEST_GROUP
+from sertool import audio
+from sertool import bundle as bundles
+from sertool._about import __version__
+from sertool.corpora import Row
+from sertool.corpora.classes import canonical
+from sertool.corpora.reading import rows_of
+from sertool.errors import AudioError, SertoolError, UsageError
+from sertool.evaluation import bootstrap, categorical, dimensional, plots
+from sertool.evaluation.grouped import SMALLEST_GROUP
+from sertool.labelling import Labeller, job
+from sertool.plugins import load_plugins
+from sertool.recordings.pool import Meter
+from sertool.recordings.scan import Recording, printable
 
 #: Task of a bundle -> what reports on its outputs.
 REPORTS = {"dimensional": dimensional, "categorical": categorical}
@@ -129,7 +130,7 @@ def outputs(labeller: Labeller, rows: list[Row], jobs: int, stop, meter) -> Iter
     The numbers are those that `sertool label` writes, six decimals. Setting ``stop`` begins no new file.
     """
     recordings = [Recording(file, str(file)) for file in dict.fromkeys(Path(row.file) for row in rows)]
-    for result in run.label_all(labeller, recordings, jobs=jobs, stop=stop, meter=meter):
+    for result in job.label_all(labeller, recordings, jobs=jobs, stop=stop, meter=meter):
         (labels,) = result.rows
         yield result.recording.path, labels["error"] or [labels[name] for name in labeller.outputs]
 
@@ -138,7 +139,7 @@ def course(
     model: str,
     file: Path,
     window: float | None = None,
-    meter: run.Meter | None = None,
+    meter: Meter | None = None,
     runtime: str | None = None,
 ) -> dict:
     """A model's outputs over a recording: ``window``, ``hop`` in seconds, ``start``, ``end`` and each output as lists.

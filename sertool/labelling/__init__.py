@@ -1,5 +1,5 @@
 """The main job: recordings in, one row each out."""
 
-from .labeller import Labeller
+from sertool.labelling.labeller import Labeller
 
 __all__ = ["Labeller"]

@@ -11,10 +11,9 @@ import time
 import zlib
 from pathlib import Path
 
-from ..errors import UsageError
-from ..files import hold, move_into_place, sync
-from .scan import Recording
-from .table import printable
+from sertool._files import hold, move_into_place, sync
+from sertool.errors import UsageError
+from sertool.recordings.scan import Recording, printable
 
 
 class Journal:

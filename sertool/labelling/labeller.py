@@ -5,13 +5,15 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import DEFAULT_MODEL, audio
-from ..errors import AudioError, UsageError
-from ..runtime import Runtime
-from .detect import SILENCE, SILENT, peak
-from .speech import Speech
-from .windows import SHORTEST_REST
-from .windows import windows as cut
+from sertool import audio
+from sertool._about import DEFAULT_MODEL
+from sertool.errors import AudioError, UsageError
+from sertool.labelling.windows import SHORTEST_REST
+from sertool.labelling.windows import windows as cut
+from sertool.runtime import Runtime
+from sertool.speech.detect import SILENCE, SILENT, peak
+from sertool.speech.selection import Speech
+from sertool.tasks import TASKS
 
 
 class Labeller:
@@ -37,8 +39,8 @@ class Labeller:
         self.runtime, self.vad, self.regardless = Runtime(model, variant, runtime=runtime), vad, regardless
         self.bundle = self.runtime.bundle
         self.outputs = self.bundle.outputs
-        self.categorical = self.bundle.manifest["task"] == "categorical"
-        self.columns = ["emotion", *self.outputs] if self.categorical else self.outputs
+        self.task = TASKS[self.bundle.manifest["task"]]
+        self.columns = self.task.columns(self.outputs)
         self.window = float(self.bundle.manifest["window_s"] if window is None else window)
         self.hop = float(self.window if hop is None else hop)
         samples, step = self.window * audio.SAMPLE_RATE, self.hop * audio.SAMPLE_RATE
@@ -124,7 +126,7 @@ class Labeller:
         return {
             "start": 0.0,
             "end": seconds,
-            **self._named(means),
+            **self.task.row(self.outputs, means),
             "speech": self.hop * (len(rows) - 1) + rows[-1]["speech"] if self.vad else None,
             "error": None,
         }
@@ -140,12 +142,7 @@ class Labeller:
         try:
             if peak(samples) < SILENCE:
                 raise AudioError(SILENT)
-            row |= self._named(self.runtime.run(samples))
+            row |= self.task.row(self.outputs, self.runtime.run(samples))
         except AudioError as error:
             row["error"] = str(error)
         return row
-
-    def _named(self, values: np.ndarray) -> dict:
-        """Outputs [k] by name, for classes with the likeliest as ``emotion``."""
-        named = dict(zip(self.outputs, values.tolist(), strict=True))
-        return {"emotion": self.outputs[int(values.argmax())], **named} if self.categorical else named

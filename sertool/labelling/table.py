@@ -6,8 +6,9 @@ import json
 from pathlib import Path
 from typing import Protocol
 
-from ..errors import UsageError
-from ..files import move_into_place, sync
+from sertool._files import move_into_place, sync
+from sertool.errors import UsageError
+from sertool.recordings.scan import printable
 
 FORMATS = ("csv", "jsonl", "parquet")
 
@@ -31,11 +32,6 @@ def row(file: str, values: dict, own: list[str]) -> dict:
     if full.get("error"):
         full["error"] = printable(full["error"])  # it may quote the file's name
     return {name: _rounded(full.get(name)) for name in columns(own)}
-
-
-def printable(name: str) -> str:
-    """A file name as UTF-8 can carry it: bytes that are none show as \\xNN."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
 def open_writer(form: str, stream, own: list[str]) -> Writer:

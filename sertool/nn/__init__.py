@@ -1,9 +1,9 @@
 """Torch building blocks that students share; importing this package imports torch."""
 
-from .logmel import LogMel
-from .normalise import UtteranceNorm
-from .pooling import SoftmaxPool
-from .positions import Positions
-from .transformer import TransformerLayer
+from sertool.nn.logmel import LogMel
+from sertool.nn.normalise import UtteranceNorm
+from sertool.nn.pooling import SoftmaxPool
+from sertool.nn.positions import Positions
+from sertool.nn.transformer import TransformerLayer
 
 __all__ = ["LogMel", "Positions", "SoftmaxPool", "TransformerLayer", "UtteranceNorm"]

@@ -8,9 +8,9 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..errors import UsageError
-from .weights import fill
-from .weights import read_weights as file_weights
+from sertool.errors import UsageError
+from sertool.nn.weights import fill
+from sertool.nn.weights import read_weights as file_weights
 
 CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"

@@ -5,10 +5,10 @@ import copy
 import torch
 from torch import nn
 
-from ..errors import UsageError
-from ..frontend import filters
-from .logmel import LogMel
-from .normalise import UtteranceNorm
+from sertool.errors import UsageError
+from sertool.features import mel
+from sertool.nn.logmel import LogMel
+from sertool.nn.normalise import UtteranceNorm
 
 
 def describe(network: nn.Module) -> dict:
@@ -31,10 +31,10 @@ def without(network: nn.Module) -> nn.Module:
     UsageError for a network without a LogMel, with several, or with one that the C front-end does not have.
     """
     found = describe(network)
-    if found["name"] != "logmel" or filters.GEOMETRIES.get(found["n_fft"]) != filters.Geometry(
+    if found["name"] != "logmel" or mel.GEOMETRIES.get(found["n_fft"]) != mel.Geometry(
         found["n_fft"], found["hop"], found["n_mels"]
     ):
-        known = ", ".join(f"n_fft {g.n_fft}, hop {g.hop}, {g.n_mels} mels" for g in filters.GEOMETRIES.values())
+        known = ", ".join(f"n_fft {g.n_fft}, hop {g.hop}, {g.n_mels} mels" for g in mel.GEOMETRIES.values())
         raise UsageError(
             f"--input logmel: {type(network).__name__} has no LogMel that the C front-end can take over ({known})"
         )
@@ -47,7 +47,7 @@ def without(network: nn.Module) -> nn.Module:
 
 def example(frontend: dict, form: str, seconds: float = 5.0) -> torch.Tensor:
     """Zeros of so many seconds in the ``form`` "waveform" [1, samples] or "logmel" [1, frames, n_mels]."""
-    samples = round(seconds * filters.SAMPLE_RATE)
+    samples = round(seconds * mel.SAMPLE_RATE)
     if form == "waveform":
         return torch.zeros(1, samples)
     return torch.zeros(1, 1 + samples // frontend["hop"], frontend["n_mels"])

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from ..frontend import filters
+from sertool.features import mel
 
 
 class LogMel(nn.Module):
@@ -17,14 +17,14 @@ class LogMel(nn.Module):
     librosa.feature.melspectrogram(center=True, pad_mode="reflect") and power_to_db(ref=1, amin=1e-10, top_db=None).
     """
 
-    def __init__(self, n_fft: int | filters.Geometry = 64):
+    def __init__(self, n_fft: int | mel.Geometry = 64):
         super().__init__()
-        self.geometry = g = n_fft if isinstance(n_fft, filters.Geometry) else filters.geometry(n_fft)
-        real, imaginary = filters.fourier_basis(g.n_fft)
-        mel = filters.mel_filters(g.n_fft, g.n_mels)
+        self.geometry = g = n_fft if isinstance(n_fft, mel.Geometry) else mel.geometry(n_fft)
+        real, imaginary = mel.fourier_basis(g.n_fft)
+        bank = mel.mel_filters(g.n_fft, g.n_mels)
         self.real = _frozen(real[:, None])  # [bins, 1, n_fft]
         self.imaginary = _frozen(imaginary[:, None])  # [bins, 1, n_fft]
-        self.mel = _frozen(mel.T)  # [bins, n_mels]
+        self.mel = _frozen(bank.T)  # [bins, n_mels]
 
     def forward(self, waveform: Tensor) -> Tensor:
         g = self.geometry
@@ -40,7 +40,7 @@ class LogMel(nn.Module):
         real = F.conv1d(padded, self.real, stride=g.hop)
         imaginary = F.conv1d(padded, self.imaginary, stride=g.hop)
         power = (real * real + imaginary * imaginary).transpose(1, 2)
-        return 10 * torch.log10(torch.clamp(power @ self.mel, min=filters.AMIN))
+        return 10 * torch.log10(torch.clamp(power @ self.mel, min=mel.AMIN))
 
 
 def _full_precision(waveform: Tensor):

@@ -6,7 +6,7 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from ..errors import UsageError
+from sertool.errors import UsageError
 
 
 def read_weights(path) -> dict[str, Tensor]:

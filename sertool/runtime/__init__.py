@@ -5,11 +5,14 @@ from pathlib import Path
 
 import numpy as np
 
-from .. import bundle as bundles
-from ..bundle import Bundle
-from ..errors import AudioError, BundleError
-from ..frontend import steps
-from ..frontend.features import features
+from sertool import bundle as bundles
+from sertool.bundle import Bundle
+from sertool.errors import AudioError, BundleError
+from sertool.features import steps
+from sertool.features.inputs import features
+
+#: Kind of file, one of bundle.RUNTIMES -> the module here that runs it.
+_MODULES = {"onnx": "onnx", "native": "wav2small"}
 
 
 class Runtime:
@@ -80,5 +83,5 @@ def locate(model: str, variant: str | None = None, runtime: str | None = None) -
 
 
 def backend(kind: str):
-    """The module that runs files of a kind, imported now."""
-    return importlib.import_module(f".{kind}", __name__)
+    """Import and return the module that runs files of ``kind``, one of bundle.RUNTIMES."""
+    return importlib.import_module(f".{_MODULES[kind]}", __name__)

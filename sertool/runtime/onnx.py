@@ -12,10 +12,10 @@ os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 import onnxruntime
 
-from .. import bundle as bundles
-from ..bundle import graph
-from ..bundle.names import one_line, quoted
-from ..errors import AudioError, BundleError
+from sertool import bundle as bundles
+from sertool.bundle import graph
+from sertool.bundle.names import one_line, quoted
+from sertool.errors import AudioError, BundleError
 
 _CODES = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : |Load model from .* failed:|/\S*/\S+:\d+ .*?\) ")
 

@@ -9,7 +9,7 @@ Each takes the name under which a thing is registered, and the thing's own optio
 is an AssertionError of one line; a name that nobody registered is the UsageError that a user would get.
 """
 
-from .clips import write_clips
+from sertool.testing.clips import write_clips
 
 __all__ = ["check_augmentation", "check_corpus", "check_exporter", "check_light", "check_model", "write_clips"]
 
@@ -23,7 +23,7 @@ def check_model(name: str, formats=("onnx",), **options) -> None:
     ``formats``, NAME[:key=value,...] as `sertool export` takes them, agrees with torch within the exporter's tolerance.
     The model's recipes load, and name it.
     """
-    from .models import check
+    from sertool.testing.models import check
 
     check(name, formats, options)
 
@@ -35,7 +35,7 @@ def check_augmentation(name: str, random: bool = True, **options) -> None:
     of `random` and `numpy.random` are neither used nor moved; its input stays as it was; other draws give other samples
     (unless it is not ``random``); a copy through pickle, as worker processes get it, does the same.
     """
-    from .augmentations import check
+    from sertool.testing.augmentations import check
 
     check(name, random, options)
 
@@ -49,7 +49,7 @@ def check_exporter(name: str, inputs=("waveform", "logmel"), models=(), **option
     with torch's within the exporter's tolerance at odd lengths; a network that cannot be exported is a SertoolError of
     one line and leaves no file.
     """
-    from .exporters import check
+    from sertool.testing.exporters import check
 
     check(name, inputs, models, options)
 
@@ -61,13 +61,13 @@ def check_corpus(name: str, folder) -> None:
     some, or some emotion is one that sertool knows; no speaker is in two splits or sessions. A folder of another
     layout, and one that is not there, is a SertoolError of one line.
     """
-    from .corpora import check
+    from sertool.testing.corpora import check
 
     check(name, folder)
 
 
 def check_light(package: str) -> None:
     """Import a plugin's package in a process of its own and call its hooks: no heavy library may come along."""
-    from .light import check
+    from sertool.testing.light import check
 
     check(package)

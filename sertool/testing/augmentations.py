@@ -6,9 +6,9 @@ import threading
 
 import numpy as np
 
-from ..plugins import load_plugins
-from .clips import sound
-from .faults import doing, require
+from sertool.plugins import load_plugins
+from sertool.testing.clips import sound
+from sertool.testing.faults import doing, require
 
 LENGTHS = (1, 2, 33, 400, 16_001, 320_000)
 DRAWS = 8

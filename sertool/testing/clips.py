@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from ..frontend.filters import SAMPLE_RATE
+from sertool.features.mel import SAMPLE_RATE
 
 #: Emotion -> (pitch in Hz, level): told apart by their spectrum.
 VOICES = {"angry": (2400, 0.5), "happy": (1200, 0.4), "neutral": (450, 0.2), "sad": (150, 0.1)}

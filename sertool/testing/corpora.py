@@ -4,13 +4,13 @@ import math
 import tempfile
 from pathlib import Path
 
-from ..corpora import Row, check_speakers_disjoint
-from ..corpora.classes import COUNTS_AS, SYNONYMS, canonical
-from ..corpora.coordinates import TERMS
-from ..corpora.folds import leave_one_out
-from ..errors import SertoolError
-from ..plugins import load_plugins
-from .faults import doing, line, refused, require
+from sertool.corpora import Row, check_speakers_disjoint
+from sertool.corpora.classes import COUNTS_AS, SYNONYMS, canonical
+from sertool.corpora.coordinates import TERMS
+from sertool.corpora.folds import leave_one_out
+from sertool.errors import SertoolError
+from sertool.plugins import load_plugins
+from sertool.testing.faults import doing, line, refused, require
 
 RATINGS = ("arousal", "dominance", "valence")
 TEXTS = ("corpus", "speaker", "emotion", "intensity", "sex", "language", "session", "split", "licence")

@@ -7,13 +7,13 @@ import numpy as np
 import torch
 from torch import nn
 
-from .. import bundle
-from ..frontend.features import features
-from ..frontend.filters import SAMPLE_RATE
-from ..nn import frontend
-from ..registry import Exporter, Source
-from ..runtime import Runtime
-from .clips import sound
+from sertool import bundle
+from sertool.features.inputs import features
+from sertool.features.mel import SAMPLE_RATE
+from sertool.nn import frontend
+from sertool.registry import Exporter, Source
+from sertool.runtime import Runtime
+from sertool.testing.clips import sound
 
 #: For an exporter that calibrates.
 CLIPS = tuple(sound(n, level) for n, level in ((8_000, 0.1), (16_001, 0.02), (24_000, 0.3), (12_345, 0.1)))

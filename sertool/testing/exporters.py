@@ -10,17 +10,18 @@ import torch
 from torch import nn
 from torch.nn.utils.parametrizations import weight_norm
 
-from .. import bundle, spec
-from ..errors import SertoolError
-from ..frontend.filters import GEOMETRIES
-from ..nn import LogMel, SoftmaxPool, UtteranceNorm
-from ..plugins import load_plugins
-from ..registry import Exporter, Source
-from ..runtime import Runtime
-from ..training.targets import answering
-from .exported import differences, export, manifest
-from .faults import doing, refused, require
-from .models import settle
+from sertool import bundle
+from sertool.errors import SertoolError
+from sertool.features.mel import GEOMETRIES
+from sertool.nn import LogMel, SoftmaxPool, UtteranceNorm
+from sertool.options import named_options
+from sertool.plugins import load_plugins
+from sertool.registry import Exporter, Source
+from sertool.runtime import Runtime
+from sertool.testing.exported import differences, export, manifest
+from sertool.testing.faults import doing, refused, require
+from sertool.testing.models import settle
+from sertool.training.targets import answering
 
 LENGTHS = (8_001, 16_000, 33_333)
 OUTPUTS = ("angry", "happy", "sad")
@@ -87,7 +88,7 @@ def _blocks(n_fft: int) -> tuple[str, nn.Module, dict]:
 
 def _registered(text: str) -> tuple[str, nn.Module, dict]:
     """As ``_blocks``, of a registered model."""
-    name, options = spec.parse(text)
+    name, options = named_options(text)
     model = load_plugins().get("models", name)
     about = {"student": name, "task": model.task, "outputs": model.outputs, "shortest": model.shortest}
     return text, answering(model, model.build(**options)), about

@@ -4,8 +4,8 @@ import json
 import subprocess
 import sys
 
-from ..registry import KINDS
-from .faults import require
+from sertool.registry import KINDS
+from sertool.testing.faults import require
 
 #: Libraries that cost tenths of a second or more, which only what is used may import.
 HEAVY = {

@@ -8,14 +8,15 @@ import numpy as np
 import torch
 from torch import nn
 
-from .. import bundle, spec
-from ..evaluation.dimensional import DIMENSIONS
-from ..plugins import load_plugins
-from ..registry import Model
-from ..training.recipe import DistilRecipe, Recipe, load_recipe, read_table
-from .clips import sound
-from .exported import differences, export
-from .faults import doing, refused, require
+from sertool import bundle
+from sertool.evaluation.dimensional import DIMENSIONS
+from sertool.options import named_options
+from sertool.plugins import load_plugins
+from sertool.registry import Model
+from sertool.testing.clips import sound
+from sertool.testing.exported import differences, export
+from sertool.testing.faults import doing, refused, require
+from sertool.training.recipe import DistilRecipe, Recipe, load_recipe, read_table
 
 #: Beside the shortest and the next two.
 LENGTHS = (8_001, 16_000, 33_333)
@@ -150,7 +151,7 @@ def _check_state(model: Model, network: nn.Module, options: dict, samples: int, 
 
 def _check_format(model: Model, network: nn.Module, form: str, shortest: int, lengths, where: str) -> None:
     where = f"{where}, format {form!r}"
-    name, options = spec.parse(form)
+    name, options = named_options(form)
     taken = options.pop("input", "waveform")
     exporter = load_plugins().get("exporters", name)
     about = {"student": model.name, "task": model.task, "outputs": model.outputs, "shortest": shortest}
@@ -175,7 +176,7 @@ def _check_recipe(model: Model, path: Path, where: str) -> None:
         for entry in recipe.augment:
             load_plugins().get("augmentations", entry.get("name", ""))
         for form in recipe.bundle.formats:
-            load_plugins().get("exporters", spec.parse(form)[0])
+            load_plugins().get("exporters", named_options(form)[0])
 
 
 def _some(names: list[str]) -> str:

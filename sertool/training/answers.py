@@ -7,12 +7,13 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .. import audio
-from . import supervised
-from .kept import States, digest
-from .loop import Progress
-from .recipe import DistilRecipe
-from .targets import targets_of
+from sertool import audio
+from sertool.tasks import TASKS
+from sertool.training import supervised
+from sertool.training.kept import States, digest
+from sertool.training.loop import Progress
+from sertool.training.recipe import DistilRecipe
+from sertool.training.targets import targets_of
 
 #: Below this a probability's logarithm says no more.
 SMALLEST = 1e-6
@@ -27,9 +28,9 @@ class KeptExcerpts(torch.utils.data.Dataset):
     """
 
     def __init__(
-        self, sound: States, answers: States, recipe: DistilRecipe, labels: dict[str, tuple], categorical: bool
+        self, sound: States, answers: States, recipe: DistilRecipe, labels: dict[str, tuple], has_classes: bool
     ):
-        self.sound, self.answers, self.labels, self.categorical = sound, answers, labels, categorical
+        self.sound, self.answers, self.labels, self.has_classes = sound, answers, labels, has_classes
         self.settings, self.batches, self.share = recipe.train, recipe.cache.batches, recipe.teacher.share
         self.shares = None
         if recipe.loss.balanced:
@@ -48,9 +49,9 @@ class KeptExcerpts(torch.utils.data.Dataset):
 
     def _targets(self, name: str) -> np.ndarray:
         answers = self.answers[name].astype(np.float32)
-        if not self.categorical and self.share == 1:
+        if not self.has_classes and self.share == 1:
             return answers
-        if self.categorical:
+        if self.has_classes:
             answers = np.exp(answers - answers.max(axis=1, keepdims=True))
             answers /= answers.sum(axis=1, keepdims=True)
         for place, file in enumerate(json.loads(self.sound.notes[name])):
@@ -61,7 +62,7 @@ class KeptExcerpts(torch.utils.data.Dataset):
         if self.shares is not None:
             answers = answers / self.shares
             answers /= answers.sum(axis=1, keepdims=True)
-        return np.log(np.maximum(answers, SMALLEST)) if self.categorical else answers
+        return np.log(np.maximum(answers, SMALLEST)) if self.has_classes else answers
 
 
 def keep(excerpts, recipe: DistilRecipe, teacher, ask, folder: Path, model) -> Iterator[Progress]:
@@ -102,7 +103,7 @@ def keep(excerpts, recipe: DistilRecipe, teacher, ask, folder: Path, model) -> I
 
     for done, total in answers.fill({str(n): settings.batch for n in range(count)}, answer):
         yield Progress("asking the teacher", done, total)
-    return KeptExcerpts(sounds[0], answers, recipe, labels(recipe, model), model.task == "categorical")
+    return KeptExcerpts(sounds[0], answers, recipe, labels(recipe, model), TASKS[model.task].has_classes)
 
 
 def labels(recipe: DistilRecipe, model) -> dict[str, tuple]:

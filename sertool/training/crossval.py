@@ -10,19 +10,20 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from ..corpora import Row
-from ..corpora.folds import Fold, leave_corpus_out, leave_one_out, random_split
-from ..errors import UsageError
-from ..evaluation import folds as tables
-from ..evaluation.run import REPORTS
-from ..files import move_into_place
-from ..frontend import steps
-from ..plugins import load_plugins
-from . import kept, loop, supervised
-from .loop import Progress
-from .losses import balanced_weights
-from .recipe import Recipe, substituted
-from .targets import targets_of
+from sertool._files import move_into_place
+from sertool.corpora import Row
+from sertool.corpora.folds import Fold, leave_corpus_out, leave_one_out, random_split
+from sertool.errors import UsageError
+from sertool.evaluation import folds as tables
+from sertool.evaluation.run import REPORTS
+from sertool.features import steps
+from sertool.plugins import load_plugins
+from sertool.tasks import TASKS
+from sertool.training import kept, loop, supervised
+from sertool.training.loop import Progress
+from sertool.training.losses import balanced_weights
+from sertool.training.recipe import Recipe, substituted
+from sertool.training.targets import targets_of
 
 SCHEMA = "sertool.crossval/1"
 ROWS, PREDICTIONS, REPORT, RESULTS = "rows.csv", "predictions.csv", "report.json", "results.json"
@@ -61,7 +62,7 @@ def listing(recipe: Recipe, folds: list[Fold]) -> list[str]:
     """
     lines = [f"{fold.name}: {len(fold.train)} train, {len(fold.val)} validate, {len(fold.test)} test" for fold in folds]
     model = load_plugins().get("models", recipe.model.name)
-    if model.task != "categorical":
+    if not TASKS[model.task].has_classes:
         return lines
     targets = targets_of(model, recipe)
 
@@ -118,7 +119,7 @@ def run_fold(recipe: Recipe, fold: Fold, folder: Path, stop: Callable[[], bool] 
             outputs.append(answer)
             yield Progress("testing", len(outputs), len(clips.rows))
     outputs = torch.stack(outputs)
-    values = (torch.softmax(outputs, dim=1) if model.task == "categorical" else outputs).double().numpy().round(6)
+    values = TASKS[model.task].answer(outputs).double().numpy().round(6)
     _write_predictions(folder / PREDICTIONS, clips.rows, values, model, Path(recipe.data.root))
     labelled = [targets_of(model, recipe).labelled(row) for row in clips.rows]
     report = REPORTS[model.task].report(labelled, values, model.outputs) | {"best_step": step}
@@ -197,7 +198,7 @@ def _note_rows(fold: Fold, folder: Path, recipe: Recipe) -> None:
 
 
 def _write_predictions(path: Path, rows: list[Row], values: np.ndarray, model, root: Path) -> None:
-    classes = ["predicted"] if model.task == "categorical" else []
+    classes = ["predicted"] if TASKS[model.task].has_classes else []
     lines = [("file", *_LABELS, *classes, *model.outputs)]
     for row, outputs in zip(rows, values.tolist(), strict=True):
         chosen = [model.outputs[int(np.argmax(outputs))]] if classes else []

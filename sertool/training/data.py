@@ -8,12 +8,12 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 
-from .. import audio
-from ..corpora import Row
-from ..errors import AudioError, SertoolError, UsageError
-from ..frontend.steps import Length, Steps
-from .buckets import fit
-from .recipe import DataSection, Recipe, TrainSection
+from sertool import audio
+from sertool.corpora import Row
+from sertool.corpora.buckets import fit
+from sertool.errors import AudioError, SertoolError, UsageError
+from sertool.features.steps import Length, Steps
+from sertool.training.recipe import DataSection, Recipe, TrainSection
 
 
 @dataclass(frozen=True)

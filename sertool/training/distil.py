@@ -8,18 +8,19 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .. import audio
-from ..errors import UsageError
-from ..frontend import steps
-from ..plugins import load_plugins
-from . import answers, loop
-from .buckets import Bucket, fit
-from .loop import Progress
-from .losses import ccc_loss, quadrant_correction
-from .recipe import DistilRecipe, Step, augmentations, substituted
-from .supervised import as_they_are, kept_folder, splits, validation
-from .targets import targets_of
-from .teacher import asker, build_teacher
+from sertool import audio
+from sertool.corpora.buckets import Bucket, fit
+from sertool.errors import UsageError
+from sertool.features import steps
+from sertool.plugins import load_plugins
+from sertool.tasks import TASKS
+from sertool.training import answers, loop
+from sertool.training.loop import Progress
+from sertool.training.losses import ccc_loss, quadrant_correction
+from sertool.training.recipe import DistilRecipe, Step, augmentations, substituted
+from sertool.training.supervised import as_they_are, kept_folder, splits, validation
+from sertool.training.targets import targets_of
+from sertool.training.teacher import asker, build_teacher
 
 
 class Excerpts(torch.utils.data.Dataset):
@@ -91,7 +92,7 @@ def distil(recipe: DistilRecipe, run: Path, stop: Callable[[], bool] = lambda: F
     bucket = Bucket(substituted(recipe, recipe.excerpts.sources))
     chain, before = augmentations(recipe, load_plugins()), steps.build(recipe.input.steps)
     kept = recipe.cache.batches > 0
-    if recipe.loss.balanced and not (kept and model.task == "categorical"):
+    if recipe.loss.balanced and not (kept and TASKS[model.task].has_classes):
         raise UsageError("loss.balanced takes a model of classes and kept batches: cache.batches above 0")
     mixing = replace(recipe.train, seed=recipe.cache.seed) if kept else recipe.train
     batches = Excerpts(bucket, chain, mixing, loop.rank(), before)

@@ -14,15 +14,15 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .. import audio
-from ..corpora import Row
-from ..errors import AudioError, SertoolError, UsageError
-from ..files import hold, move_into_place
-from ..machine import cores
-from .buckets import fit
-from .data import odds
-from .loop import Progress
-from .recipe import Recipe
+from sertool import audio
+from sertool._files import hold, move_into_place
+from sertool._machine import cores
+from sertool.corpora import Row
+from sertool.corpora.buckets import fit
+from sertool.errors import AudioError, SertoolError, UsageError
+from sertool.training.data import odds
+from sertool.training.loop import Progress
+from sertool.training.recipe import Recipe
 
 KEY, INDEX, STATES = "key.json", "index.csv", "states.f16"
 

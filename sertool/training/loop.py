@@ -18,16 +18,16 @@ import torch
 from torch import distributed
 from torch.optim.swa_utils import AveragedModel
 
-from .. import bundle
-from ..errors import SertoolError, UsageError
-from ..files import move_into_place
-from ..machine import cores
-from ..nn.weights import fill, read_saved, read_weights
-from ..plugins import load_plugins
-from ..registry import Model
-from .prefetch import prefetch
-from .recipe import Recipe, TrainSection, deciding, substituted
-from .targets import answering
+from sertool import bundle
+from sertool._files import move_into_place
+from sertool._machine import cores
+from sertool.errors import SertoolError, UsageError
+from sertool.nn.weights import fill, read_saved, read_weights
+from sertool.plugins import load_plugins
+from sertool.registry import Model
+from sertool.training.prefetch import prefetch
+from sertool.training.recipe import Recipe, TrainSection, deciding, substituted
+from sertool.training.targets import answering
 
 #: Steps over which the loss that is shown and logged is averaged.
 SMOOTHING = 50

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import torch
 
-from .recipe import TrainSection
+from sertool.training.recipe import TrainSection
 
 #: Batches that may wait for the student.
 DEPTH = 2

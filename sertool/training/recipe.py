@@ -8,10 +8,10 @@ from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 
-from ..corpora.folds import BY
-from ..errors import UsageError
-from ..frontend import steps
-from ..plugins import load_plugins
+from sertool.corpora.folds import BY
+from sertool.errors import UsageError
+from sertool.features import steps
+from sertool.plugins import load_plugins
 
 #: What a run keeps of its recipe, in its folder.
 SAVED = "recipe.json"
@@ -293,7 +293,7 @@ def read_table(path: Path, above: tuple[Path, ...] = ()) -> dict:
 
 def saved(run: Path) -> Recipe:
     """The recipe that a run of training keeps in its folder; UsageError if there is none that can be read."""
-    from ..nn.checkpoint import read_json  # torch, which reading a recipe's TOML does without
+    from sertool.nn.checkpoint import read_json  # torch, which reading a recipe's TOML does without
 
     table, path = read_json(run / SAVED), run / SAVED
     return _resolve(table, path, DistilRecipe if "excerpts" in table else Recipe)

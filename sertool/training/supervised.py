@@ -7,19 +7,20 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from .. import audio
-from ..corpora import Row, check_speakers_disjoint, select
-from ..corpora.folds import hold_out
-from ..corpora.reading import rows_of
-from ..errors import UsageError
-from ..frontend import steps
-from ..plugins import load_plugins
-from . import kept, loop
-from .data import Batches, Clips, decode, divided, in_steps
-from .loop import Progress
-from .recipe import DistilRecipe, Recipe, augmentations, substituted
-from .targets import targets_of
-from .teacher import asker, build_teacher
+from sertool import audio
+from sertool.corpora import Row, check_speakers_disjoint, select
+from sertool.corpora.folds import hold_out
+from sertool.corpora.reading import rows_of
+from sertool.errors import UsageError
+from sertool.features import steps
+from sertool.plugins import load_plugins
+from sertool.tasks import TASKS
+from sertool.training import kept, loop
+from sertool.training.data import Batches, Clips, decode, divided, in_steps
+from sertool.training.loop import Progress
+from sertool.training.recipe import DistilRecipe, Recipe, augmentations, substituted
+from sertool.training.targets import targets_of
+from sertool.training.teacher import asker, build_teacher
 
 
 def rows(recipe: Recipe) -> tuple[list[Row], list[Row]]:
@@ -71,7 +72,7 @@ def train(recipe: Recipe, run: Path, stop: Callable[[], bool] = lambda: False, p
             f"train.shortest_s: {recipe.train.shortest_s:g} s is too short, {model.name} needs "
             f"{model.shortest / audio.SAMPLE_RATE:g} s ({model.shortest} samples)"
         )
-    if model.task != "categorical" and any("class" in level.split("+") for level in recipe.data.balance_by):
+    if not TASKS[model.task].has_classes and any("class" in level.split("+") for level in recipe.data.balance_by):
         raise UsageError(f"data.balance_by: {model.name} has no classes; write emotion")
     targets = targets_of(model, recipe)
     if recipe.cache.versions:
@@ -144,10 +145,10 @@ def as_they_are(waveforms, targets):
 def taught(recipe: Recipe, model, device):
     """prepare(waveforms, targets) of a Task: targets mixed with what the recipe's teacher says of the same audio."""
     share, ask = recipe.teacher.share, asker(build_teacher(recipe, model), recipe.train, device)
-    answer = {"dimensional": lambda outputs: outputs, "categorical": lambda outputs: torch.softmax(outputs, dim=1)}
+    answer = TASKS[model.task].answer
 
     def prepare(waveforms, targets):
-        return (1 - share) * targets + share * answer[model.task](ask(waveforms))
+        return (1 - share) * targets + share * answer(ask(waveforms))
 
     return prepare
 

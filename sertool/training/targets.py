@@ -5,15 +5,16 @@ from dataclasses import replace
 import numpy as np
 import torch
 
-from ..corpora import Row
-from ..corpora.classes import class_of
-from ..corpora.coordinates import coordinates
-from ..errors import UsageError
-from ..evaluation.dimensional import DIMENSIONS, concordance
-from ..evaluation.metrics import uar
-from ..registry import Model
-from .losses import balanced_weights, ccc_loss, focal_loss
-from .recipe import Recipe
+from sertool.corpora import Row
+from sertool.corpora.classes import class_of
+from sertool.corpora.coordinates import coordinates
+from sertool.errors import UsageError
+from sertool.evaluation.dimensional import DIMENSIONS, concordance
+from sertool.evaluation.metrics import uar
+from sertool.registry import Model
+from sertool.tasks import TASKS
+from sertool.training.losses import balanced_weights, ccc_loss, focal_loss
+from sertool.training.recipe import Recipe
 
 
 class Dimensional:
@@ -98,4 +99,4 @@ def targets_of(model: Model, recipe: Recipe) -> Dimensional | Categorical:
 
 def answering(model: Model, network: torch.nn.Module) -> torch.nn.Module:
     """The network as bundles have it: of a categorical model it gives probabilities."""
-    return torch.nn.Sequential(network, torch.nn.Softmax(dim=1)) if model.task == "categorical" else network
+    return torch.nn.Sequential(network, torch.nn.Softmax(dim=1)) if TASKS[model.task].has_classes else network

@@ -2,11 +2,11 @@
 
 import torch
 
-from ..errors import UsageError
-from ..plugins import load_plugins
-from . import loop
-from .loop import made
-from .recipe import Recipe, substituted
+from sertool.errors import UsageError
+from sertool.plugins import load_plugins
+from sertool.training import loop
+from sertool.training.loop import made
+from sertool.training.recipe import Recipe, substituted
 
 
 def asker(teacher, settings, device):

@@ -25,7 +25,8 @@ import onnxruntime
 import torch
 from report import header, spread
 
-from sertool import Source, spec
+from sertool import Source
+from sertool.options import named_options
 from sertool.plugins import load_plugins
 
 FORMATS = ("onnx", "onnx-int8", "onnx-int8:product=7", "onnx-int8:conv=4", "onnx-int8:product=7,conv=4")
@@ -82,7 +83,7 @@ def main():
     with tempfile.TemporaryDirectory() as scratch:
         files = {}
         for form in FORMATS:
-            name, given = spec.parse(form)
+            name, given = named_options(form)
             files[form] = Path(scratch, f"{len(files)}.onnx")
             plugins.get("exporters", name).export(source, files[form], {}, **given)
         times, loads, empty = {name: [] for name in files}, {name: [] for name in files}, peak()

@@ -14,11 +14,12 @@ from pathlib import Path
 import numpy as np
 
 from sertool import audio, bundle
-from sertool.evaluation import cost, run
-from sertool.evaluation.bench import conditions, headline
+from sertool.bench import conditions, headline
+from sertool.evaluation import run
 from sertool.evaluation.categorical import confusion_markdown
 from sertool.evaluation.grouped import shown
-from sertool.labelling.run import Meter
+from sertool.measure import cost
+from sertool.recordings.pool import Meter
 from sertool.training.crossval import read_results
 
 SPLIT = "test-ood"

@@ -20,9 +20,9 @@ import numpy as np
 from report import header, spread
 
 from sertool import audio, bundle
-from sertool.evaluation.cost import alternating
-from sertool.frontend.kernel import available_isas
-from sertool.frontend.native import Engine
+from sertool.kernel import available_isas
+from sertool.kernel.wav2small import Engine
+from sertool.measure.cost import alternating
 
 MODELS = ("wav2small", "wav2small-emotion")
 RATE = audio.SAMPLE_RATE
@@ -59,9 +59,9 @@ def times() -> None:
 
 def network(model: str):
     """(torch network without softmax, whether one belongs behind it)."""
-    from sertool.training import sources
+    from sertool.export.origin import find_origin
 
-    found = sources.find(model).network
+    found = find_origin(model).network
     return (found[0], True) if type(found).__name__ == "Sequential" else (found, False)
 
 

@@ -97,14 +97,14 @@ def model(path: Path) -> None:
 
 
 def archive(path: Path) -> None:
-    from sertool.bundle import archive
+    from sertool.packaging import archive
 
     with tempfile.TemporaryDirectory() as home:
         archive.unpack(path, Path(home, "bundle"))
 
 
 def packed() -> bytes:
-    from sertool.bundle import archive
+    from sertool.packaging import archive
 
     with tempfile.TemporaryDirectory() as folder:
         archive.pack(bundle.read(bundle.bundled_folder() / "wav2small"), Path(folder, "a.zip"))

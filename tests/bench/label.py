@@ -28,8 +28,8 @@ from report import header
 from sertool import audio, bundle
 from sertool.bundle import RUNTIMES
 from sertool.labelling import Labeller
-from sertool.labelling.run import label_all
-from sertool.labelling.scan import scan
+from sertool.labelling.job import label_all
+from sertool.recordings.scan import scan
 
 MODEL_YAML = """$audonnx.core.model.Model==1.0.1:
   path: model.onnx

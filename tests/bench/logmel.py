@@ -23,8 +23,8 @@ import torchlibrosa
 from report import header, spread
 
 from sertool import Source
-from sertool.frontend import filters, logmel
-from sertool.frontend.kernel import available_isas, lib
+from sertool.features import logmel, mel
+from sertool.kernel import available_isas, lib
 from sertool.nn import LogMel as TorchLogMel
 from sertool.plugins import load_plugins
 
@@ -33,7 +33,7 @@ RUNS = 100
 # In a process of its own, since torch and librosa allocate in this one; VmHWM, since ru_maxrss is handed down by fork.
 GROWTH = """
 import numpy as np
-from sertool.frontend import LogMel
+from sertool.features import LogMel
 kernel, second, peaks = LogMel(), np.random.default_rng(0).standard_normal(16_000).astype(np.float32), []
 for hour in range(10):
     for _ in range(3600):
@@ -44,7 +44,7 @@ print(f"peak resident memory of a fresh process after 1 h, 10 h in blocks of 1 s
 
 
 def contenders(n_fft: int):
-    g = filters.geometry(n_fft)
+    g = mel.geometry(n_fft)
     warnings.simplefilter("ignore")  # librosa points out the filters that fall between two bins
     sizes = {"n_fft": n_fft, "hop_length": g.hop}
     spectrogram = torchlibrosa.Spectrogram(**sizes, freeze_parameters=True)
@@ -79,7 +79,7 @@ def main():
     torch.set_num_threads(1)
     header("torchlibrosa", "librosa", "torch", "onnxruntime")
     samples = (0.1 * np.random.default_rng(0).standard_normal(80_000)).astype(np.float32)
-    for n_fft in filters.GEOMETRIES:
+    for n_fft in mel.GEOMETRIES:
         peers, own = contenders(n_fft)
         everyone = peers | own
         times = {name: [] for name in everyone}
@@ -95,7 +95,7 @@ def main():
         for name, seconds in times.items():
             ratio = np.median(times[fastest]) / np.median(seconds)
             print(f"  {name:<30} {spread(seconds)}  {ratio:6.2f}x {fastest}")
-    print(f"\nworking memory: {', '.join(f'n_fft {n}: {lib.ser_logmel_size(n)} bytes' for n in filters.GEOMETRIES)}")
+    print(f"\nworking memory: {', '.join(f'n_fft {n}: {lib.ser_logmel_size(n)} bytes' for n in mel.GEOMETRIES)}")
     print(subprocess.run([sys.executable, "-c", GROWTH], capture_output=True, text=True, check=True).stdout, end="")
 
 

@@ -14,7 +14,8 @@ import tempfile
 from pathlib import Path
 
 from sertool import audio
-from sertool.training import sources, variants
+from sertool.export import variants
+from sertool.export.origin import find_origin
 
 CSRC = Path(__file__).resolve().parents[1] / "csrc"
 COMPILER = ["arm-none-eabi-gcc", "-mcpu=cortex-m7", "-mthumb", "-mfpu=fpv5-d16", "-mfloat-abi=hard", "-std=c99"]
@@ -29,7 +30,7 @@ def run(*command) -> str:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("model", nargs="?", default="wav2small")
-    origin = sources.find(parser.parse_args().model)
+    origin = find_origin(parser.parse_args().model)
     clips = [audio.read(sample) for sample in origin.samples]
     print("| bits | flag | code | constants | memory | stack | instructions / s of audio |")
     print("|---|---|---|---|---|---|---|")

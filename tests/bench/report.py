@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sertool.evaluation.bench import conditions, headline
+from sertool.bench import conditions, headline
 
 
 def header(*packages: str) -> None:

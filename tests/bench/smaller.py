@@ -23,10 +23,12 @@ import numpy as np
 import torch
 from report import header
 
-from sertool.evaluation import cost, dimensional
+from sertool.evaluation import dimensional
+from sertool.export import variants
+from sertool.export.origin import find_origin
+from sertool.measure import cost
 from sertool.plugins import load_plugins
 from sertool.runtime import Runtime
-from sertool.training import sources, variants
 from sertool.training.targets import targets_of
 
 LADDER = {
@@ -69,7 +71,7 @@ def main():
     header("onnxruntime", "onnx", "torch")
     rows = load_plugins().get("corpora", "manifest").read(given.corpora)
     for model in given.models:
-        origin = sources.find(model)
+        origin = find_origin(model)
         name = origin.manifest["name"]
         with tempfile.TemporaryDirectory() as scratch:
             folder = (given.folder or Path(scratch)) / name

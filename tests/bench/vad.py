@@ -1,6 +1,6 @@
 """The voice activity detector beside silero-vad, webrtcvad and an energy threshold: meetings, mixtures, noise, time.
 
-python tests/bench/vad.py [--corpora ../shared/corpora] [--scenes 40]
+python tests/bench/detector.py [--corpora ../shared/corpora] [--scenes 40]
 
 `pip install --no-deps silero-vad webrtcvad-wheels` brings the other two; one that is not there is left out. Silero runs
 in onnxruntime on one thread, its answer for 32 ms standing for each frame of 10 ms whose middle lies there. webrtcvad
@@ -25,10 +25,10 @@ import numpy as np
 from report import header, spread
 
 from sertool import audio
-from sertool.frontend import vad
+from sertool.speech import detector
 from sertool.training.vad import scenes
 
-RATE, FRAME = audio.SAMPLE_RATE, vad.FRAME
+RATE, FRAME = audio.SAMPLE_RATE, detector.FRAME
 SPEECH = ("librispeech", "emotiontts_ko", "ravdess", "nemo", "emodb")
 CLIPS = 40  # of a corpus or a kind of noise, at most
 
@@ -77,7 +77,7 @@ def energy():
 
 
 def detectors() -> dict:
-    found = {"sertool": (vad.probabilities, 0.5)}
+    found = {"sertool": (detector.probabilities, 0.5)}
     for package, make in (("silero_vad", silero), ("webrtcvad", webrtc)):
         if importlib.util.find_spec(package):
             found[make.__name__] = make()

@@ -15,12 +15,12 @@ import numpy as np
 from report import header
 
 from sertool import audio
+from sertool.corpora.buckets import Bucket
 from sertool.corpora.classes import class_of
 from sertool.evaluation.metrics import uar
-from sertool.frontend.steps import Trim
+from sertool.features.steps import Trim
 from sertool.labelling import Labeller
 from sertool.plugins import load_plugins
-from sertool.training.buckets import Bucket
 
 LONGEST_S, LEVEL, HISS, BELOW = 40.0, 0.05, 0.001, 0.1
 

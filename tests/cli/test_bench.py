@@ -9,8 +9,8 @@ import sys
 import numpy as np
 import pytest
 
-from sertool import bundle
-from sertool.evaluation import bench, cost, cost_native
+from sertool import bench, bundle
+from sertool.measure import cost, native
 
 QUICK = ["--runs", "3", "--warmup", "1", "--seconds", "0.5"]
 
@@ -74,7 +74,7 @@ def test_json_has_every_figure_and_every_run(command):
         path = bundle.find("wav2small") / entry["file"]
         assert row["bytes"] == entry["bytes"] == path.stat().st_size
         if bundle.runtime_of(entry) == "native":
-            assert {key: row[key] for key in ("parameters", "bytes", "macs")} == cost_native.count(path, 8000)
+            assert {key: row[key] for key in ("parameters", "bytes", "macs")} == native.count(path, 8000)
         else:
             assert (row["parameters"], row["macs"]) == (cost.parameters(path), cost.macs(path, 8000))
         assert len(row["runs_s"]) == 3

@@ -190,7 +190,7 @@ def test_models_of_two_tasks_are_not_compared(corpus, emotion_bundle, command):
 
 
 def test_robustness_of_a_model_of_classes_is_the_class(corpus, emotion_bundle, tmp_path, command, monkeypatch):
-    from sertool.evaluation import robustness
+    from sertool import robustness
 
     gains = [
         robustness.Check(name, "test", 0.95, lambda samples, rng, gain=gain: gain * samples)
@@ -262,7 +262,7 @@ def test_plots_are_drawn(corpus, tmp_path, clip, bundle_copy, command):
 
 
 def test_robustness_is_printed_beside_constant_and_random(corpus, tmp_path, command, monkeypatch, small):
-    from sertool.evaluation import robustness
+    from sertool import robustness
 
     given = {}
 
@@ -297,7 +297,7 @@ def test_robustness_is_printed_beside_constant_and_random(corpus, tmp_path, comm
 
 
 def test_robustness_and_fairness_are_told_of_every_model(corpus, bundle_copy, tmp_path, command, monkeypatch):
-    from sertool.evaluation import robustness
+    from sertool import robustness
 
     monkeypatch.setattr(
         robustness, "checks", lambda *_: [robustness.Check("same", "test", 0.95, lambda samples, rng: samples)]
@@ -371,7 +371,7 @@ def test_speakers_are_asked_for_before_the_work(tmp_path, clip, command):
 
 
 def test_nothing_that_can_be_read_is_no_crash(tmp_path, command, monkeypatch):
-    monkeypatch.setattr("sertool.evaluation.robustness.checks", lambda *_: [])
+    monkeypatch.setattr("sertool.robustness.checks", lambda *_: [])
     (tmp_path / "a.wav").write_text("text")
     (tmp_path / "manifest.csv").write_text("file,speaker,emotion\na.wav,s,sad\n")
     code, out, err = command("evaluate", "wav2small", tmp_path, "--plots", tmp_path / "p", "--robustness")

@@ -161,7 +161,7 @@ def test_gates_keep_a_variant_out_and_name_the_figure(exported, labelled, comman
 
 
 def test_a_drop_of_the_metric_is_what_the_variant_loses(exported, labelled, monkeypatch, command, tmp_path):
-    from sertool.training import variants
+    from sertool.export import variants
 
     def score(self, outputs):
         return float(outputs[0, 0] < 0)  # plain fp32 is told from others by a sign that the test gives it
@@ -179,7 +179,7 @@ def test_a_drop_of_the_metric_is_what_the_variant_loses(exported, labelled, monk
 
 
 def test_speed_is_the_ratio_of_the_medians(exported, monkeypatch, command, tmp_path):
-    from sertool.evaluation import cost
+    from sertool.measure import cost
 
     def alternating(calls, repeats):
         assert len(calls) == 2  # the variant, and plain fp32, which was not asked for
@@ -313,7 +313,7 @@ def test_a_limit_that_is_no_number_is_refused(tmp_path, command, option, value):
 
 def test_tokens_are_what_is_pooled_250_a_second(tmp_path, command):
     """Pooled by the shipped weights, they give the shipped model's outputs."""
-    from sertool.training import sources
+    from sertool.export.origin import find_origin
 
     file = tmp_path / "tokens.onnx"
     how = ["--tokens", file, "-o", tmp_path / "out", "--format", "onnx", "--runs", "0"]
@@ -324,7 +324,7 @@ def test_tokens_are_what_is_pooled_250_a_second(tmp_path, command):
     samples = (0.1 * np.random.default_rng(0).standard_normal(16_000)).astype(np.float32)
     (tokens,) = session.run(None, {"waveform": samples[None]})
     assert tokens.shape == (1, 251, 169)
-    network = sources.find("wav2small").network
+    network = find_origin("wav2small").network
     with torch.inference_mode():
         outputs = network.head(network.pool(torch.from_numpy(tokens)))[0].numpy()
     assert outputs == pytest.approx(sertool.load("wav2small").runtime.run(samples), abs=1e-4)

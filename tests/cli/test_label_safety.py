@@ -115,9 +115,9 @@ def test_no_name_tears_the_table(three, tmp_path, command, name):
 @posix
 @pytest.mark.parametrize("replaced", [True, False])
 def test_a_table_that_goes_away_meanwhile_is_said_and_resumed(three, tmp_path, command, monkeypatch, replaced):
-    from sertool.labelling import run
+    from sertool.labelling import job
 
-    output, label_one = tmp_path / "labels.csv", run.label_one
+    output, label_one = tmp_path / "labels.csv", job.label_one
 
     def meanwhile(*arguments):
         output.unlink(missing_ok=True)
@@ -125,7 +125,7 @@ def test_a_table_that_goes_away_meanwhile_is_said_and_resumed(three, tmp_path, c
             output.write_text("another's")
         return label_one(*arguments)
 
-    monkeypatch.setattr(run, "label_one", meanwhile)
+    monkeypatch.setattr(job, "label_one", meanwhile)
     code, _, err = command("label", three, "-o", output)
     assert code == 1
     assert "was deleted or replaced meanwhile: --resume writes it anew" in err
@@ -259,12 +259,13 @@ def test_a_name_as_long_as_there_are_ends_no_run(three, tmp_path, clip, command)
 
 
 def test_a_system_without_threads_left_is_one_line(three, command, monkeypatch):
-    from sertool.labelling import run
+
+    from sertool.labelling import job
 
     def none_left(*arguments, **options):
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(run, "label_all", none_left)
+    monkeypatch.setattr(job, "label_all", none_left)
     code, _, err = command("label", three)
     assert code == 1
     assert err.splitlines()[-1] == "sertool: the system allows no more threads: ask for fewer files at once with --jobs"

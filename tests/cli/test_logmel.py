@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from sertool import audio, frontend
+from sertool import audio, features
 
 
 def test_logmel_writes_what_the_kernel_computes_and_draws_it(tmp_path, clip, command):
@@ -10,12 +10,12 @@ def test_logmel_writes_what_the_kernel_computes_and_draws_it(tmp_path, clip, com
     code, out, err = command("logmel", path, "-o", tmp_path / "x.npy", "--plot", tmp_path / "x.png")
     assert (code, err) == (0, "")
     saved = np.load(tmp_path / "x.npy")
-    assert np.array_equal(saved, frontend.logmel(audio.read(path), normalise=True))
+    assert np.array_equal(saved, features.logmel(audio.read(path), normalise=True))
     assert f"{saved.shape[0]} frames x 26 mels" in out
     assert (tmp_path / "x.png").read_bytes()[:8] == b"\x89PNG\r\n\x1a\n"
     code, out, _ = command("logmel", path, "--n-fft", "144", "--raw", "-o", tmp_path / "y.npy")
     assert code == 0
-    assert np.array_equal(np.load(tmp_path / "y.npy"), frontend.logmel(audio.read(path), 144))
+    assert np.array_equal(np.load(tmp_path / "y.npy"), features.logmel(audio.read(path), 144))
 
 
 def test_logmel_of_a_bad_file_is_one_line(tmp_path, clip, command):

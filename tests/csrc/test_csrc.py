@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from sertool.frontend.kernel import available_isas
+from sertool.kernel import available_isas
 
 HERE = Path(__file__).resolve().parent
 CSRC = HERE.parents[1] / "csrc"

@@ -16,7 +16,7 @@ from sertool.corpora import Row
 from sertool.errors import BundleError, SertoolError, UsageError
 from sertool.evaluation import run
 from sertool.labelling import Labeller
-from sertool.labelling.run import Meter
+from sertool.recordings.pool import Meter
 
 
 @pytest.fixture

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from sertool.errors import UsageError
-from sertool.frontend.features import features
+from sertool.features.inputs import features
 from sertool.nn import frontend
 from sertool.plugins import load_plugins
 

@@ -12,8 +12,8 @@ from torch import nn
 
 from sertool import Source
 from sertool.bundle import METADATA_KEY, container
-from sertool.frontend.logmel import logmel
-from sertool.frontend.native import Engine
+from sertool.features.logmel import logmel
+from sertool.kernel.wav2small import Engine
 from sertool.plugins import load_plugins
 from sertool.testing.clips import sound
 from sertool.testing.models import settle
@@ -242,7 +242,7 @@ def test_eight_bits_need_recordings(tmp_path, refused):
 
 
 def test_an_option_that_is_none_is_refused(refused):
-    from sertool.training import variants
+    from sertool.export import variants
 
     with refused("native:bits=4: got an unexpected keyword argument 'bits'; native is Wav2Small"):
         manifest = {"frontend": {"name": "waveform"}, "preprocessing": [], "training": {}}

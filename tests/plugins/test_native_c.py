@@ -15,10 +15,11 @@ import torch
 
 from sertool import Source, audio, bundle
 from sertool.errors import UsageError
-from sertool.frontend.native import Engine
+from sertool.export import pipeline, variants
+from sertool.export.origin import find_origin
+from sertool.kernel.wav2small import Engine
 from sertool.plugins import load_plugins
 from sertool.testing.clips import sound
-from sertool.training import exports, sources, variants
 from sertool_native import container
 from sertool_native.c import BYTES
 from sertool_native.c import pair as write_pair
@@ -52,7 +53,7 @@ class Pair:
     """A pair as it is exported, alone in its folder, and the network in torch that it comes from."""
 
     def __init__(self, folder: Path, name: str, bits: int):
-        origin, form = sources.find(name), variants.parse(f"c:bits={bits}")
+        origin, form = find_origin(name), variants.parse(f"c:bits={bits}")
         (entry,) = variants.entries([form])
         file = folder / entry["file"]
         clips = [audio.read(sample) for sample in origin.samples]
@@ -318,7 +319,7 @@ def test_no_text_of_a_bundle_gets_out_of_its_comment_or_string(exported, tmp_pat
 
 
 def test_what_it_refuses(tmp_path):
-    exporter, network = load_plugins().get("exporters", "c"), sources.find("wav2small").network
+    exporter, network = load_plugins().get("exporters", "c"), find_origin("wav2small").network
     with pytest.raises(UsageError, match="bits is 8 or 32, not 4"):
         exporter.export(Source(network, torch.zeros(1, 80_000)), tmp_path / "it", {}, bits=4)
     with pytest.raises(UsageError, match="needs recordings to calibrate with"):
@@ -331,7 +332,7 @@ def test_what_it_refuses(tmp_path):
 def test_a_bundle_holds_one_pair(tmp_path):
     samples = bundle.bundled_folder() / "wav2small" / bundle.SAMPLES
     with pytest.raises(UsageError, match=r"formats c and c:bits=32 both write (main|wav2small)\.[ch]: leave one out"):
-        exports.export("wav2small", tmp_path / "two", ["c", "c:bits=32"], calibrate=samples, runs=0)
+        pipeline.export("wav2small", tmp_path / "two", ["c", "c:bits=32"], calibrate=samples, runs=0)
     assert not (tmp_path / "two").exists()
 
 

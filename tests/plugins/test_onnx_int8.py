@@ -15,10 +15,11 @@ from torch import nn
 
 from sertool import Source
 from sertool.errors import SertoolError, UsageError
-from sertool.frontend.filters import Geometry
+from sertool.export import variants
+from sertool.export.origin import find_origin
+from sertool.features.mel import Geometry
 from sertool.nn import LogMel, frontend
 from sertool.plugins import load_plugins
-from sertool.training import sources, variants
 from sertool_onnx import int8
 
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings("error::RuntimeWarning")]
@@ -412,7 +413,7 @@ class Div(OpRun):
 
 @pytest.mark.parametrize("form", ["onnx-int8:recipe=weights,bits=4", "onnx-int8:recipe=weights,bits=2"])
 def test_weights_are_unpacked_alike_whatever_a_runtime_makes_of_a_division(tmp_path, form):
-    origin, parsed = sources.find("wav2small"), variants.parse(form)
+    origin, parsed = find_origin("wav2small"), variants.parse(form)
     (entry,) = variants.entries([parsed])
     variants.export(origin.network, parsed, tmp_path / "a.onnx", origin.manifest, entry, [])
     waveform = 0.1 * np.random.default_rng(0).standard_normal((1, 2_000)).astype(np.float32)

@@ -13,7 +13,7 @@ from onnx import numpy_helper
 from torch import nn
 
 from sertool import Source, bundle
-from sertool.frontend import filters
+from sertool.features import mel
 from sertool.nn import LogMel, SoftmaxPool
 from sertool.plugins import load_plugins
 
@@ -114,7 +114,7 @@ def test_weights_that_16_bits_cannot_hold_stay_as_they_are(tmp_path):
 
 
 @pytest.mark.parametrize("name", SMALL)
-@pytest.mark.parametrize("n_fft", filters.GEOMETRIES)
+@pytest.mark.parametrize("n_fft", mel.GEOMETRIES)
 def test_a_computed_logmel_is_the_stored_one(tmp_path, n_fft, name):
     network = LogMel(n_fft)
     plain = export(network, tmp_path / "plain.onnx", "onnx")

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sertool.training.card import card, robustness_table
+from sertool.export.card import card, robustness_table
 from sertool.training.recipe import DistilRecipe, Recipe, load_recipe
 
 MANIFEST = {

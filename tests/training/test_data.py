@@ -11,7 +11,7 @@ import torch
 from sertool import audio
 from sertool.corpora import Row
 from sertool.errors import SertoolError, UsageError
-from sertool.frontend import steps
+from sertool.features import steps
 from sertool.plugins import load_plugins
 from sertool.training.data import Batches, Clips, decode, divided, in_steps, odds
 from sertool.training.recipe import DataSection, Step, TrainSection, augmentations, load_recipe

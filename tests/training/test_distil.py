@@ -277,7 +277,7 @@ def test_plain_sgd_is_the_papers(recipe, tmp_path):
     _, network = loop.build(settings)
     network = network.to(memory_format=torch.channels_last).train()
     before = {name: p.detach().clone() for name, p in network.named_parameters() if p.requires_grad}
-    from sertool.training.buckets import Bucket
+    from sertool.corpora.buckets import Bucket
     from sertool.training.losses import ccc_loss, quadrant_correction
     from sertool.training.recipe import augmentations
 

@@ -9,10 +9,10 @@ import pytest
 import torch
 
 from sertool import audio
+from sertool.corpora.buckets import Bucket
 from sertool.errors import UsageError
 from sertool.plugins import load_plugins
 from sertool.training import answers, crossval, distil, kept, loop, supervised
-from sertool.training.buckets import Bucket
 from sertool.training.recipe import DistilRecipe, Recipe, augmentations, load_recipe, substituted
 from sertool.training.teacher import asker, build_teacher
 

@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 
 from sertool.errors import UsageError
-from sertool.frontend.steps import VOICE_NOTE
+from sertool.features.steps import VOICE_NOTE
 from sertool.plugins import load_plugins
 from sertool.training.recipe import DistilRecipe, Recipe, augmentations, deciding, load_recipe, substituted
 from sertool.training.recipe import find as shipped

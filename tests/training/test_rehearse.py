@@ -7,9 +7,9 @@ from torch import nn
 
 from sertool import Source
 from sertool.errors import ExportWarning, SertoolError
+from sertool.export import release
 from sertool.nn.logmel import LogMel
 from sertool.plugins import load_plugins
-from sertool.training import release
 from sertool.training.recipe import load_recipe
 
 PLUGIN = """

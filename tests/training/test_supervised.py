@@ -15,7 +15,7 @@ import torch
 import sertool
 from sertool import bundle
 from sertool.errors import SertoolError, UsageError
-from sertool.frontend import steps
+from sertool.features import steps
 from sertool.plugins import load_plugins
 from sertool.training.loop import best_network, learning_rate
 from sertool.training.recipe import load_recipe
@@ -303,9 +303,9 @@ def test_a_run_that_is_done_is_not_called_interrupted(classes, tmp_path, command
     finish(classes(), tmp_path / "run")
     assert [(p.done, p.total) for p in finish(classes(), tmp_path / "run") if p.stage == "training"] == [(6, 6)]
     released = []
-    monkeypatch.setattr("sertool.training.release.check", lambda recipe: None)
+    monkeypatch.setattr("sertool.export.release.check", lambda recipe: None)
     monkeypatch.setattr(
-        "sertool.training.release.release",
+        "sertool.export.release.release",
         lambda recipe, run, meter: (released.append(run) or bundle.Bundle(run, {}), ()),
     )
     (tmp_path / "r.toml").write_text('[model]\nname = "wav2small-emotion"\n')
@@ -354,8 +354,8 @@ def test_a_teacher_changes_what_is_learned_and_a_cut_does_not(classes, tmp_path)
 
 
 def test_a_released_bundle_of_classes_gives_probabilities_of_prepared_audio(classes, tmp_path):
+    from sertool.export.release import release
     from sertool.runtime import Runtime
-    from sertool.training.release import release
 
     entries = "input.steps=[{step = 'trim'}, {step = 'pre-emphasis'}, {step = 'length', seconds = 0.4}]"
     recipe = classes(entries, "bundle.robustness={}")
@@ -387,7 +387,7 @@ def test_an_export_is_measured_against_its_exporters_tolerance(classes, tmp_path
     import onnx
 
     from sertool.errors import BundleError
-    from sertool.training import release, variants
+    from sertool.export import release, variants
 
     recipe = classes('bundle.formats=["rough"]', "bundle.robustness={}")
     finish(recipe, tmp_path / "run")

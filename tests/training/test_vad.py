@@ -12,10 +12,10 @@ import torch
 from safetensors.numpy import load_file
 
 from sertool import audio, bundle
-from sertool.frontend import vad
+from sertool.speech import detector
 from sertool.training.vad import network, scenes, train
 
-RATE, FRAME = audio.SAMPLE_RATE, vad.FRAME
+RATE, FRAME = audio.SAMPLE_RATE, detector.FRAME
 CSRC = Path(__file__).resolve().parents[2] / "csrc"
 TABLE = re.compile(r"vad_(\w+)\[(\d+)\] = \{(.*?)\};", re.DOTALL)
 
@@ -91,7 +91,7 @@ def recordings() -> dict:
 @pytest.mark.parametrize("name", recordings())
 def test_the_c_network_is_the_one_that_is_trained(name):
     samples = recordings()[name].astype(np.float32)
-    np.testing.assert_allclose(vad.probabilities(samples), by_torch(shipped(), samples), rtol=0, atol=1e-4)
+    np.testing.assert_allclose(detector.probabilities(samples), by_torch(shipped(), samples), rtol=0, atol=1e-4)
 
 
 def test_the_tables_hold_the_weights_and_are_what_the_program_writes(tables):
@@ -214,7 +214,7 @@ def test_a_recipe_is_trained_and_becomes_tables(corpora, tables, tmp_path):
     found = []
     for _ in range(2):
         train.main([str(recipe), "--corpora", str(corpora), "-o", str(tmp_path / "run"), "--workers", "1"])
-        found.append(load_file(tmp_path / "run" / "vad.safetensors"))
+        found.append(load_file(tmp_path / "run" / "detector.safetensors"))
     assert all(np.array_equal(found[0][name], found[1][name]) for name in found[0])  # the seed makes the run
     text = tables(found[0])
     assert {name: int(size) for name, size, _ in TABLE.findall(text)}["mix"] == (network.SEEN + 16) * 32

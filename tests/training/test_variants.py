@@ -8,10 +8,11 @@ import torch
 
 from sertool import audio
 from sertool.errors import UsageError
+from sertool.export import variants
+from sertool.export.origin import find_origin
+from sertool.export.variants import Limits, Material
 from sertool.runtime import Runtime
 from sertool.testing.clips import sound
-from sertool.training import sources, variants
-from sertool.training.variants import Limits, Material
 
 ENTRY = {
     "name": "int8",
@@ -99,8 +100,8 @@ def test_formats_that_cannot_be_are_refused():
 
 @pytest.fixture(scope="module")
 def wav2small():
+    from sertool.export import release
     from sertool.plugins import load_plugins
-    from sertool.training import release
     from sertool.training.recipe import BundleSection, ModelSection, Recipe
 
     model = load_plugins().get("models", "wav2small")
@@ -205,7 +206,7 @@ def test_an_option_that_an_exporter_does_not_have_is_named(wav2small, tmp_path):
 
 @pytest.mark.parametrize("form", ["native-int8", "onnx-int8:recipe=static", "onnx-int8:recipe=weights,bits=4"])
 def test_the_same_clips_give_the_same_bytes_however_many_threads_there_are(tmp_path, form):
-    origin = sources.find("wav2small")
+    origin = find_origin("wav2small")
     clips = [audio.read(sample) for sample in origin.samples] * 3
     parsed = variants.parse(form)
     (entry,) = variants.entries([parsed])
@@ -239,7 +240,7 @@ def test_what_is_kept_for_the_end_decides_nothing():
 
 def test_whatever_calibrates_an_export_sums_on_one_thread(tmp_path):
     """The order of a sum on several threads is not the same each time, nor are then the bytes."""
-    origin, seen = sources.find("wav2small"), []
+    origin, seen = find_origin("wav2small"), []
     parsed = variants.parse("onnx")
     exporter = replace(parsed.exporter, export=lambda *_, **__: seen.append(torch.get_num_threads()))
     (entry,) = variants.entries([parsed])

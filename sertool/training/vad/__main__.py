@@ -1,3 +1,3 @@
-from .train import main
+from sertool.training.vad.train import main
 
 main()

@@ -4,8 +4,8 @@ import numpy as np
 import torch
 from torch import nn
 
-from ...frontend.logmel import LogMel
-from ...frontend.vad import FRAME
+from sertool.features.logmel import LogMel
+from sertool.speech.detector import FRAME
 
 ROWS = 10  # LogMel rows of a step: 20 ms, two frames
 FRAMES = 2

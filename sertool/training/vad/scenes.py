@@ -7,9 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
-from ... import audio
-from ...errors import SertoolError
-from ...frontend.vad import FRAME
+from sertool import audio
+from sertool.errors import SertoolError
+from sertool.speech.detector import FRAME
 
 RATE = audio.SAMPLE_RATE
 

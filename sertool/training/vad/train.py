@@ -12,8 +12,8 @@ import numpy as np
 import torch
 from safetensors.torch import save_file
 
-from ...errors import SertoolError, UsageError
-from . import network, scenes
+from sertool.errors import SertoolError, UsageError
+from sertool.training.vad import network, scenes
 
 RECIPE = Path(__file__).with_name("recipe.toml")
 _STEPS = 31  # of a move, to be kept in 8 bits

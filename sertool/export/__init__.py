@@ -1,0 +1,1 @@
+"""Turn a network into a bundle: export, measure, gate, describe."""

@@ -1,0 +1,239 @@
+"""Model cards: card.md with a bundle's values."""
+
+import string
+from importlib import resources
+
+from sertool import bundle
+from sertool.errors import BundleError
+from sertool.evaluation.categorical import confusion_markdown
+from sertool.evaluation.run import REPORTS
+from sertool.tasks import TASKS
+from sertool.training.recipe import DistilRecipe, Recipe
+
+#: Targets of a model trained on category labels.
+PLACES = "Russell and Mehrabian (1977) coordinates of category labels; not ratings of the clips"
+
+#: What the table of robustness shows.
+ROBUSTNESS = (
+    "Robustness: share of clips of `{split}` of which {unchanged} (audEERING's ser-tests); what does not\n"
+    "exceed its threshold is in bold. Beside it what a constant and a random predictor get."
+)
+
+FROM_PLACES = """\
+The corpora carry category labels ("angry", "sad"), not ratings of arousal, dominance and valence. Each label
+was replaced by the published place of that word in J. A. Russell and A. Mehrabian, "Evidence for a three-factor theory
+of emotions", Journal of Research in Personality 11 (1977), scaled from [-1, 1] to [0, 1]. A corpus's intensity moves a
+clip along the line from neutral (0.5, 0.5, 0.5) to that place ($strengths; otherwise 1).
+
+So these targets are **not human ratings** of the recordings: all clips of one label share one target, actors'
+portrayals stand for feelings, and an output says which acted emotion a voice resembles. The CCC below is against such
+targets and does not compare with a CCC against human ratings. Do not use it to judge people."""
+
+FROM_RATINGS = """\
+The targets are the corpora's ratings by human listeners, scaled to [0, 1] (clips without them count by the
+published place of their label, Russell and Mehrabian 1977). They say how listeners heard a voice, not what was felt. Do
+not use it to judge people."""
+
+FROM_LABELS = """\
+The probabilities are of the classes that the corpora's labels name ($classes). They say which portrayed emotion a voice
+resembles among these, not what is felt, and they always sum to 1: a voice that is none of these gets a class too. Do
+not use it to judge people."""
+
+FROM_TEACHER = """\
+It was trained on the outputs of a teacher: $teacher.$labels$start What the teacher does not know, it does not know
+either."""
+
+
+FROM_SOMEWHERE = """\
+Nothing is known here of what the network has learned, or from whom: it was exported as `$origin`. Without weights of
+its own it is random, of use to measure size and speed only."""
+
+TRAINED, UNTRAINED = "`sertool {command}`; the resolved recipe is in bundle.json.", "None by sertool."
+
+#: What a variant's file takes.
+TAKES = {"waveform": "waveform", "logmel": "LogMel frames, computed by sertool's C front-end"}
+
+FILES_BEGIN, FILES_END = "<!-- files -->", "<!-- end of files -->"
+
+FILES_ABOUT = """\
+Difference of an output from the torch model over {clips} recordings and pieces of recordings, from the shortest to a
+minute."""
+
+COST_ABOUT = """\
+Time for {seconds:g} s of audio on {threads} thread, median, turn by turn with fp32; memory of a process of its own.
+They are of the machine that exported."""
+
+BESIDE = """\
+The weights of its frozen encoder are in `{names}`, which onnxruntime wants beside the file:
+`sertool bundle pack {bundle}` writes both into one zip.
+
+"""
+
+#: Whether a network normalises the level itself -> what is said of it.
+LEVELS = {True: "any level (it is normalised inside)", False: "from -1 to 1"}
+
+
+def card(recipe: Recipe, manifest: dict, rated: bool = False, origin: str = "") -> str:
+    """The model card of a manifest; ``rated``: whether the clips that it is measured on carry ratings.
+
+    ``origin``: the registered network, with its options, that was exported as it is, without training.
+    """
+    strengths = recipe.targets.intensity
+    steps = manifest["preprocessing"]
+    variants, data = manifest["variants"], manifest["training"]["data"]
+    notes = recipe.folder / recipe.bundle.notes
+    others = sorted({name for variant in variants for name in variant.get("beside", {})})
+    beside = BESIDE.format(names="`, `".join(others), bundle=manifest["name"]) if others else ""
+    values = manifest | {
+        "output_names": ", ".join(output["name"] for output in manifest["outputs"]),
+        "numbers": string.Template(FROM_SOMEWHERE if origin else _numbers(recipe, manifest, rated)).substitute(
+            origin=origin,
+            classes=", ".join(output["name"] for output in manifest["outputs"]),
+            strengths=", ".join(f"{label} {value:g}" for label, value in strengths.items()) or "none is given",
+            **_teacher(recipe),
+        ),
+        "beside": beside,
+        "level": LEVELS[manifest["frontend"].get("normalise", True)],
+        "answers": TASKS[manifest["task"]].output_text,
+        "prepared": f" Before the model comes: {', '.join(map(_step, steps))}." if steps else "",
+        "file": next((v for v in variants if v["input"] == "waveform"), variants[0])["file"],
+        "trained": UNTRAINED if origin else TRAINED.format(command=recipe.command),
+        "data": "\n".join(f"- {d['corpus']} ({d['licence'] or 'none stated'})" for d in data) or "not named.",
+        "metrics": "\n".join(_tables(recipe, manifest)),
+        "files": files(manifest),
+        "limits": recipe.bundle.limits.strip() or "Not stated.",
+        "notes": "\n" + notes.read_text(encoding="utf-8") if recipe.bundle.notes else "",
+    }
+    template = resources.files(__package__).joinpath("card.md").read_text(encoding="utf-8")
+    return string.Template(template).substitute(values)
+
+
+def files(manifest: dict) -> str:
+    """Markdown of a manifest's variants and what was measured of each, between marks that ``with_files`` goes by."""
+    rows = manifest["variants"]
+    columns = {
+        "variant": [f"{row['name']}{' (what `label` runs)' * (row['name'] == manifest['default'])}" for row in rows],
+        "file": [f"`{row['file']}`" for row in rows],
+        "takes": [TAKES[row["input"]] for row in rows],
+        "bytes": [f"{bundle.size(row):,}" for row in rows],
+        "from torch, largest (mean)": [f"{r['difference']['max']:.1e} ({r['difference']['mean']:.1e})" for r in rows],
+    }
+    for check in rows[0].get("checks", []):
+        found = [next((c for c in row["checks"] if c["on"] == check["on"]), check) for row in rows]
+        columns[f"{check['metric']} on {check['on']} (drop)"] = [f"{c['value']:.4f} ({c['drop']:+.4f})" for c in found]
+    if all("cost" in row for row in rows):
+        costs = [row["cost"] for row in rows]
+        columns["speed beside fp32"] = [f"{cost['speed']:.2f} ({cost['median_s'] * 1e3:.1f} ms)" for cost in costs]
+        columns["peak memory (over the runtime)"] = [
+            f"{cost['peak_bytes'] / 1e6:.0f} MB ({cost['added_bytes'] / 1e6:.1f} MB)" for cost in costs
+        ]
+    lines = [FILES_BEGIN, f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
+    lines += [f"| {' | '.join(cells)} |" for cells in zip(*columns.values(), strict=True)]
+    lines += ["", FILES_ABOUT.format(clips=rows[0]["difference"]["clips"])]
+    if "cost" in rows[0]:
+        lines.append(COST_ABOUT.format(**rows[0]["cost"]))
+    if "made" in manifest:
+        lines.append(_made(manifest["made"]))
+    return "\n".join([*lines, FILES_END])
+
+
+def with_files(card: str, manifest: dict) -> str:
+    """A card that ``card`` made, with the files that the manifest has now; BundleError if it has no such table."""
+    before, begun, rest = card.partition(FILES_BEGIN)
+    _, ended, after = rest.partition(FILES_END)
+    if not (begun and ended):
+        raise BundleError(f"the model card has no place for its files ({FILES_BEGIN} ... {FILES_END})")
+    return before + files(manifest) + after
+
+
+def _made(made: dict) -> str:
+    """What the files were made by, calibrated with and checked on."""
+    parts = [
+        f"{key} on {made[key]['clips']:,} clips of {made[key]['on']}"
+        for key in ("calibrated", "checked")
+        if made[key]["clips"]
+    ]
+    return f"Made by sertool {', '.join([made['sertool'], *parts])}."
+
+
+def _numbers(recipe: Recipe, manifest: dict, rated: bool) -> str:
+    measured = FROM_LABELS if TASKS[manifest["task"]].has_classes else FROM_RATINGS if rated else FROM_PLACES
+    if not isinstance(recipe, DistilRecipe):
+        return measured
+    if not manifest["metrics"]:
+        return FROM_TEACHER
+    about = "What follows is what the figures below are measured against"
+    about += ", and where the members trained here had their targets from." if _trained_here(recipe) else "."
+    return f"{FROM_TEACHER}\n\n{about}\n\n{measured}"
+
+
+def _trained_here(recipe: DistilRecipe) -> bool:
+    return any("run" in member for member in recipe.teacher.options.get("members", []))
+
+
+def _teacher(recipe: Recipe) -> dict[str, str]:
+    """What FROM_TEACHER wants to know."""
+    if not isinstance(recipe, DistilRecipe):
+        return {}
+    members = recipe.teacher.options.get("members", [])
+    names = [
+        f"the folds of {member['crossval']}" if "crossval" in member else next(iter(member.values()))
+        for member in members
+    ]
+    who = recipe.teacher.name if not names else names[0] if len(names) == 1 else f"the mean of {', '.join(names)}"
+    share = f" Of the target of a labelled clip, {1 - recipe.teacher.share:.0%} is the label."
+    begun = f" It began with the weights of {recipe.model.start}." if recipe.model.start else ""
+    return {"teacher": who, "labels": share * (recipe.teacher.share < 1), "start": begun}
+
+
+def _step(step: dict) -> str:
+    options = ", ".join(f"{key} {value:g}" for key, value in step.items() if key != "step")
+    return f"{step['step']} ({options})" if options else step["step"]
+
+
+def _tables(recipe: Recipe, manifest: dict):
+    """Markdown of a manifest's metrics."""
+    metrics, names = manifest["metrics"], [output["name"] for output in manifest["outputs"]]
+    markdown = REPORTS[manifest["task"]].markdown
+    if not metrics:
+        yield "Nothing: no labelled data was named."
+    for split, found in metrics.items():
+        if split == "robustness":
+            head = ROBUSTNESS.format(split=recipe.data.val, unchanged=TASKS[manifest["task"]].kept_text)
+            yield from ["", head, "", *robustness_table(found)]
+        else:
+            both = {"overall": found["overall"], "groups": {"corpus": found["corpus"]}}
+            yield from [f"Split `{split}`{WHICH[split == recipe.data.val]}:", "", *markdown(both), ""]
+            if TASKS[manifest["task"]].has_classes:
+                yield from [*confusion_markdown(found["overall"]["confusion"], names), ""]
+    if metrics:
+        yield EXPLAINED[manifest["task"]]
+
+
+WHICH = {
+    True: ", whose speakers are not in training; the step that was best there was kept",
+    False: ", by which nothing was chosen",
+}
+
+EXPLAINED = {
+    "dimensional": """
+CCC: concordance correlation with the targets above. AUC: arousal for angry, happy and fearful against sad, neutral and
+calm; valence for happy against angry and sad; 0.5 is chance. In brackets 95 % bootstrap intervals over clips.""",
+    "categorical": """
+WA: share of clips that are right. UA: mean recall of the classes; an even guess has 1 in their number. In brackets 95 %
+bootstrap intervals over clips. In the confusion tables rows are the labels, columns the answers.""",
+}
+
+
+def robustness_table(results: list[dict]) -> list[str]:
+    """Lines of a Markdown table of robustness results; what fails is in bold."""
+    names = list(results[0]["share"])
+    lines = [
+        f"| check | must exceed | {' | '.join(names)} | constant | random |",
+        f"|---|---|{'---|' * len(names)}---|---|",
+    ]
+    for result in results:
+        cells = (f"{result['share'][n]:.2f}" if result["passed"][n] else f"**{result['share'][n]:.2f}**" for n in names)
+        fixed = f"{result['constant']:.2f} | {result['random']:.2f}"
+        lines.append(f"| {result['check']} | {result['threshold']:g} | {' | '.join(cells)} | {fixed} |")
+    return lines

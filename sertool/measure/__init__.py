@@ -1,0 +1,1 @@
+"""Measure what a model costs: weights, operations, time, memory."""

@@ -1,0 +1,96 @@
+"""What cost.process runs: one task in a process of its own, its result as JSON on the last line of standard output."""
+
+import functools
+import json
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+
+from sertool.bundle import container
+from sertool.errors import SertoolError
+from sertool.features.mel import SAMPLE_RATE
+from sertool.measure import native
+from sertool.measure.cost import alternating, cut, macs, parameters, stored_bytes
+
+
+def noise(seconds: float) -> np.ndarray:
+    """Audio float32 [n] of even level, in which no step finds silence to cut."""
+    return 0.1 * np.random.default_rng(0).standard_normal(round(seconds * SAMPLE_RATE), np.float32)
+
+
+def measure(model: str, variant: str | None, seconds: float, repeats: int, warmup: int, threads: int) -> dict:
+    """Load a model and run it, as Runtime does; what runs it is imported before."""
+    from sertool.runtime import Runtime, backend, locate
+
+    backend(locate(model, variant)[2])
+    samples, before = noise(seconds), peak_bytes()
+    start = time.perf_counter()
+    runtime = Runtime(model, variant, threads)
+    load_s = time.perf_counter() - start
+    times = alternating({"run": lambda: runtime.run(samples)}, repeats, warmup)["run"]
+    peak = peak_bytes()
+    return {"load_s": load_s, "seconds": times, "peak_bytes": peak, "added_bytes": peak - before}
+
+
+def versus(places: list, seconds: float, repeats: int, warmup: int, threads: int) -> list[list[float]]:
+    """Seconds of models [(model, variant), ...], turn by turn."""
+    from sertool.runtime import Runtime
+
+    runtimes, samples = [Runtime(*place, threads) for place in places], noise(seconds)
+    calls = {str(i): functools.partial(runtime.run, samples) for i, runtime in enumerate(runtimes)}
+    return list(alternating(calls, repeats, warmup).values())
+
+
+def parts(pieces: dict, seconds: float, repeats: int, warmup: int, threads: int) -> dict[str, list[float]]:
+    """Seconds of files of which each takes what those before it gave: name -> file to name -> times."""
+    from sertool.runtime.onnx import onnxruntime
+
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads, options.inter_op_num_threads = threads, 1
+    values, calls = {}, {}
+    for name, path in pieces.items():
+        session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
+        values = values or {session.get_inputs()[0].name: noise(seconds)[None]}
+        taken = {value.name: values[value.name] for value in session.get_inputs()}
+        calls[name] = functools.partial(session.run, None, taken)
+        values |= zip((value.name for value in session.get_outputs()), session.run(None, taken), strict=True)
+    return alternating(calls, repeats, warmup)
+
+
+def count(path: str, samples: int) -> dict:
+    """What can be read off the file."""
+    if container.is_container(Path(path)):
+        return native.count(Path(path), samples)
+    return {"parameters": parameters(path), "bytes": stored_bytes(path), "macs": macs(path, samples)}
+
+
+def peak_bytes() -> int:
+    """Largest resident memory of this process so far."""
+    status = Path("/proc/self/status")
+    if status.exists():  # VmHWM is the process's own; getrusage's would include what it was forked from
+        return next(int(line.split()[1]) for line in status.read_text().splitlines() if line.startswith("VmHWM")) * 1024
+    if sys.platform == "darwin":
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    raise SertoolError("memory is measured on Linux and macOS only")
+
+
+def main(tasks: dict[str, Callable], task: str, job: str) -> None:
+    """Print the result of one of the tasks as JSON; ``job`` holds its arguments as JSON."""
+    try:
+        answer = {"result": tasks[task](**json.loads(job))}
+    except SertoolError as error:
+        answer = {"error": str(error)}
+    except MemoryError:
+        answer = {"error": "memory ran out"}
+    print(json.dumps(answer))
+
+
+TASKS = {task.__name__: task for task in (measure, versus, parts, count, cut)}
+
+if __name__ == "__main__":
+    main(TASKS, *sys.argv[1:])

@@ -1,0 +1,1 @@
+"""Find recordings and work through them."""

@@ -1,0 +1,1 @@
+"""Find speech in recordings: detector, segments, formats, plot."""

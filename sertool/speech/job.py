@@ -1,0 +1,54 @@
+"""Find speech in many recordings, several at a time."""
+
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import ClassVar
+
+from sertool.recordings.pool import FAULTS, Meter, decoded, each, reason
+from sertool.recordings.scan import Recording
+from sertool.speech.detect import Detected, detect
+from sertool.speech.segments import Parameters
+
+
+@dataclass(frozen=True)
+class Heard:
+    """A recording in which speech was looked for: what was ``found``, or the ``error`` that kept it from being read."""
+
+    recording: Recording
+    found: Detected | None = None
+    error: str | None = None
+    notes: tuple[str, ...] = ()
+    taken_over: ClassVar[bool] = False
+
+    @property
+    def failed(self) -> bool:
+        return self.found is None
+
+    @property
+    def seconds(self) -> float:
+        return self.found.seconds if self.found else 0.0
+
+
+def detect_all(
+    recordings: list[Recording],
+    parameters: Parameters,
+    *,
+    jobs: int,
+    probabilities: bool = False,
+    stop: threading.Event | None = None,
+    meter: Meter | None = None,
+) -> Iterator[Heard]:
+    """When somebody speaks in each of ``recordings``, in their order; ``stop`` as in label_all."""
+    meter = meter or Meter()
+
+    def work(recording: Recording) -> Heard:
+        notes = []
+        try:
+            blocks = meter.count(decoded(recording, notes.append))
+            found = detect(blocks, parameters, probabilities=probabilities)
+            return Heard(recording, found, notes=tuple(notes))
+        except FAULTS as fault:
+            return Heard(recording, error=reason(fault))
+
+    return each(work, recordings, jobs=jobs, ordered=True, stop=stop)

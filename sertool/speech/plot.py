@@ -1,0 +1,75 @@
+"""A picture of where somebody speaks. Needs matplotlib; no display."""
+
+from collections.abc import Iterable
+from pathlib import Path
+
+import numpy as np
+
+from sertool.errors import UsageError
+from sertool.recordings.scan import printable
+from sertool.speech.detect import Detected
+from sertool.speech.detector import FRAME
+from sertool.speech.segments import Parameters
+
+_COLUMNS = 2000  # more than the picture's pixels: of longer recordings, least and most of each column are drawn
+
+
+def require(path: Path) -> None:
+    """UsageError if matplotlib is not installed, or does not write files with this ending."""
+    try:
+        from matplotlib.figure import Figure
+    except ImportError:
+        raise UsageError("--plot needs matplotlib: pip install 'sertool[eval]'") from None
+    kinds = Figure().canvas.get_supported_filetypes()
+    if path.suffix.lower().removeprefix(".") not in kinds:
+        raise UsageError(f"cannot draw {path}: name it .png, .pdf or .svg")
+
+
+def plot(path: Path, title: str, blocks: Iterable[np.ndarray], found: Detected, parameters: Parameters) -> None:
+    """The waveform above the probabilities with both thresholds; segments are shaded in both.
+
+    ``found`` with its probabilities; ``blocks`` are the recording's once more, float32 [n], 16 kHz.
+    """
+    from matplotlib.figure import Figure
+
+    unit, scale = ("min", 60) if found.seconds > 180 else ("s", 1)
+    last = found.seconds / scale
+    figure = Figure(figsize=(10, 4.6), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True)
+    for axes in (above, below):
+        spans = [(start * last / found.samples, (end - start) * last / found.samples) for start, end in found.segments]
+        axes.broken_barh(spans, (0, 1), transform=axes.get_xaxis_transform(), color="#56B4E9", alpha=0.3, linewidth=0)
+    columns = min(found.samples, _COLUMNS)
+    above.fill_between(_middles(columns) * last, *_envelope(blocks, found.samples, columns), color="#333333", lw=0.3)
+    above.set(ylabel="amplitude", xlim=(0, last))
+    p = found.probabilities
+    edges = np.arange(min(len(p), _COLUMNS)) * len(p) // min(len(p), _COLUMNS)
+    low, high = np.minimum.reduceat(p, edges), np.maximum.reduceat(p, edges)
+    time = _middles(len(edges)) * len(p) * FRAME / found.samples * last
+    below.fill_between(time, low, high, color="#0072B2", alpha=0.4, linewidth=0)
+    below.plot(time, high, color="#0072B2", linewidth=0.9)
+    for name, value, style in (("threshold", parameters.threshold, "--"), ("lower", parameters.lower, ":")):
+        below.axhline(value, color="#D55E00", linestyle=style, linewidth=1, label=f"{name} {value:g}")
+    below.set(ylabel="probability of speech", ylim=(0, 1), xlabel=f"time ({unit})")
+    figure.legend(*below.get_legend_handles_labels(), loc="outside lower right", ncols=2, frameon=False)
+    share = found.speech / found.seconds
+    title = f"{printable(title)}: {found.speech:.1f} of {found.seconds:.1f} s are speech ({share:.0%})"
+    figure.suptitle(title, x=0.01, ha="left", parse_math=False)
+    figure.savefig(path, dpi=150)
+
+
+def _middles(columns: int) -> np.ndarray:
+    return (np.arange(columns) + 0.5) / columns
+
+
+def _envelope(blocks: Iterable[np.ndarray], samples: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
+    """(least, most) of each column, and 0: float32 [columns]."""
+    low, high, at = np.zeros(columns, np.float32), np.zeros(columns, np.float32), 0
+    for block in blocks:
+        columns_of = np.arange(at, at + len(block)) * columns // samples
+        first = np.flatnonzero(np.diff(columns_of, prepend=-1))
+        here = columns_of[first]
+        low[here] = np.minimum(low[here], np.minimum.reduceat(block, first))
+        high[here] = np.maximum(high[here], np.maximum.reduceat(block, first))
+        at += len(block)
+    return low, high

@@ -1,0 +1,86 @@
+"""The tasks that a model can have, and what differs between them.
+
+What needs torch or a report's metrics is found by task name elsewhere: `sertool.evaluation.run.REPORTS` and
+`sertool.training.targets`.
+"""
+
+from dataclasses import dataclass
+from typing import Any
+
+#: An output within this of the former one is unchanged.
+TOLERANCE = 0.05
+
+
+@dataclass(frozen=True)
+class Task:
+    """One kind of output: numbers (this class) or classes.
+
+    ``has_classes``: whether the outputs are classes, of which the likeliest is the label. The texts are used in model
+    cards and reports: ``output_text`` says what the outputs mean, ``kept_text`` and ``unchanged_text`` when an output
+    of a perturbed clip counts as unchanged.
+    """
+
+    name: str
+    has_classes: bool
+    output_text: str
+    kept_text: str
+    unchanged_text: str
+
+    def columns(self, outputs: list[str]) -> list[str]:
+        """Return the columns of a model's outputs in a table of labels."""
+        return list(outputs)
+
+    def row(self, outputs: list[str], values: Any) -> dict[str, Any]:
+        """Return the cells of ``columns`` for output values, a numpy array [k]."""
+        return dict(zip(outputs, values.tolist(), strict=True))
+
+    def judged(self, outputs: list[str]) -> list[str]:
+        """Return the names of what ``unchanged`` compares."""
+        return list(outputs)
+
+    def unchanged(self, before: Any, after: Any) -> Any:
+        """Compare outputs, arrays [..., k], of a clip before and after a perturbation; bool [..., len(judged)]."""
+        return abs(after - before) < TOLERANCE
+
+    def answer(self, network_outputs: Any) -> Any:
+        """Turn a network's outputs, a tensor [n, k], into what a bundle answers."""
+        return network_outputs
+
+
+class _Classes(Task):
+    def columns(self, outputs: list[str]) -> list[str]:
+        return ["emotion", *outputs]
+
+    def row(self, outputs: list[str], values: Any) -> dict[str, Any]:
+        return {"emotion": outputs[int(values.argmax())], **super().row(outputs, values)}
+
+    def judged(self, outputs: list[str]) -> list[str]:
+        return ["emotion"]
+
+    def unchanged(self, before: Any, after: Any) -> Any:
+        return before.argmax(axis=-1, keepdims=True) == after.argmax(axis=-1, keepdims=True)
+
+    def answer(self, network_outputs: Any) -> Any:
+        return network_outputs.softmax(dim=1)
+
+
+#: Numbers, each between 0 and 1, such as arousal.
+DIMENSIONAL = Task(
+    "dimensional",
+    has_classes=False,
+    output_text="each meant to lie between 0 and 1 with 0.5 neutral. Outputs are not cut off there.",
+    kept_text="an output moves by less than 0.05",
+    unchanged_text=f"moved by less than {TOLERANCE}",
+)
+#: Probabilities of classes; the network gives logits.
+CATEGORICAL = _Classes(
+    "categorical",
+    has_classes=True,
+    output_text="one probability each, which sum to 1. `label` gives the likeliest as `emotion` beside them.",
+    kept_text="the likeliest class stays the same",
+    unchanged_text="the same class is the most probable",
+)
+TASKS: dict[str, Task] = {task.name: task for task in (DIMENSIONAL, CATEGORICAL)}
+
+#: Columns of a table of labels; no output may have such a name.
+RESERVED = ("file", "start", "end", "emotion", "speech", "error")
