@@ -1,4 +1,4 @@
-/* A float's bits as an integer, and back. */
+/* Reinterpret the bits of a float as an integer, and back. */
 #ifndef SER_BITS_H
 #define SER_BITS_H
 

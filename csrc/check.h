@@ -1,4 +1,4 @@
-/* Shared by the front-end's files: is every sample a number that can be squared and summed? */
+/* Sample validation: reject values that cannot be squared and summed. */
 #ifndef SER_CHECK_H
 #define SER_CHECK_H
 
@@ -6,7 +6,8 @@
 #include <stdint.h>
 #include <string.h>
 
-/* samples: [n]. 1 if each is finite and within +-1e12, else 0. Compares bits: NaN and infinity have the largest. */
+/* samples: [n]. Return 1 if all are finite and within +-1e12, else 0. Compares bit patterns, in which NaN and infinity
+ * are the largest. */
 static inline int ser_all_usable(const float *samples, size_t n) {
     const float limit = 1e12f;
     uint32_t limit_bits, bad = 0;

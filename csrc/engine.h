@@ -1,70 +1,69 @@
-/* What stands between wav2small.c, which moves rows from layer to layer, and the files that compute them. */
+/* Interface between wav2small.c, which moves rows from layer to layer, and the kernels that compute the layers. */
 #ifndef SER_ENGINE_H
 #define SER_ENGINE_H
 
 #include "bits.h"
+#include "isa.h"
 #include "weights.h"
 
 enum {
-    SER_ROW = 176,    /* elements between the rows of a batch: SER_WIDTH, padded */
-    SER_BATCH = 12,   /* rows of a batch at most */
+    SER_ROW = 176,    /* elements per row of a batch: SER_WIDTH plus padding */
+    SER_BATCH = 12,   /* maximum rows in a batch */
     SER_MOST_GROUP = 4
 };
 
-/* The softmax over tokens so far, a place for each of its channels (ser_channel): largest logit, sum of exp(logit - largest),
- * sum of that times value. The sums are double: hours of tokens are added up. */
+/* Running softmax pooling over tokens, with one place per channel (ser_channel): the largest logit, the sum of
+ * exp(logit - largest), and the sum of exp(logit - largest) * value. The sums are double because long recordings add up
+ * hours of tokens. */
 typedef struct ser_pool {
     float largest[SER_ROW];
     double sum[SER_ROW];
     double weighted[SER_ROW];
 } ser_pool;
 
-/* The channel at a place of the pool. The last 16 places are the last 16 channels: what is computed 16 channels at once
- * then never reaches beyond them; some are there twice. */
+/* Return the channel at a place of the pool. The last 16 places are the last 16 channels, so that kernels that compute
+ * 16 channels at once stay within bounds; some channels have two places. */
 static inline int ser_channel(int place) { return place < SER_ROW - 16 ? place : place - (SER_ROW - SER_WIDTH); }
 
-/* The other way round. */
+/* Return the place of a channel: the inverse of ser_channel. */
 static inline int ser_place(int channel) { return channel < SER_ROW - 16 ? channel : channel + (SER_ROW - SER_WIDTH); }
 
-/* One way to compute the network's layers. Activations lie as [mel][cell], a row a time step, `cell` channels a mel
- * row of which the first 13 count, and a cell of zeros on either side: rows of 1 + mels + 1 cells (2 for 13 mels, so
- * that they come in pairs). A convolution makes `group` rows out of group + 2.
+/* An implementation of the network's layers. Activations are rows of [mel][cell], one row per time step. A cell has
+ * `cell` channels, of which the first 13 are used. A row has a cell of zeros on either side: 1 + mels + 1 cells (1 +
+ * mels + 2 for 13 mels, so that the number is even). A convolution computes `group` rows from group + 2.
  */
 typedef struct ser_kernel {
     int group;
     int cell;
-    int bytes;     /* of an element: 4 for float, 2 for int16_t, 1 for uint8_t and int8_t */
-    size_t packed; /* bytes of its form of the weights, 0 if it takes them as they are */
-    size_t work;   /* bytes of memory for a call */
+    int bytes;     /* per element: 4 for float, 2 for int16_t, 1 for uint8_t and int8_t */
+    size_t packed; /* bytes of the packed weights, 0 if the kernel uses the weights as stored */
+    size_t work;   /* bytes of scratch memory for a call */
 
     void (*pack)(const ser_network *n, void *packed);
     /* in: group + 2 rows of [1 + 26 + 1] floats. out: group rows of [1 + 26 + 1][cell] */
     void (*first)(const ser_network *n, const void *packed, const float *const *in, void *const *out);
-    /* Layer 1 to 6. in: group + 2 rows, out: group rows, both [1 + mels + 1 or 2][cell] */
+    /* Layers 1 to 6. in: group + 2 rows, out: group rows, both [1 + mels + 1 or 2][cell] */
     void (*convolve)(const ser_network *n, const void *packed, void *work, int layer, int mels,
                      const void *const *in, void *const *out);
-    /* The largest of 3 x 3, every second one. in: 3 rows of [1 + 26 + 1][cell], out: [1 + 13 + 2][cell] */
+    /* 3 x 3 max pooling with stride 2. in: 3 rows of [1 + 26 + 1][cell], out: [1 + 13 + 2][cell] */
     void (*shrink)(const void *const *in, void *out);
-    /* in: [1 + 13 + 2][cell]. out: [13 channels][13 mels], of an element's type, signed */
+    /* in: [1 + 13 + 2][cell]. out: [13 channels][13 mels], elements of `bytes` bytes, signed */
     void (*mix)(const ser_network *n, const void *packed, const void *in, void *out);
-    /* rows: [count][SER_ROW] of which SER_WIDTH count, of an element's type, signed */
+    /* rows: [count][SER_ROW], of which SER_WIDTH are used, elements of `bytes` bytes, signed */
     void (*tokens)(const ser_network *n, const void *packed, void *work, const void *rows, int count, ser_pool *pool);
 } ser_kernel;
 
 extern const ser_kernel ser_kernel_plain, ser_kernel_plain_int8;
-#if defined(__GNUC__) && (defined(__x86_64__) || defined(__aarch64__)) && (defined(__clang__) || __GNUC__ >= 12)
-#define SER_WITH_VECTORS 1
+#if SER_WITH_VECTORS
 extern const ser_kernel ser_kernel_128;
-#if defined(__x86_64__)
+#if SER_WITH_AVX
 extern const ser_kernel ser_kernel_avx2, ser_kernel_avx512;
 extern const ser_kernel ser_kernel_int8_128, ser_kernel_int8_avx2, ser_kernel_vnni;
 #endif
-#else
-#define SER_WITH_VECTORS 0
 #endif
 
-/* e^x for x <= 0, 0 being e^-87 and less. x = n ln 2 + r, |r| <= ln(2) / 2; the series of e^r up to r^6 leaves an
- * error of 1e-7. Every kernel does these steps in this order. */
+/* Return e^x for x <= 0; below -87, e^-87. x = n ln 2 + r, |r| <= ln(2) / 2; the series of e^r up to r^6 has an error
+ * of 1e-7. Every kernel does these steps in this order. */
 static inline float ser_exp(float x) {
     int32_t n;
     float r;

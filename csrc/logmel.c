@@ -1,12 +1,12 @@
-/* Streaming LogMel: a carry of at most one block of frames, and a kernel that computes several frames at once. */
+/* Streaming LogMel: a carry buffer for one block of frames, and a kernel that computes several frames at once. */
 #include "bits.h"
 #include "check.h"
 #include "logmel_tables.h"
-#include "sertool.h"
+#include "isa.h"
 
 typedef struct geometry {
     int n_fft, hop, n_mels;
-    int radix[5];                /* of the half-length transform, their product n_fft / 2 */
+    int radix[5];                /* of the half-length FFT; their product is n_fft / 2 */
     const float *window;         /* [n_fft] */
     const float *twiddle;        /* [2 n_fft] */
     const unsigned char *first;  /* [n_mels] */
@@ -19,7 +19,7 @@ static const geometry geometries[] = {
     {144, 72, 58, {4, 2, 3, 3, 0}, window_144, twiddle_144, mel_first_144, mel_count_144, mel_weight_144},
 };
 
-/* ---- the kernel, once for each instruction set ---------------------------------------------------------------- */
+/* ---- the kernel, compiled once per instruction set ------------------------------------------------------------ */
 
 #define NAME(x) x##_plain
 #define TARGET
@@ -36,8 +36,7 @@ static const geometry geometries[] = {
 #undef TO_FLOAT
 #undef AT_LEAST
 
-#if (defined(__clang__) || (defined(__GNUC__) && __GNUC__ >= 12)) && (defined(__x86_64__) || defined(__aarch64__))
-#define WITH_VECTORS 1
+#if SER_WITH_VECTORS
 
 typedef float vec4 __attribute__((vector_size(16)));
 typedef int32_t ivec4 __attribute__((vector_size(16)));
@@ -76,7 +75,7 @@ typedef float loose4 __attribute__((vector_size(16), aligned(4), may_alias));
 #define HI64(a, b) __builtin_shufflevector(a, b, 2, 3, 6, 7)
 #include "logmel_kernel.h"
 
-#if defined(__x86_64__)
+#if SER_WITH_AVX
 #define NAME(x) x##_avx2
 #define TARGET __attribute__((target("avx2")))
 #define LANES 8
@@ -118,25 +117,8 @@ typedef float loose4 __attribute__((vector_size(16), aligned(4), may_alias));
 #endif
 
 #else
-#define WITH_VECTORS 0
 #define MOST_LANES 1
 #endif
-
-int ser_isa_available(ser_isa isa) {
-    switch (isa) {
-    case SER_ISA_BEST:
-    case SER_ISA_PLAIN: return 1;
-    case SER_ISA_128: return WITH_VECTORS;
-#if WITH_VECTORS && defined(__x86_64__)
-    case SER_ISA_AVX2: return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
-    case SER_ISA_AVX512: return __builtin_cpu_supports("avx512f") != 0;
-#else
-    case SER_ISA_AVX2:
-    case SER_ISA_AVX512: return 0;
-#endif
-    }
-    return 0;
-}
 
 /* ---- streaming ------------------------------------------------------------------------------------------------ */
 
@@ -148,19 +130,19 @@ struct ser_logmel {
     uint64_t samples; /* pushed */
     uint64_t frames;  /* written */
     size_t held;      /* floats in carry */
-    float *carry;     /* [CARRY]: the sample before the next frame, then that frame and what follows it */
+    float *carry;     /* [carry_floats(g)]: the sample before the next frame, that frame, and the samples after it */
     void *work;       /* vec [5 n_fft / 2 + 1 + n_mels] */
 };
 
 enum { ALIGNMENT = 64 };
 
-/* Floats to gather before a block is computed: one sample before, `lanes` frames, and one more, since the reflection
- * to the left takes a sample more than the first frame. */
+/* Floats to gather before computing a block: one sample before it, `lanes` frames, and one more, because the reflection
+ * at the start needs one sample more than the first frame. */
 static size_t gathered(const geometry *g, int lanes) {
     return 2 + (size_t)(lanes - 1) * (size_t)g->hop + (size_t)g->n_fft;
 }
 
-/* A gathered block and the padding that finish adds. */
+/* Size of the carry: a gathered block and the padding that finish adds. */
 static size_t carry_floats(const geometry *g) { return gathered(g, MOST_LANES) + (size_t)g->n_fft / 2; }
 
 static size_t aligned(size_t bytes) { return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT; }
@@ -174,7 +156,7 @@ static const geometry *geometry_of(int n_fft) {
 
 static void rewind_to_start(ser_logmel *s) {
     s->samples = s->frames = 0;
-    s->held = 1 + (size_t)s->g->n_fft / 2; /* filled in once there is enough to reflect */
+    s->held = 1 + (size_t)s->g->n_fft / 2; /* filled in once there are enough samples to reflect */
 }
 
 size_t ser_logmel_size(int n_fft) {
@@ -190,12 +172,7 @@ ser_status ser_logmel_init(void *memory, size_t bytes, int n_fft, ser_isa isa, s
     ser_logmel *s;
     if (!memory || !logmel || !g || bytes < ser_logmel_size(n_fft) || !ser_isa_available(isa)) return SER_E_ARGUMENT;
     memset(memory, 0, ser_logmel_size(n_fft));
-    if (isa == SER_ISA_BEST) {
-        isa = SER_ISA_PLAIN;
-        if (ser_isa_available(SER_ISA_128)) isa = SER_ISA_128;
-        if (ser_isa_available(SER_ISA_AVX2)) isa = SER_ISA_AVX2;
-        if (ser_isa_available(SER_ISA_AVX512)) isa = SER_ISA_AVX512;
-    }
+    isa = ser_isa_resolve(isa);
     at += (ALIGNMENT - (uintptr_t)at % ALIGNMENT) % ALIGNMENT;
     s = (ser_logmel *)(void *)at;
     at += aligned(sizeof *s);
@@ -206,9 +183,9 @@ ser_status ser_logmel_init(void *memory, size_t bytes, int n_fft, ser_isa isa, s
     s->scale = 1;
     s->block = block_plain;
     s->lanes = 1;
-#if WITH_VECTORS
+#if SER_WITH_VECTORS
     if (isa == SER_ISA_128) s->block = block_128, s->lanes = 4;
-#if defined(__x86_64__)
+#if SER_WITH_AVX
     if (isa == SER_ISA_AVX2) s->block = block_avx2, s->lanes = 8;
     if (isa == SER_ISA_AVX512) s->block = block_avx512, s->lanes = 16;
 #endif
@@ -229,7 +206,7 @@ ser_status ser_logmel_normalise(ser_logmel *s, float mean, float scale) {
     return SER_OK;
 }
 
-/* Frames that lie within the first n samples and their reflection to the left. */
+/* Return the number of frames within the first n samples and their reflection at the start. */
 static uint64_t complete_frames(const geometry *g, uint64_t n) {
     const uint64_t half = (uint64_t)g->n_fft / 2;
     return n < half + 1 ? 0 : 1 + (n - half) / (uint64_t)g->hop;
@@ -239,7 +216,7 @@ size_t ser_logmel_ready(const ser_logmel *s, size_t n) {
     return (size_t)(complete_frames(s->g, s->samples + n) - s->frames);
 }
 
-/* Compute `count` frames at the head of the carry, at most s->lanes, and drop what no later frame needs. */
+/* Compute the first `count` frames of the carry, at most s->lanes, and drop the samples that no later frame needs. */
 static void write_frames(ser_logmel *s, int count, float *out) {
     const size_t used = (size_t)count * (size_t)s->g->hop;
     s->block(s->g, s->carry + 1, count, s->work, out);
@@ -292,7 +269,7 @@ ser_status ser_logmel_finish(ser_logmel *s, float *out) {
     if (!out) return SER_E_ARGUMENT;
     for (i = 0; i < half; i++) s->carry[s->held + i] = s->carry[s->held - 2 - i];
     s->held += half;
-    write_frames(s, 1, out); /* the only one: hop is half of n_fft */
+    write_frames(s, 1, out); /* only one frame remains: hop is half of n_fft */
     rewind_to_start(s);
     return SER_OK;
 }
@@ -300,12 +277,12 @@ ser_status ser_logmel_finish(ser_logmel *s, float *out) {
 const char *ser_status_text(ser_status status) {
     switch (status) {
     case SER_OK: return "done";
-    case SER_E_ARGUMENT: return "wrong argument";
+    case SER_E_ARGUMENT: return "invalid argument";
     case SER_E_SHORT: return "too few samples";
     case SER_E_VALUE: return "NaN, infinity or a value out of range";
     case SER_E_SPACE: return "output too small";
-    case SER_E_WEIGHTS: return "weights damaged, or not of this network";
-    case SER_E_LENGTH: return "not as many samples as before";
+    case SER_E_WEIGHTS: return "weights are damaged or not for this network";
+    case SER_E_LENGTH: return "number of samples differs from earlier calls";
     }
     return "unknown status";
 }

@@ -1,13 +1,13 @@
-/* LogMel of LANES neighbouring frames, one a lane. Included once for each instruction set by logmel.c, which defines
+/* LogMel of LANES consecutive frames, one per lane. logmel.c includes this file once per instruction set and defines
  *   NAME(x)   x with the instruction set's suffix       TARGET   function attribute that allows its instructions
  *   LANES     frames at once                            vec      LANES floats         ivec   LANES int32_t
  *   AS_INT, AS_FLOAT   the same bits in the other type  TO_FLOAT int32_t to float by value
- *   AT_LEAST(v, c)     the larger of the two, lane by lane
- * and, where LANES is 4 or more,
- *   GATHER(p, s)       4 neighbouring floats from each of p, p + 4 s, p + 8 s, ...: a quarter (4 lanes) each
- *   SCATTER(p, s, v, n)  the reverse: a quarter each to p, p + 4 s, ... as long as 0, 4, ... is below n
+ *   AT_LEAST(v, c)     the lane-wise maximum
+ * and, if LANES is 4 or more,
+ *   GATHER(p, s)       4 consecutive floats from each of p, p + 4 s, p + 8 s, ...: a quarter (4 lanes) each
+ *   SCATTER(p, s, v, n)  the inverse: a quarter each to p, p + 4 s, ... as long as 0, 4, ... is below n
  *   LO32, HI32, LO64, HI64(a, b)  interleave the lower or upper halves of each quarter, by one or two floats
- * With LANES 1 all of this is plain C and the reference for the rest.
+ * With LANES 1 this is plain C and the reference for the other instruction sets.
  */
 
 /* One Stockham pass: radix-r butterflies of n points at stride s, from (xr, xi) to (yr, yi), each [n * s].
@@ -62,18 +62,18 @@ TARGET static void NAME(pass)(int radix, int n, int s, int n_fft, const float *t
 }
 
 /* 10 log10(max(x, 1e-10)). With x = 2^e m, m in [sqrt 1/2, sqrt 2), and s = (m - 1) / (m + 1):
- * ln m = 2 (s + s^3 / 3 + s^5 / 5 + ...); the terms up to s^9 leave an error below 1e-8. */
+ * ln m = 2 (s + s^3 / 3 + s^5 / 5 + ...). With terms up to s^9 the error is below 1e-8. */
 TARGET static inline vec NAME(decibels)(vec x) {
     const ivec bits = AS_INT(AT_LEAST(x, 1e-10f));
     const ivec over = bits - 0x3f3504f3, e = over >> 23;
-    const vec m = AS_FLOAT(bits - (over & -0x800000)); /* e << 23, which C leaves undefined below 0 */
+    const vec m = AS_FLOAT(bits - (over & -0x800000)); /* e << 23, which is undefined in C for negative e */
     const vec s = (m - 1.0f) / (m + 1.0f), z = s * s;
     const vec series = (((z * (1.0f / 9) + 1.0f / 7) * z + 1.0f / 5) * z + 1.0f / 3) * z + 1.0f;
     return TO_FLOAT(e) * 3.01029995663981195f + s * series * 8.68588963806503655f; /* 10 log10(2), 20 / ln(10) */
 }
 
 #if LANES > 1
-/* Turn v [4][LANES / 4 quarters][4] within each quarter: lane 4 b + i of v[j] and lane 4 b + j of v[i] change places. */
+/* Transpose v [4][LANES / 4 quarters][4] within each quarter: swap lane 4 b + i of v[j] and lane 4 b + j of v[i]. */
 TARGET static inline void NAME(turn)(vec *v) {
     const vec a = LO32(v[0], v[1]), b = HI32(v[0], v[1]), c = LO32(v[2], v[3]), d = HI32(v[2], v[3]);
     v[0] = LO64(a, c);
@@ -83,7 +83,7 @@ TARGET static inline void NAME(turn)(vec *v) {
 }
 #endif
 
-/* frames: lane l's frame begins at samples[l * hop]; samples: [(LANES - 1) * hop + n_fft].
+/* samples: [(LANES - 1) * hop + n_fft]; the frame of lane l begins at samples[l * hop].
  * work: vec [5 * n_fft / 2 + 1 + n_mels]. out: [count][n_mels]; lanes from count on are not written. */
 TARGET static void NAME(block)(const geometry *g, const float *samples, int count, void *work, float *out) {
     const int half = g->n_fft / 2;
@@ -92,7 +92,8 @@ TARGET static void NAME(block)(const geometry *g, const float *samples, int coun
     const float *weight = g->weight;
     int j, k, m, n, s, r;
 
-    /* Even samples as real, odd as imaginary parts: an n_fft-point real transform from a half-length complex one. */
+    /* Compute the n_fft-point real FFT with a half-length complex one: even samples are the real parts, odd samples the
+     * imaginary parts. */
 #if LANES == 1
     for (j = 0; j < half; j++) {
         ar[j] = samples[2 * j] * g->window[2 * j];
@@ -101,7 +102,7 @@ TARGET static void NAME(block)(const geometry *g, const float *samples, int coun
 #else
     for (j = 0; j < half; j += 2) {
         const float *at = samples + 2 * j, *w = g->window + 2 * j;
-        vec v[4]; /* v[i], quarter b: 4 samples of frame 4 b + i; turned, v[i] is sample i of every frame */
+        vec v[4]; /* v[i], quarter b: 4 samples of frame 4 b + i; transposed, v[i] is sample i of every frame */
         for (k = 0; k < 4; k++) v[k] = GATHER(at + k * g->hop, g->hop);
         NAME(turn)(v);
         ar[j] = v[0] * w[0];
@@ -113,7 +114,7 @@ TARGET static void NAME(block)(const geometry *g, const float *samples, int coun
 
     for (n = half, s = 1, r = 0; n > 1; n /= g->radix[r], s *= g->radix[r], r++) {
         vec *t;
-        switch (g->radix[r]) { /* constants, so that the compiler drops the other radices */
+        switch (g->radix[r]) { /* pass constants, so that the compiler drops the other radices */
         case 4: NAME(pass)(4, n, s, g->n_fft, g->twiddle, ar, ai, br, bi); break;
         case 3: NAME(pass)(3, n, s, g->n_fft, g->twiddle, ar, ai, br, bi); break;
         default: NAME(pass)(2, n, s, g->n_fft, g->twiddle, ar, ai, br, bi); break;
@@ -122,7 +123,7 @@ TARGET static void NAME(block)(const geometry *g, const float *samples, int coun
         t = ai, ai = bi, bi = t;
     }
 
-    /* With Z the transform of even + i odd: E = (Z[k] + Z*[-k]) / 2, O = -i (Z[k] - Z*[-k]) / 2,
+    /* With Z the FFT of even + i odd: E = (Z[k] + Z*[-k]) / 2, O = -i (Z[k] - Z*[-k]) / 2,
      * X[k] = E + w^k O and X[half - k] = (E - w^k O)*. */
     for (k = 0; k <= half / 2; k++) {
         const int c = (half - k) % half;
@@ -146,7 +147,7 @@ TARGET static void NAME(block)(const geometry *g, const float *samples, int coun
     for (m = 0; m < g->n_mels; m++) out[m] = db[m];
 #else
     for (m = 0; m < g->n_mels; m += 4) {
-        const int at = m + 4 <= g->n_mels ? m : g->n_mels - 4; /* the last four overlap those before */
+        const int at = m + 4 <= g->n_mels ? m : g->n_mels - 4; /* the last four may overlap the previous ones */
         vec v[4];
         for (k = 0; k < 4; k++) v[k] = db[at + k];
         NAME(turn)(v);
@@ -155,7 +156,7 @@ TARGET static void NAME(block)(const geometry *g, const float *samples, int coun
 #endif
 }
 
-/* Its parameters end here, so that it can be included again. */
+/* Undefine the parameters, so that this file can be included again. */
 #undef NAME
 #undef TARGET
 #undef LANES

@@ -1,4 +1,4 @@
-"""Write logmel_tables.h from sertool/features/mel.py: `python csrc/make_tables.py`."""
+"""Generate logmel_tables.h from sertool/features/mel.py: `python csrc/make_tables.py`."""
 
 import sys
 from pathlib import Path
@@ -15,8 +15,8 @@ HEADER = """\
  *
  * window[n]      0.5 - 0.5 cos(2 pi n / N)                         periodic Hann, N = n_fft
  * twiddle[2k]    cos(2 pi k / N), twiddle[2k+1]: -sin(2 pi k / N)  k = 0 .. N-1
- * first, count   the bins where mel filter m is not zero: first[m] .. first[m] + count[m] - 1
- * weight         those weights, filter after filter; Slaney's scale and norm, 0 to 8000 Hz:
+ * first, count   mel filter m is nonzero in the bins first[m] .. first[m] + count[m] - 1
+ * weight         the nonzero weights, filter by filter; Slaney scale and norm, 0 to 8000 Hz:
  *                max(0, min((f - lo) / (mid - lo), (hi - f) / (hi - mid))) * 2 / (hi - lo),  f = 16000 k / N
  */
 #ifndef SER_LOGMEL_TABLES_H

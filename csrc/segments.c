@@ -1,4 +1,4 @@
-/* Probabilities of speech to segments, by two thresholds and three times. */
+/* Convert speech probabilities to segments, with two thresholds and three durations. */
 #include <string.h>
 
 #include "sertool.h"
@@ -8,7 +8,7 @@ ser_vad_parameters ser_vad_parameters_default(void) {
     return defaults;
 }
 
-static int is_time(double seconds) { return 0 <= seconds && seconds <= 1e9; } /* not so of NaN */
+static int is_time(double seconds) { return 0 <= seconds && seconds <= 1e9; } /* false for NaN */
 
 static uint64_t samples_of(double seconds) { return (uint64_t)(seconds * 16000 + 0.5); }
 
@@ -27,7 +27,7 @@ ser_status ser_segmenter_init(ser_segmenter *s, const ser_vad_parameters *p) {
 
 static uint64_t least(uint64_t a, uint64_t b) { return a < b ? a : b; }
 
-/* End the segment that runs and hold it. One that was held already goes to *out; returns how many, 0 or 1. */
+/* End the open segment and hold it. Write the previously held segment, if any, to *out; return how many, 0 or 1. */
 static size_t end_at(ser_segmenter *s, uint64_t end, ser_segment *out) {
     const int before = s->held;
     uint64_t margin = least(s->padding, s->start);
@@ -44,7 +44,7 @@ static size_t end_at(ser_segmenter *s, uint64_t end, ser_segment *out) {
     return (size_t)before;
 }
 
-/* 1 if the held segment has room for all of its padding, whatever comes and however short the last frame is. */
+/* Return 1 if the held segment has room for its full padding, whatever follows and however short the last frame is. */
 static int has_room(const ser_segmenter *s) {
     const uint64_t next = s->running ? s->start : s->position, end = s->last.end;
     return next - end >= 2 * s->padding && end + s->padding <= s->position - SER_VAD_FRAME + 1;
@@ -59,7 +59,7 @@ ser_status ser_segmenter_push(ser_segmenter *s, const float *probabilities, size
     *segments = 0;
     for (i = 0; i < n; i++)
         if (!(probabilities[i] >= 0 && probabilities[i] <= 1)) return SER_E_VALUE;
-    now = *s; /* so that a refused push changes nothing */
+    now = *s; /* a copy, so that a push that fails has no effect */
     for (i = 0; i < n; i++, now.position += SER_VAD_FRAME) {
         if (probabilities[i] >= now.threshold) {
             if (!now.running) now.start = now.position;

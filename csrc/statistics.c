@@ -11,8 +11,8 @@ ser_status ser_statistics_push(ser_statistics *s, const float *samples, size_t n
     if (!s || (n && !samples)) return SER_E_ARGUMENT;
     if (!ser_all_usable(samples, n)) return SER_E_VALUE;
     if (n && !s->samples) s->shift = samples[0];
-    /* Up to a multiple of 8 one by one, then 8 lanes at a time: a sample's lane follows from its place in the
-     * recording, so the sums do not depend on the cuts. */
+    /* One by one up to a multiple of 8, then 8 lanes at a time. A sample's lane follows from its position in the
+     * recording, so the sums do not depend on how the samples are split into pushes. */
     for (; i < n; i++) {
         const unsigned lane = (unsigned)((s->samples + i) % 8);
         double d;

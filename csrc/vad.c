@@ -1,29 +1,29 @@
-/* Streaming voice activity: LogMel rows are gathered to steps of 20 ms, and a small recurrent network takes them. */
+/* Streaming voice activity detection: a small recurrent network on LogMel rows, in steps of 20 ms. */
 #include "bits.h"
 #include "check.h"
-#include "sertool.h"
+#include "isa.h"
 #include "vad_tables.h"
 
 enum {
     MELS = 26,
-    ROWS = 10,   /* of a step */
-    FRAMES = 2,  /* of a step */
-    LATE = 10,   /* steps heard before one is told */
-    BANDS = 25,  /* the first of the mels holds no Fourier bin */
-    PADDED = 32, /* BANDS, up to whole vectors */
+    ROWS = 10,   /* per step */
+    FRAMES = 2,  /* per step */
+    LATE = 10,   /* output is delayed by this many steps (0.2 s look-ahead) */
+    BANDS = 25,  /* without the first mel filter, which covers no FFT bin */
+    PADDED = 32, /* BANDS, rounded up to whole vectors */
     SEEN = 2 * BANDS + 2,
     GROUPS = 6,
     GROUPS_WIDE = 16,
     PATTERNS = 16,
     MIXED = 32,
     UNITS = 32,
-    CHUNK = 512,                       /* samples at once: as many rows as LogMel computes at once */
-    MOST_ROWS = ROWS + CHUNK / 32 + 1, /* that wait for the end of a step, and those of a chunk */
-    BLOCK = 32                         /* samples that are frozen together or not */
+    CHUNK = 512,                       /* samples per LogMel push: as many rows as LogMel computes at once */
+    MOST_ROWS = ROWS + CHUNK / 32 + 1, /* rows waiting for the end of a step, plus those of a chunk */
+    BLOCK = 32                         /* samples per block, the unit of freeze detection */
 };
 
-/* Samples that move by no more than four steps of 16 bits, as dithered silence does, are flat: they hold no speech. Those
- * that move by less than one are frozen. */
+/* Samples that span at most four 16-bit steps, such as dithered silence, are flat: they contain no speech. Samples that
+ * span at most half a step are frozen. */
 #define FLAT (4.0f / 32768)
 #define FROZEN (0.5f / 32768)
 
@@ -31,30 +31,30 @@ struct ser_vad {
     void (*step)(ser_vad *, const float *rows);
     ser_logmel *logmel;
     uint64_t samples, rows, frames; /* pushed, computed, written */
-    size_t held;                    /* rows that wait */
-    int heard;                      /* anything but flat samples */
-    float before;                   /* the last sample, as LogMel heard it */
-    float low, high;                /* of the block so far */
-    float frame_low, frame_high;    /* of the frame so far */
-    int frozen;                     /* whether the last whole block is */
+    size_t held;                    /* rows waiting for the end of a step */
+    int heard;                      /* 1 after the first samples that are not flat */
+    float before;                   /* the previous sample, with dither if frozen */
+    float low, high;                /* of the current block so far */
+    float frame_low, frame_high;    /* of the current frame so far */
+    int frozen;                     /* 1 if the last complete block is frozen */
     float middle;                   /* of that block */
-    uint64_t flat_frames;           /* a bit for each of those begun, the lowest is the last one's */
-    float top;                      /* of the level, dB */
-    float floor[BANDS];             /* of each band, dB */
+    uint64_t flat_frames;           /* 1 bit per started frame, the latest lowest: 1 if flat so far */
+    float top;                      /* tracked maximum of the level, dB */
+    float floor[BANDS];             /* tracked minimum of each band, dB */
     float hidden[UNITS];
     float waiting[MOST_ROWS * MELS + PADDED];
 };
 
 static float between(float low, float x, float high) { return x < low ? low : x > high ? high : x; }
 
-/* Whether frame number `frame`, one of the last 64 or behind them, is flat. */
+/* Return 1 if frame number `frame`, one of the last 64 or a future one, is flat. Future frames count as flat. */
 static int is_flat(const ser_vad *s, uint64_t frame) {
     const uint64_t begun = (s->samples + SER_VAD_FRAME - 1) / SER_VAD_FRAME;
     return frame >= begun || (s->flat_frames >> (begun - 1 - frame) & 1);
 }
 
-/* Floors fall fast and rise by 3 dB a second, the top rises fast and falls by 0.5: both move with the recording's level,
- * so that what lies over or under them does not depend on it. Flat samples say nothing about it. */
+/* Update floors and top. Floors fall fast and rise by 3 dB/s; the top rises fast and falls by 0.5 dB/s. Both follow the
+ * recording level, so that differences from them do not depend on it. Flat samples are ignored. */
 static void follow(ser_vad *s, const float *mean, float level) {
     const uint64_t frame = s->rows / ROWS * FRAMES;
     const int silent = is_flat(s, frame) && is_flat(s, frame + 1);
@@ -73,7 +73,7 @@ static void follow(ser_vad *s, const float *mean, float level) {
     if (!silent) s->heard = 1;
 }
 
-/* ---- the kernel, once for each instruction set ---------------------------------------------------------------- */
+/* ---- the kernel, compiled once per instruction set ------------------------------------------------------------ */
 
 #define NAME(x) x##_plain
 #define TARGET
@@ -93,8 +93,7 @@ static void follow(ser_vad *s, const float *mean, float level) {
 #undef AT_LEAST
 #undef AT_MOST
 
-#if (defined(__clang__) || (defined(__GNUC__) && __GNUC__ >= 12)) && (defined(__x86_64__) || defined(__aarch64__))
-#define WITH_VECTORS 1
+#if SER_WITH_VECTORS
 
 #define VECTORS(n) \
     typedef float vec##n __attribute__((vector_size(4 * (n)))); \
@@ -121,7 +120,7 @@ VECTORS(16);
 #include "vad_kernel.h"
 #undef loose
 
-#if defined(__x86_64__)
+#if SER_WITH_AVX
 #define NAME(x) x##_avx2
 #define TARGET __attribute__((target("avx2")))
 #define LANES 8
@@ -141,14 +140,12 @@ VECTORS(16);
 #undef loose
 #endif
 
-#else
-#define WITH_VECTORS 0
 #endif
 
-/* ---- flat samples: zeros, an offset, a sample held for ever ------------------------------------------------------- */
+/* ---- flat samples: zeros, a constant offset, a repeated sample ------------------------------------------------ */
 
-/* The network has not learnt frozen samples and would go on saying what it said before. It hears noise of one 16-bit step
- * instead. Whatever it says, a frame of flat samples is no speech. */
+/* Return noise of one 16-bit step for a sample index. The network is not trained on frozen samples and would repeat its
+ * previous output, so it gets noise instead. A flat frame has probability 0 whatever the network computes. */
 static float dither(uint64_t sample) {
     uint32_t bits = (uint32_t)sample * 0x9e3779b1u;
     bits = (bits ^ bits >> 15) * 0x85ebca6bu;
@@ -156,7 +153,7 @@ static float dither(uint64_t sample) {
     return (float)(int32_t)(bits ^ bits >> 16) * (1.0f / 32768 / 2147483648.0f);
 }
 
-/* Take note of samples [n], all of one block. */
+/* Update the ranges and flags for samples [n], all within one block. */
 static void look(ser_vad *s, const float *samples, size_t n) {
     enum { AT_ONCE = 8 };
     float low[AT_ONCE], high[AT_ONCE];
@@ -190,8 +187,9 @@ static void look(ser_vad *s, const float *samples, size_t n) {
     }
 }
 
-/* What LogMel is to hear of samples [n], all of one block, into out [n]: less 0.97 of the one before, and halved, so
- * that what is usable stays so. After a frozen block, what is as still goes for its middle and some noise. */
+/* Compute LogMel's input out [n] for samples [n], all within one block: subtract 0.97 times the previous sample
+ * (pre-emphasis) and halve, so that the result stays in the accepted range. After a frozen block, replace samples
+ * within FROZEN of its middle by the middle plus noise. */
 static void emphasise(ser_vad *s, const float *samples, size_t n, float *out) {
     size_t i;
     if (s->samples == 0) s->before = samples[0];
@@ -231,17 +229,18 @@ ser_status ser_vad_init(void *memory, size_t bytes, ser_isa isa, ser_vad **vad) 
     ser_status status;
     if (!memory || !vad || bytes < ser_vad_size() || !ser_isa_available(isa)) return SER_E_ARGUMENT;
     memset(memory, 0, ser_vad_size());
+    isa = ser_isa_resolve(isa);
     at += (ALIGNMENT - (uintptr_t)at % ALIGNMENT) % ALIGNMENT;
     s = (ser_vad *)(void *)at;
     status = ser_logmel_init(at + aligned(sizeof *s), ser_logmel_size(64), 64, isa, &s->logmel);
-    if (status == SER_OK) status = ser_logmel_normalise(s->logmel, 0, 16384); /* faint noise, too, above its floor */
+    if (status == SER_OK) status = ser_logmel_normalise(s->logmel, 0, 16384); /* lifts faint noise above its floor */
     if (status != SER_OK) return status;
     s->step = step_plain;
-#if WITH_VECTORS
-    if (isa == SER_ISA_BEST || isa == SER_ISA_128) s->step = step_128;
-#if defined(__x86_64__)
-    if (isa == SER_ISA_AVX2 || (isa == SER_ISA_BEST && ser_isa_available(SER_ISA_AVX2))) s->step = step_avx2;
-    if (isa == SER_ISA_AVX512 || (isa == SER_ISA_BEST && ser_isa_available(SER_ISA_AVX512))) s->step = step_avx512;
+#if SER_WITH_VECTORS
+    if (isa == SER_ISA_128) s->step = step_128;
+#if SER_WITH_AVX
+    if (isa == SER_ISA_AVX2) s->step = step_avx2;
+    if (isa == SER_ISA_AVX512) s->step = step_avx512;
 #endif
 #endif
     rewind_to_start(s);
@@ -249,14 +248,14 @@ ser_status ser_vad_init(void *memory, size_t bytes, ser_isa isa, ser_vad **vad) 
     return SER_OK;
 }
 
-/* Frames that so many rows tell. */
+/* Return the number of probabilities available after `rows` rows. */
 static uint64_t told(uint64_t rows) {
     const uint64_t steps = rows / ROWS;
     return steps > LATE ? (steps - LATE) * FRAMES : 0;
 }
 
-/* Take the next step, from rows [ROWS][MELS]; write the frames that it tells to out [capacity] from `done` on, and say
- * how many are there then. */
+/* Run one step on rows [ROWS][MELS]. Write the probabilities that become available to out [capacity] from index `done`
+ * on; return the new number of probabilities in out. */
 static size_t advance(ser_vad *s, const float *rows, float *out, size_t done, size_t capacity) {
     size_t count, frame;
     int i;
@@ -317,8 +316,8 @@ ser_status ser_vad_finish(ser_vad *s, float *out, size_t capacity, size_t *frame
     if (left > capacity) return SER_E_SPACE;
     if (left && !out) return SER_E_ARGUMENT;
     if (ser_logmel_finish(s->logmel, last) != SER_OK)
-        for (i = 0; i < MELS; i++) last[i] = -100.0f; /* too short for a row: silence */
-    while (done < left) { /* the last row goes on */
+        for (i = 0; i < MELS; i++) last[i] = -100.0f; /* too short for a row: use silence */
+    while (done < left) { /* repeat the last row */
         for (; s->held < ROWS; s->held++) memcpy(s->waiting + s->held * MELS, last, sizeof last);
         done = advance(s, s->waiting, out, done, left);
         s->held = 0;

@@ -1,16 +1,18 @@
-/* One step of the voice activity detector, LANES outputs of a layer at once. Included once for each instruction set by
- * vad.c, which defines
+/* One step of the voice activity detector, LANES outputs of a layer at once. vad.c includes this file once per
+ * instruction set and defines
  *   NAME(x)   x with the instruction set's suffix       TARGET   function attribute that allows its instructions
  *   LANES     outputs at once: 1, 4, 8 or 16            vec      LANES floats
- *   GET(p), PUT(p, v)          LANES neighbouring floats from and to p
+ *   GET(p), PUT(p, v)          load and store LANES consecutive floats at p
  *   AS_INT, AS_FLOAT           the same bits in the other type
- *   AT_LEAST(v, c), AT_MOST(v, c)   the larger, the smaller of the two, lane by lane
- * With LANES 1 all of this is plain C and the reference for the rest: every output is summed in the same order.
+ *   AT_LEAST(v, c), AT_MOST(v, c)   the lane-wise maximum, minimum
+ *
+ * With LANES 1 this is plain C and the reference for the other instruction sets, which sum every output in the same
+ * order.
  */
 
-/* 1 / (1 + e^-x). 2^n of the whole part n of x log2(e) by its bits, 2^f of the rest, |f| <= 1/2, by its series. */
+/* Return 1 / (1 + e^-x). With -x log2(e) = n + f, n whole and |f| <= 1/2: 2^n by its bits, 2^f by a series. */
 TARGET static inline vec NAME(sigmoid)(vec x) {
-    const float magic = 12582912.0f; /* 1.5 2^23: added, it leaves a whole number in the low bits */
+    const float magic = 12582912.0f; /* 1.5 * 2^23: adding it leaves a whole number in the low bits */
     const vec t = AT_LEAST(AT_MOST(x, 60.0f), -60.0f) * -1.44269504f, whole = t + magic, f = t - (whole - magic);
     const vec series =
         ((((f * 1.3333558e-3f + 9.6181291e-3f) * f + 5.5504109e-2f) * f + 2.4022651e-1f) * f + 6.9314718e-1f) * f + 1.0f;
@@ -43,13 +45,13 @@ TARGET static inline void NAME(add)(const float *weights, const float *x, int in
     }
 }
 
-/* rows: [ROWS][MELS], and as many floats more as a row is padded by. s->hidden is taken one step on. */
+/* Advance s->hidden by one step. rows: [ROWS][MELS], plus as many readable floats as a row's padding. */
 TARGET static void NAME(step)(ser_vad *s, const float *rows) {
     float mean[PADDED], moves[ROWS][PADDED], groups[GROUPS_WIDE], pulses[ROWS * GROUPS], mixed[MIXED];
     float in[SEEN + PATTERNS], gates[3 * UNITS], past[3 * UNITS], level = 0;
     int i, k;
 
-    for (i = 0; i < PADDED; i += LANES) { /* beyond BANDS stands some other row's */
+    for (i = 0; i < PADDED; i += LANES) { /* elements from BANDS on belong to the next row and are unused */
         vec sum = GET(rows + 1 + i);
         for (k = 1; k < ROWS; k++) sum += GET(rows + 1 + k * MELS + i);
         sum *= 1.0f / ROWS;
@@ -66,7 +68,7 @@ TARGET static void NAME(step)(ser_vad *s, const float *rows) {
         in[BANDS + i] = between(-1, (mean[i] - s->floor[i]) * 0.1f, 4);
     }
     in[2 * BANDS] = between(-4, (level - s->top) * 0.1f, 2);
-    in[2 * BANDS + 1] = between(-3, (s->top + 10) * 0.2f, 0); /* fainter than speech with peaks of -45 dBFS */
+    in[2 * BANDS + 1] = between(-3, (s->top + 10) * 0.2f, 0); /* < 0 if fainter than speech with -45 dBFS peaks */
 
     for (k = 0; k < ROWS; k++) {
         memset(groups, 0, sizeof groups);
@@ -94,7 +96,7 @@ TARGET static void NAME(step)(ser_vad *s, const float *rows) {
     }
 }
 
-/* Its parameters end here, so that it can be included again. */
+/* Undefine the parameters, so that this file can be included again. */
 #undef NAME
 #undef TARGET
 #undef LANES

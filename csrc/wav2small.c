@@ -1,10 +1,10 @@
-/* Wav2Small, streamed: rows move from layer to layer as soon as a layer has those that it needs, so that memory does
- * not depend on the length. What computes a row is a kernel (engine.h).
+/* Streaming Wav2Small: rows move to the next layer as soon as it has enough of them, so that memory does not depend on
+ * the length of the recording. Kernels (engine.h) compute the rows.
  *
- * The network ends in a matrix [13 channels][T tokens][13 mels] that is read, as it lies in memory, as T rows of 169:
- * 13 neighbouring cells (channel, token), each 13 mels. Cell number channel * T + token stands in row number / 13, at
- * number % 13. With T known, each channel fills its own rows token by token; a row that two channels share waits for
- * the later one.
+ * The convolutions end in a matrix [13 channels][T tokens][13 mels], which is reinterpreted in memory order as T rows
+ * of 169: 13 consecutive cells (channel, token) of 13 mels each. Cell number channel * T + token is in row number / 13,
+ * at position number % 13. T is known in advance, so each channel fills its own rows token by token. Rows shared by
+ * several channels wait until the end.
  */
 #include "check.h"
 #include "engine.h"
@@ -15,7 +15,7 @@ enum { N_FFT = 64, HOP = 32, CHUNK = 512, FRAMES = CHUNK / HOP + 1, ALIGNMENT = 
 enum { POOLING = 3, MIXING = 8, STAGES = 9 }; /* stages 0 to 2 and 4 to 7 are the convolutions */
 enum { STATISTICS, CENTRE, NETWORK, FINISHED };
 
-/* Rows that wait for a stage, the oldest first; slots: [capacity][bytes of a row]. */
+/* Ring buffer of the input rows of a stage, oldest first. slots: [capacity][row], row in bytes. */
 typedef struct ring {
     unsigned char *slots;
     size_t row;
@@ -28,19 +28,19 @@ struct ser_wav2small {
     ser_statistics statistics;
     ser_logmel *logmel;
     int pass;
-    uint64_t samples, pushed; /* of the recording, of this pass */
-    uint64_t tokens, token;   /* of the recording, the next one to come */
+    uint64_t samples, pushed; /* in the recording, in this pass */
+    uint64_t tokens, token;   /* number in the recording, index of the next one */
     double sum[SER_MELS];
-    float mean[SER_MELS];     /* what is taken from each frame */
+    float mean[SER_MELS];     /* subtracted from each frame */
     float frames[FRAMES + 1][SER_MELS];
     ring rings[STAGES];
-    int shared[SER_CHANNELS + 1]; /* the waiting row that the border before a channel cuts, -1 if it cuts none */
+    int shared[SER_CHANNELS + 1]; /* index in borders of the row that the border before a channel splits, or -1 */
     int waiting, queued;
-    unsigned char *own;      /* [13][SER_ROW]: the row that each channel fills */
-    unsigned char *borders;  /* [12][SER_ROW]: those that channels share */
-    unsigned char *queue;    /* [SER_BATCH][SER_ROW]: full ones */
+    unsigned char *own;      /* [13][SER_ROW]: the row that each channel is filling */
+    unsigned char *borders;  /* [12][SER_ROW]: the rows that channels share */
+    unsigned char *queue;    /* [SER_BATCH][SER_ROW]: complete rows */
     unsigned char *mixed;    /* [13 channels][13 mels] */
-    unsigned char *dummy;    /* a row that nobody reads */
+    unsigned char *dummy;    /* a row for output that is discarded */
     void *packed, *work;
     ser_pool *pool;
 };
@@ -49,14 +49,15 @@ struct ser_wav2small {
 
 static const ser_kernel *kernel_of(const ser_network *n, ser_isa isa) {
     const int int8 = (n->flags & SER_INT8) != 0;
-#if SER_WITH_VECTORS && defined(__x86_64__)
-    if (isa == SER_ISA_BEST || isa == SER_ISA_AVX512) {
-        if (ser_isa_available(SER_ISA_AVX512) && !int8) return &ser_kernel_avx512;
-        if (ser_isa_available(SER_ISA_AVX512) && __builtin_cpu_supports("avx512bw") &&
-            __builtin_cpu_supports("avx512vl") && __builtin_cpu_supports("avx512vnni"))
+#if SER_WITH_AVX
+    isa = ser_isa_resolve(isa);
+    if (isa == SER_ISA_AVX512) {
+        if (!int8) return &ser_kernel_avx512;
+        if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
+            __builtin_cpu_supports("avx512vnni"))
             return &ser_kernel_vnni;
     }
-    if (isa != SER_ISA_PLAIN && isa != SER_ISA_128 && ser_isa_available(SER_ISA_AVX2))
+    if ((isa == SER_ISA_AVX512 || isa == SER_ISA_AVX2) && ser_isa_available(SER_ISA_AVX2))
         return int8 ? &ser_kernel_int8_avx2 : &ser_kernel_avx2;
     if (isa != SER_ISA_PLAIN) return int8 ? &ser_kernel_int8_128 : &ser_kernel_128;
 #elif SER_WITH_VECTORS
@@ -66,17 +67,18 @@ static const ser_kernel *kernel_of(const ser_network *n, ser_isa isa) {
     return int8 ? &ser_kernel_plain_int8 : &ser_kernel_plain;
 }
 
-/* Cells of a row that waits for a stage. */
+/* Return the number of cells in an input row of a stage. */
 static int cells(int stage) { return stage <= POOLING ? 1 + SER_MELS + 1 : 1 + SER_COARSE + 2; }
 
-/* Hand out `bytes` of memory at *at, or only count them if base is NULL. */
+/* Reserve `bytes` at offset *at of base and advance *at. With base NULL, only count. */
 static void *part(unsigned char *base, size_t *at, size_t bytes) {
     void *here = base ? base + *at : NULL;
     *at += (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
     return here;
 }
 
-/* The engine and all that it points to, one behind the other; the number of bytes. */
+/* Lay out the engine and everything it points to, contiguously from base. Return the number of bytes. With base NULL,
+ * only count. */
 static size_t lay_out(unsigned char *base, const ser_kernel *k, ser_wav2small *e, void **logmel) {
     size_t at = 0, largest = 0;
     int stage;
@@ -163,7 +165,7 @@ static void enqueue(ser_wav2small *e, const unsigned char *row) {
     if (++e->queued == SER_BATCH) run_queue(e);
 }
 
-/* A token's cells, [13 channels][13 mels], to the rows that they belong to. */
+/* Copy a token's cells [13 channels][13 mels] to the rows that they belong to. */
 static void place(ser_wav2small *e, const unsigned char *token) {
     const size_t cell = (size_t)(CELL * e->kernel->bytes), row = (size_t)(SER_ROW * e->kernel->bytes);
     int c;
@@ -179,8 +181,8 @@ static void place(ser_wav2small *e, const unsigned char *token) {
     e->token++;
 }
 
-/* Compute what a stage's rows are enough for, and what that is enough for further on. Only the first `wanted` rows of
- * a group are kept. */
+/* Run a stage as far as its input rows allow, then the following stages. Keep only the first `wanted` rows of each
+ * group. */
 static void advance(ser_wav2small *e, int stage, int wanted) {
     const ser_kernel *k = e->kernel;
     ring *r = &e->rings[stage], *next = r + 1;
@@ -225,7 +227,7 @@ static void take_frame(ser_wav2small *e, const float *frame) {
     advance(e, 0, e->kernel->group);
 }
 
-/* Zeros behind the last row of each stage, and what waited for them. */
+/* Pad the end of each stage with rows of zeros and compute the remaining rows. */
 static void run_out(ser_wav2small *e) {
     const int group = e->kernel->group;
     int stage;
@@ -247,13 +249,13 @@ static void run_out(ser_wav2small *e) {
 /* ---- the recording -------------------------------------------------------------------------------------------- */
 
 void ser_wav2small_reset(ser_wav2small *e) {
-    ser_logmel_finish(e->logmel, e->frames[0]); /* forgets what it holds */
+    ser_logmel_finish(e->logmel, e->frames[0]); /* discards buffered samples */
     ser_statistics_init(&e->statistics);
     e->pass = STATISTICS;
     e->samples = e->pushed = 0;
 }
 
-/* Everything as before the first frame. */
+/* Set the network's state to that before the first frame. */
 static void begin_network(ser_wav2small *e) {
     const uint64_t frames = 1 + e->samples / HOP;
     int i, c;
@@ -298,7 +300,7 @@ ser_status ser_wav2small_push(ser_wav2small *e, const float *samples, size_t n) 
         return status;
     }
     if (n > e->samples - e->pushed) return SER_E_LENGTH;
-    if (!ser_all_usable(samples, n)) return SER_E_VALUE; /* before a part of them is used */
+    if (!ser_all_usable(samples, n)) return SER_E_VALUE; /* check all before using any */
     while (n) {
         const size_t take = n < CHUNK ? n : CHUNK;
         size_t frames;

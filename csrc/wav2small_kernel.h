@@ -1,18 +1,18 @@
-/* Wav2Small's layers in float32, LANES channels at once. Included once for each instruction set by wav2small_vector.c,
- * which defines
+/* Wav2Small's layers in float32, LANES channels at once. wav2small_vector.c includes this file once per instruction set
+ * and defines
  *   NAME(x)  x with the instruction set's suffix        TARGET  function attribute that allows its instructions
- *   LANES    floats of a vec                            vec, ivec  LANES floats or int32_t
- *   LOAD(p), STORE(p, v)  aligned; LOAD_ANY(p) not      SPLAT(x)  x in every lane
- *   FMA(a, b, c)  a b + c                               LARGER(a, b)
- * and, for wav2small_madd.h, NAME(shorts), LANES int16_t; SMALLER(a, b); LOAD_INT(p), aligned; MADD(a, b), of int16_t
- * a and b the sums of two neighbouring products each.
+ *   LANES    floats per vec                             vec, ivec  LANES floats or int32_t
+ *   LOAD(p), STORE(p, v)  aligned; LOAD_ANY(p) unaligned  SPLAT(x)  x in every lane
+ *   FMA(a, b, c)  a b + c                               LARGER(a, b)  the lane-wise maximum
  *   ROWS, PAIRS  tokens and pairs of mel rows at once, so that 2 ROWS + 3 and 4 PAIRS + 2 vecs fit into the registers
+ * and, for wav2small_madd.h, NAME(shorts), LANES int16_t; SMALLER(a, b), the lane-wise minimum; LOAD_INT(p), aligned;
+ * MADD(a, b), the sums of each two adjacent products of int16_t a and b.
  *
- * A cell has 16 channels, of which 13 are used; the others stay 0. The 3x3 convolutions are Winograd's (Lavin and
- * Gray, arXiv 1509.09308): F(4, 3) over time and F(2, 3) over mel rows, 24 products in place of 72.
+ * A cell has 16 channels, of which 13 are used; the others stay 0. The 3x3 convolutions use Winograd's algorithm (Lavin
+ * and Gray, arXiv 1509.09308): F(4, 3) over time and F(2, 3) over mel rows, 24 products instead of 72.
  */
 
-/* exp as ser_exp. */
+/* ser_exp in every lane. */
 TARGET static inline vec NAME(exp)(vec x) {
     ivec n;
     vec whole, r;
@@ -44,7 +44,8 @@ TARGET static void NAME(first)(const ser_network *n, const void *packed, const f
             }
 }
 
-/* Two of the six combinations of F(4, 3) of the cells at in[0 .. 5] + at: numbers 0 and 5, 1 and 2, 3 and 4. */
+/* Compute two of the six combinations of F(4, 3) of the cells at in[0 .. 5] + at: numbers 0 and 5 if two is 0, 1 and 2
+ * if it is 1, 3 and 4 if it is 2. */
 TARGET static inline __attribute__((always_inline)) void NAME(over_time)(const float *const *in, size_t at, int two,
                                                                          vec *p, vec *q) {
     const vec x1 = LOAD(in[1] + at), x2 = LOAD(in[2] + at), x3 = LOAD(in[3] + at), x4 = LOAD(in[4] + at);
@@ -62,7 +63,7 @@ TARGET static inline __attribute__((always_inline)) void NAME(over_time)(const f
     }
 }
 
-/* Products of `count` pairs of mel rows at four positions, and their sums over F(2, 3): v: [4][pairs][CELL],
+/* Multiply `count` pairs of mel rows at four positions and apply the output transform of F(2, 3). v: [4][pairs][CELL],
  * w: [4][13 in][CELL], y: [2 count][CELL]. */
 TARGET static inline __attribute__((always_inline)) void NAME(products)(const float *v, const float *w, float *y,
                                                                         int pairs, int count) {
@@ -81,7 +82,8 @@ TARGET static inline __attribute__((always_inline)) void NAME(products)(const fl
     }
 }
 
-/* v: [2 time][4 mel][pairs][CELL], y: [2 time][2 pairs][CELL] */
+/* Compute the products of two of the six combinations over time. v: [2 time][4 mel][pairs][CELL],
+ * y: [2 time][2 pairs][CELL]. */
 TARGET static inline __attribute__((always_inline)) void NAME(two_times)(const float *const *in, int two,
                                                                          const float *w, float *v, float *y,
                                                                          int pairs) {
@@ -114,7 +116,7 @@ TARGET static inline __attribute__((always_inline)) void NAME(two_times)(const f
         }
 }
 
-/* pairs: of mel rows. work: v and y of two_times, the latter three times */
+/* pairs: number of pairs of mel rows. work: v of two_times, then y of its three calls. */
 TARGET static inline __attribute__((always_inline)) void NAME(winograd)(const float *w, const float *bias, float *work,
                                                                         int mels, int pairs, const float *const *in,
                                                                         float *const *out) {
@@ -143,7 +145,7 @@ TARGET static void NAME(convolve)(const ser_network *n, const void *packed, void
     const packed_weights *p = packed;
     const float *w = p->conv[layer - 1][0][0], *bias = p->conv_bias[layer - 1];
     (void)n;
-    if (mels == SER_MELS) /* constants, so that the loops unroll */
+    if (mels == SER_MELS) /* pass constants, so that the loops are unrolled */
         NAME(winograd)(w, bias, work, SER_MELS, 13, (const float *const *)in, (float *const *)out);
     else
         NAME(winograd)(w, bias, work, SER_COARSE, 7, (const float *const *)in, (float *const *)out);
@@ -185,7 +187,7 @@ TARGET static void NAME(mix)(const ser_network *n, const void *packed, const voi
     }
 }
 
-/* Add logits and values [SER_BATCH] of LANES channels, from channel j on, to the pool. */
+/* Add `count` logits and values of LANES channels to the pool, from place j on. */
 TARGET static inline void NAME(pool_add)(ser_pool *pool, int j, const vec *logit, const vec *value, int count) {
     const vec before = LOAD(pool->largest + j);
     vec largest = before, sum = SPLAT(0), weighted = SPLAT(0);

@@ -1,11 +1,11 @@
-/* Wav2Small's layers in int8 for SSE2 and AVX2, which multiply 16-bit numbers and add neighbouring products. Included
- * by wav2small_kernel.h where it has MADD(a, b). The sums are exact and the rest is done in the order of plain C:
- * outputs have its bits.
+/* Wav2Small's layers in int8 for SSE2 and AVX2, which multiply 16-bit numbers and add adjacent products.
+ * wav2small_kernel.h includes this file if MADD(a, b) is defined. The sums are exact and the other operations are in
+ * the same order as in plain C, so outputs are bit-identical to it.
  *
- * Activations are int16, so that pairs of them can be read, and lie in cells of 16 of which 13 are used.
+ * Activations are int16, so that they can be loaded in pairs, in cells of 16 channels of which 13 are used.
  */
 
-/* The two int16 at p in every lane. */
+/* Load the two int16 at p into every lane. */
 TARGET static inline ivec NAME(pair_at)(const int16_t *p) {
     int32_t both;
     memcpy(&both, p, sizeof both);
@@ -17,7 +17,7 @@ TARGET static inline void NAME(store_cell)(int16_t *to, ivec x) {
     memcpy(to, &narrow, sizeof narrow);
 }
 
-/* clipped of wav2small_plain.c, in every lane. */
+/* clipped() of wav2small_plain.c in every lane. */
 TARGET static inline ivec NAME(clipped)(vec x) {
     return __builtin_convertvector(SMALLER(LARGER(x, SPLAT(0)), SPLAT(255)) + SPLAT(0.5f), ivec);
 }
@@ -94,7 +94,7 @@ TARGET static void NAME(mix_int8)(const ser_network *n, const void *packed, cons
             vec v;
             for (i = 0; i < PAIRED; i++) sum += MADD(NAME(pair_at)(x + CELL * m + 2 * i), LOAD_INT(p->mix[i][h]));
             v = SMALLER(LARGER(__builtin_convertvector(sum, vec) * scale + bias, SPLAT(-127)), SPLAT(127));
-            /* half away from zero: -1 where v is below 0 */
+            /* round half away from zero: the comparison is -1 where v < 0 */
             v += __builtin_convertvector((ivec)(v < SPLAT(0)), vec) + SPLAT(0.5f);
             sum = __builtin_convertvector(v, ivec);
             memcpy(mixed[m], &sum, sizeof sum);

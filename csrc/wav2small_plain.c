@@ -1,4 +1,4 @@
-/* Wav2Small's layers in plain C, float and int8: the reference for every other way, and what a microcontroller runs. */
+/* Wav2Small's layers in plain C, float and int8: the reference for the other kernels, also used on microcontrollers. */
 #include "engine.h"
 
 enum { C = SER_CHANNELS, M = SER_MELS, TAPS = 3 * SER_CHANNELS };
@@ -9,7 +9,7 @@ static int8_t rounded(float x) {
     return (int8_t)(x < 0 ? x - 0.5f : x + 0.5f);
 }
 
-/* A ReLU that ends at 255, rounded. */
+/* ReLU clipped to 255 and rounded. */
 static uint8_t clipped(float x) {
     x = x > 0.0f ? x : 0.0f;
     x = x < 255.0f ? x : 255.0f;
@@ -25,7 +25,7 @@ static void first_at(const float *const *in, int m, const float *w, const float 
             for (o = 0; o < C; o++) sum[o] += in[t][m + d] * w[o];
 }
 
-/* Add a batch's logits and values of one channel to the pool: [count] each. */
+/* Add a batch's logits and values of one channel, [count] each, to the pool at place j. */
 static void pool_add(ser_pool *pool, int j, const float *logit, const float *value, int count) {
     float largest = pool->largest[j], sum = 0, weighted = 0, shrink;
     int i;
@@ -61,7 +61,7 @@ static void convolve(const ser_network *n, const void *packed, void *work, int l
     int m, o, t, i;
     (void)packed, (void)work;
     for (m = 0; m < mels; m++) {
-        const float *w = l->weight; /* [3 time][3 mel][13 in][13 out]: mel and in run along a row */
+        const float *w = l->weight; /* [3 time][3 mel][13 in][13 out]; mel and in are contiguous in a row */
         float sum[C];
         for (o = 0; o < C; o++) sum[o] = l->bias[o];
         for (t = 0; t < 3; t++) {
@@ -73,7 +73,7 @@ static void convolve(const ser_network *n, const void *packed, void *work, int l
     }
 }
 
-/* What is shrunk comes from a ReLU: the zeros around it change no maximum. */
+/* The input comes from a ReLU, so zero padding does not change the maximum. */
 static void shrink(const void *const *in, void *out) {
     float *y = (float *)out + C;
     int m, c, t, d;
@@ -132,12 +132,13 @@ const ser_kernel ser_kernel_plain = {1, C, sizeof(float), 0, 0, NULL, first, con
 
 /* ---- int8 ----------------------------------------------------------------------------------------------------- */
 
-/* Two windows of a layer's input, or a token, times weights. A Cortex-M with DSP instructions multiplies and adds two
- * products at once, which no compiler finds by itself: __sxtb16 makes two numbers of the even bytes of four. */
+/* Dot products of weights with two windows of a layer's input, or of a token with two rows of weights. Cortex-M DSP
+ * instructions multiply and add two products at once, but compilers do not generate them, hence the intrinsics:
+ * __sxtb16 extends the even bytes of a word to two 16-bit numbers. */
 enum { WINDOW = 3 * TAPS, WIDE = WINDOW + 3 };
 #if defined(__ARM_FEATURE_SIMD32)
 #include <arm_acle.h>
-/* x: [WINDOW]. wide: [WIDE], of each four the even ones first. */
+/* x: [WINDOW]. wide: [WIDE], in each group of four the even elements first. */
 static void widen(const uint8_t *x, int16_t *wide) {
     int i;
     for (i = 0; i + 4 <= WINDOW; i += 4) {

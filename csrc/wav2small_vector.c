@@ -1,8 +1,8 @@
-/* Wav2Small's layers for SSE2 or NEON, AVX2 and AVX-512: one source, wav2small_kernel.h, and its form of the weights. */
+/* Wav2Small's layers for SSE2 or NEON, AVX2 and AVX-512: instantiates wav2small_kernel.h and packs its weights. */
 #include "engine.h"
 
 #if SER_WITH_VECTORS
-#if defined(__x86_64__)
+#if SER_WITH_AVX
 #include <immintrin.h>
 #else
 #include <arm_neon.h>
@@ -23,7 +23,7 @@ typedef struct packed_weights {
     float mix[SER_CHANNELS][CELL], mix_bias[CELL];            /* [in][out] */
 } packed_weights;
 
-/* Winograd's transforms of three weights; the points are 0, infinity, 1, -1, 2, -2 and 0, 1, -1, infinity. */
+/* Winograd transforms of three weights, with points 0, infinity, 1, -1, 2, -2 and 0, 1, -1, infinity. */
 static const double six[6][3] = {{1.0 / 4, 0, 0},
                                  {0, 0, 1},
                                  {-1.0 / 6, -1.0 / 6, -1.0 / 6},
@@ -32,7 +32,7 @@ static const double six[6][3] = {{1.0 / 4, 0, 0},
                                  {1.0 / 24, -1.0 / 12, 1.0 / 6}};
 static const double four[4][3] = {{1, 0, 0}, {0.5, 0.5, 0.5}, {0.5, -0.5, 0.5}, {0, 0, 1}};
 
-/* packed is all zeros before. */
+/* packed: zeroed by the caller. */
 static void pack(const ser_network *n, void *packed) {
     packed_weights *p = packed;
     int layer, o, i, t, m, a, b;
@@ -58,10 +58,10 @@ static void pack(const ser_network *n, void *packed) {
         }
 }
 
-#if defined(__x86_64__)
+#if SER_WITH_AVX
 enum { PAIRED = (SER_CHANNELS + 1) / 2, TOKEN_PAIRS = (SER_WIDTH + 1) / 2 };
 
-/* int8 weights as int16, two inputs side by side. */
+/* int8 weights as int16, in pairs of inputs. */
 typedef struct packed_madd {
     float first[9][CELL], first_bias[CELL];                           /* [tap][out] */
     int16_t conv[SER_LAYERS - 1][3][3][PAIRED][CELL][2];              /* [layer][time][mel][in / 2][out][in % 2] */
@@ -72,7 +72,7 @@ typedef struct packed_madd {
     float token_scale[2][SER_ROW];
 } packed_madd;
 
-/* packed is all zeros before. */
+/* packed: zeroed by the caller. */
 static void pack_madd(const ser_network *n, void *packed) {
     packed_madd *p = packed;
     int layer, o, i, t, which, place;
@@ -111,7 +111,7 @@ typedef int16_t shorts_128 __attribute__((vector_size(8)));
 #define ivec ivec4
 #define ROWS 6
 #define PAIRS 3
-#if defined(__x86_64__)
+#if SER_WITH_AVX
 #define TARGET
 #define vec __m128
 #define LOAD(p) _mm_load_ps(p)
@@ -135,7 +135,7 @@ typedef int16_t shorts_128 __attribute__((vector_size(8)));
 #endif
 #include "wav2small_kernel.h"
 
-#if defined(__x86_64__)
+#if SER_WITH_AVX
 typedef int32_t ivec8 __attribute__((vector_size(32)));
 typedef int16_t shorts_avx2 __attribute__((vector_size(16)));
 typedef int32_t ivec16 __attribute__((vector_size(64)));

@@ -1,8 +1,9 @@
 /* Wav2Small's layers in int8 for AVX-512 VNNI, which adds four products of uint8 and int8 to each of 16 sums. The sums
- * are exact and the rest is done in the order of plain C: outputs have its bits. Included by wav2small_vector.c.
+ * are exact and the other operations are in the same order as in plain C, so outputs are bit-identical to it. Included
+ * by wav2small_vector.c.
  *
- * Activations lie as in plain C, 13 channels a cell: the 39 of a convolution's three mel rows are neighbours, ten times
- * four of them with one too many, whose weight is 0.
+ * Activations are stored as in plain C, 13 channels per cell. The 39 inputs of a convolution's three mel rows are
+ * contiguous; they are read as ten groups of four, of which the last input has weight 0.
  */
 #define VNNI __attribute__((target("avx512f,avx512bw,avx512vl,avx512vnni")))
 
@@ -15,11 +16,11 @@ typedef struct packed_int8 {
     int8_t mix[MIX_QUADS][16][4];                                  /* [in / 4][out][in % 4] */
     float mix_scale[16], mix_bias[16];
     int8_t tokens[BLOCKS][TOKEN_QUADS][2][16][4];                  /* [place / 16][in / 4][sof, lin][place % 16][in % 4] */
-    int32_t offset[BLOCKS][2][16];                                 /* what -128 times the weights comes to */
+    int32_t offset[BLOCKS][2][16];                                 /* -128 times the sum of the weights */
     float token_scale[BLOCKS][2][16];
 } packed_int8;
 
-/* packed is all zeros before. */
+/* packed: zeroed by the caller. */
 static void pack_int8(const ser_network *n, void *packed) {
     packed_int8 *p = packed;
     int layer, o, i, t, which, place;
@@ -52,20 +53,20 @@ static void pack_int8(const ser_network *n, void *packed) {
         }
 }
 
-/* The four bytes at p in every lane. */
+/* Load the four bytes at p into every lane. */
 VNNI static inline __m512i quad_at(const void *p) {
     int32_t bytes;
     memcpy(&bytes, p, sizeof bytes);
     return _mm512_set1_epi32(bytes);
 }
 
-/* clipped of wav2small_plain.c, 16 times. */
+/* clipped() of wav2small_plain.c in 16 lanes. */
 VNNI static inline __m128i clipped_vnni(__m512 x) {
     x = _mm512_min_ps(_mm512_max_ps(x, _mm512_setzero_ps()), _mm512_set1_ps(255.0f));
     return _mm512_cvtepi32_epi8(_mm512_cvttps_epi32(x + _mm512_set1_ps(0.5f)));
 }
 
-/* The 13 channels of cell m. */
+/* Store the 13 channels of cell m. */
 VNNI static inline void store_cell(unsigned char *out, int m, __m128i cell) {
     _mm_mask_storeu_epi8(out + SER_CHANNELS * m, 0x1fff, cell);
 }
@@ -150,7 +151,7 @@ VNNI static void mix_vnni(const ser_network *n, const void *packed, const void *
         for (m = 0; m < SER_COARSE; m++) *y++ = mixed[m][c];
 }
 
-/* work: [SER_BATCH][SER_ROW], the rows plus 128. */
+/* work: [SER_BATCH][SER_ROW], for the rows plus 128 (dpbusd needs unsigned activations; offset undoes it). */
 VNNI static void tokens_vnni(const ser_network *n, const void *packed, void *work, const void *rows, int count,
                              ser_pool *pool) {
     const packed_int8 *p = packed;

@@ -1,4 +1,4 @@
-/* The container of weights, checked before a byte of it is believed. */
+/* Reader for files of native weights. Checks everything before use: the file may be damaged or malicious. */
 #include "weights.h"
 
 #include <string.h>
@@ -14,7 +14,7 @@ static uint32_t u32_at(const unsigned char *p) {
     return (uint32_t)p[0] | (uint32_t)p[1] << 8 | (uint32_t)p[2] << 16 | (uint32_t)p[3] << 24;
 }
 
-/* CRC-32 of zlib and PNG (reflected polynomial 0xedb88320), four bits at a time; crc is that of what went before. */
+/* CRC-32 as in zlib and PNG (reflected polynomial 0xedb88320), four bits at a time. crc: of the preceding data. */
 static uint32_t crc32(uint32_t crc, const unsigned char *p, size_t n) {
     static const uint32_t table[16] = {0x00000000u, 0x1db71064u, 0x3b6e20c8u, 0x26d930acu, 0x76dc4190u, 0x6b6b51f4u,
                                        0x4db26158u, 0x5005713cu, 0xedb88320u, 0xf00f9344u, 0xd6d6a3e8u, 0xcb61b38cu,
@@ -32,7 +32,7 @@ static int in_place(const container *c, uint32_t offset, uint32_t bytes) {
     return offset >= HEADER + ENTRY * c->tensors && offset <= c->size && bytes <= c->size - offset;
 }
 
-/* The header, the entries and the sum of everything. */
+/* Check header, entries and all checksums; return 1 if they are valid, else 0. */
 static int open_container(const void *memory, size_t bytes, container *c) {
     const unsigned char *p = memory;
     uint32_t i, crc;
@@ -54,7 +54,7 @@ static int open_container(const void *memory, size_t bytes, container *c) {
     return crc32(0, p + u32_at(p + 16), u32_at(p + 20)) == u32_at(p + 24);
 }
 
-/* Data of the tensor "name" + "suffix" of that type and shape [4], 1 beyond its rank; NULL if there is none. */
+/* Return the data of tensor name + suffix with this type and shape [4] (1 beyond its rank), NULL if there is none. */
 static const void *tensor(const container *c, const char *name, const char *suffix, uint32_t type,
                           const uint32_t *shape) {
     char wanted[NAME + 1] = {0};
@@ -81,7 +81,8 @@ static const float *vector(const container *c, const char *name, const char *suf
     return tensor(c, name, suffix, FLOAT32, shape);
 }
 
-/* A layer's weights, scale if int8, and bias if it has one. taps: 3 for a convolution, else 1. */
+/* Find a layer's weights, its scale if int8, and its bias if it has one. taps: 3 for a convolution, else 1. Return 1 if
+ * all of them exist, else 0. */
 static int layer(const container *c, const char *name, int int8, int biased, uint32_t taps, uint32_t in, uint32_t out,
                  ser_layer *found) {
     uint32_t shape[4] = {taps, taps, in, out}, bare[4] = {in, out, 1, 1};

@@ -1,18 +1,110 @@
-"""Emotion labels for audio: ``sertool.load().label("call.mp3")``."""
+"""Emotion labels for audio.
+
+>>> import sertool
+>>> model = sertool.load()
+>>> labels = model.label("call.mp3")
+>>> labels.arousal, labels.valence
+>>> for result in sertool.label_all(model, sertool.scan("interviews/"), jobs=4):
+...     print(result.name, result.error or result.labels[0])
+
+docs/api.md describes every name. Submodules are loaded when a name is first used.
+"""
+
+import importlib
+from os import PathLike
+from typing import TYPE_CHECKING, Any
 
 from sertool._about import DEFAULT_MODEL, __version__
+from sertool.errors import AudioError, BundleError, SertoolError, UsageError
 from sertool.hookspecs import hookimpl
 from sertool.registry import Augmentation, Corpus, Exporter, Model, Source
 
-__all__ = ["DEFAULT_MODEL", "Augmentation", "Corpus", "Exporter", "Model", "Source", "__version__", "hookimpl", "load"]
+if TYPE_CHECKING:
+    from sertool.exporting.pipeline import export
+    from sertool.labelling.frame import to_frame
+    from sertool.labelling.job import Result, label_all
+    from sertool.labelling.labeller import Labeller
+    from sertool.labelling.labels import Labels
+    from sertool.packaging.bundle import Bundle
+    from sertool.recordings.scan import Recording, scan
+    from sertool.speech.detect import Detected
+    from sertool.speech.recording import detect_speech
+    from sertool.speech.segments import Parameters
+
+__all__ = [
+    "DEFAULT_MODEL",
+    "AudioError",
+    "Augmentation",
+    "Bundle",
+    "BundleError",
+    "Corpus",
+    "Detected",
+    "Exporter",
+    "Labeller",
+    "Labels",
+    "Model",
+    "Parameters",
+    "Recording",
+    "Result",
+    "SertoolError",
+    "Source",
+    "UsageError",
+    "__version__",
+    "detect_speech",
+    "export",
+    "hookimpl",
+    "label_all",
+    "load",
+    "scan",
+    "to_frame",
+]
+
+#: Public name -> the module that defines it.
+_LAZY = {
+    "Bundle": "packaging.bundle",
+    "Detected": "speech.detect",
+    "Labeller": "labelling.labeller",
+    "Labels": "labelling.labels",
+    "Parameters": "speech.segments",
+    "Recording": "recordings.scan",
+    "Result": "labelling.job",
+    "detect_speech": "speech.recording",
+    "export": "exporting.pipeline",
+    "label_all": "labelling.job",
+    "scan": "recordings.scan",
+    "to_frame": "labelling.frame",
+}
 
 
-def load(model: str = DEFAULT_MODEL, *, variant: str | None = None, runtime: str | None = None):
-    """A labeller for a bundled or installed model's name, a bundle folder or a lone model file.
+def load(
+    model: str | PathLike[str] = DEFAULT_MODEL,
+    *,
+    variant: str | None = None,
+    runtime: str | None = None,
+    **options: Any,
+) -> "Labeller":
+    """Load a model: the name of a bundled or installed model, a bundle folder or a model file.
 
-    ``runtime``, "onnx" or "native", takes a variant that this runs. Raises sertool.errors.BundleError or UsageError.
-    See sertool.labelling.Labeller for what it can do.
+    ``variant``: the name of one of the bundle's variants. ``runtime``, "onnx" or "native": choose a variant for this
+    runtime. ``options`` are those of Labeller: ``window`` and ``hop`` in seconds, ``vad``, ``regardless``. Raises
+    BundleError or UsageError.
     """
-    from sertool.labelling import Labeller
+    labeller: type[Labeller] = __getattr__("Labeller")
+    return labeller(str(model), variant=variant, runtime=runtime, **options)
 
-    return Labeller(model, variant=variant, runtime=runtime)
+
+def __getattr__(name: str) -> Any:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'sertool' has no attribute {name!r}")
+    try:
+        value = getattr(importlib.import_module(f"sertool.{_LAZY[name]}"), name)
+    except ModuleNotFoundError as error:
+        if error.name != "torch":
+            raise
+        raise UsageError(f"sertool.{name} needs torch: pip install 'sertool[train]'") from None
+    globals()[name] = value
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -1,6 +1,6 @@
-"""Constants that every part may import without importing anything else."""
+"""Constants that any module can import without further imports."""
 
 __version__ = "0.1.0"
 
-#: The model that labels unless the user names another: the most accurate of the models that ship.
+#: The default model: the most accurate bundled model.
 DEFAULT_MODEL = "mobile"

@@ -1,28 +1,29 @@
-"""Files that one process writes at a time, and that are whole after a power cut."""
+"""File locks, and writes that survive a power cut."""
 
 import contextlib
 import errno
 import os
 from pathlib import Path
+from typing import IO, Any
 
 try:
     import fcntl
 except ImportError:  # Windows
-    fcntl = None
+    fcntl = None  # type: ignore[assignment]  # typeshed declares the module for Linux
 
 
-def hold(stream) -> None:
-    """Hold a file as long as it is open, where the system can; BlockingIOError if somebody else does."""
+def hold(stream: IO[Any]) -> None:
+    """Lock a file until it is closed, where the system supports it; raise BlockingIOError if it is locked already."""
     if fcntl is not None:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
 
 
-def sync(stream) -> None:
-    """Write a stream through to the disk. Do nothing where it has none, as a pipe; OSError if the disk is full."""
+def sync(stream: IO[Any]) -> None:
+    """Flush a stream to disk; do nothing if it has no disk file (a pipe). Raise OSError if the disk is full."""
     stream.flush()
     try:
         os.fsync(stream.fileno())
-    except (ValueError, AttributeError):  # no file behind it
+    except (ValueError, AttributeError):  # no file descriptor
         return
     except OSError as error:
         if error.errno not in (errno.EINVAL, errno.ENOTSUP, errno.EROFS, errno.EBADF):
@@ -30,12 +31,12 @@ def sync(stream) -> None:
 
 
 def move_into_place(beside: Path, path: Path) -> None:
-    """Put a file in the place of another: after a power cut, too, there is one of the two, whole."""
+    """Replace ``path`` by ``beside`` atomically: after a power cut, ``path`` is either the old or the new file."""
     with open(beside, "rb") as stream:
         sync(stream)
     os.replace(beside, path)
     if os.name == "posix":
         folder = os.open(path.parent, os.O_RDONLY)
-        with contextlib.suppress(OSError):  # some network drives know nothing of it
+        with contextlib.suppress(OSError):  # some network drives do not support fsync on folders
             os.fsync(folder)
         os.close(folder)

@@ -1,8 +1,8 @@
-"""What this process may use of the machine."""
+"""Machine resources available to this process."""
 
 import os
 
 
 def cores() -> int:
-    """Cores that the process may run on."""
+    """Return the number of cores that the process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

@@ -1,12 +1,12 @@
-"""Errors that reach the user as one line."""
+"""Errors and warnings that the user sees as one line."""
 
 
 class SertoolError(Exception):
-    """Something the user can mend; its text names the file or option and the way out."""
+    """A problem that the user can fix; its text names the file or option and the fix."""
 
 
 class UsageError(SertoolError):
-    """An option, a name or a recipe that is wrong (exit code 2)."""
+    """A wrong option, name or recipe (exit code 2)."""
 
 
 class AudioError(SertoolError):
@@ -14,11 +14,11 @@ class AudioError(SertoolError):
 
 
 class AudioWarning(UserWarning):
-    """What a person should know of a recording that is labelled all the same."""
+    """Something to know about a recording that is labelled nevertheless."""
 
 
 class ExportWarning(UserWarning):
-    """What a person should know of a file that is written all the same."""
+    """Something to know about a file that is written nevertheless."""
 
 
 class BundleError(SertoolError):

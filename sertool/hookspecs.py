@@ -1,31 +1,41 @@
-"""The hooks a plugin may implement. Whatever is registered is light: heavy libraries load when it is used."""
+"""The hooks a plugin may implement. Registered objects must be light: import heavy libraries when they are used."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 import pluggy
+
+if TYPE_CHECKING:
+    import click
+
+    from sertool.registry import Augmentation, Corpus, Exporter, Model
 
 hookspec = pluggy.HookspecMarker("sertool")
 hookimpl = pluggy.HookimplMarker("sertool")
 
 
 @hookspec
-def register_models(register):
+def register_models(register: Callable[[Model], None]) -> None:
     """Call ``register(sertool.Model(...))`` for each network that can be built, trained and exported."""
 
 
 @hookspec
-def register_augmentations(register):
-    """Call ``register(sertool.Augmentation(...))`` for each way of changing audio while training."""
+def register_augmentations(register: Callable[[Augmentation], None]) -> None:
+    """Call ``register(sertool.Augmentation(...))`` for each random change of audio for training."""
 
 
 @hookspec
-def register_exporters(register):
-    """Call ``register(sertool.Exporter(...))`` for each file format that a network can be written to."""
+def register_exporters(register: Callable[[Exporter], None]) -> None:
+    """Call ``register(sertool.Exporter(...))`` for each file format that a network can be exported to."""
 
 
 @hookspec
-def register_corpora(register):
+def register_corpora(register: Callable[[Corpus], None]) -> None:
     """Call ``register(sertool.Corpus(...))`` for each folder layout of labelled audio that can be read."""
 
 
 @hookspec
-def register_commands(cli):
-    """Add click commands to ``cli``, the group behind ``sertool``."""
+def register_commands(cli: click.Group) -> None:
+    """Add click commands to ``cli``, the ``sertool`` command group."""

@@ -1,23 +1,24 @@
-"""NAME:key=value,key=value: how a registered thing and its options are written in one argument."""
+"""Parse NAME:key=value,key=value: the name of a registered object and its options in one argument."""
 
 import re
 import tomllib
+from typing import Any
 
 from sertool.errors import UsageError
 
 
-def named_options(text: str) -> tuple[str, dict]:
-    """ "room:folder=a b/,low=3" to its name and options; UsageError for what is not written so.
+def named_options(text: str) -> tuple[str, dict[str, Any]]:
+    """Parse "room:folder=a b/,low=3" into a name and options. Raise UsageError if the syntax is wrong.
 
-    The options are TOML as a whole if they are that, else value by value in TOML or bare text.
+    The options are parsed as one TOML table if they are valid TOML, else value by value as TOML or bare text.
     """
     name, _, options = text.partition(":")
     try:
         return name, _toml(f"{{{options}}}")
     except tomllib.TOMLDecodeError:
-        pass  # bare text among the values
+        pass  # some values are bare text
     table = {}
-    for pair in re.split(r",(?=\s*[\w-]+\s*=)", options):  # a comma within a value splits nothing
+    for pair in re.split(r",(?=\s*[\w-]+\s*=)", options):  # a comma within a value does not split
         key, equals, value = pair.partition("=")
         if not (equals and key.strip()):
             raise UsageError(f"{text}: write NAME:key=value,key=value")
@@ -28,5 +29,5 @@ def named_options(text: str) -> tuple[str, dict]:
     return name, table
 
 
-def _toml(value: str):
+def _toml(value: str) -> Any:
     return tomllib.loads(f"value = {value}")["value"]

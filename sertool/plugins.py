@@ -1,40 +1,54 @@
-"""Load plugins, keep a broken one from harming the rest, and look up what they registered."""
+"""Load plugins, isolate broken ones, and look up registered objects."""
 
 import functools
 import importlib.metadata
 import importlib.util
 import os
 import sys
+from collections.abc import Callable, Iterator, MutableMapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
+from typing import Any, Literal, Protocol, TypeAlias, overload
 
 import pluggy
 
 from sertool import hookspecs
 from sertool.errors import UsageError
-from sertool.registry import KINDS, problem
+from sertool.registry import KINDS, Augmentation, Corpus, Entry, Exporter, Model, problem
 
 
 @dataclass
 class Plugin:
-    """One plugin as found: its hooks' manager, what it registered, why it was skipped and what it lost, if so."""
+    """A plugin, what it registered, and if it was skipped, why (``error``). ``manager`` calls its hooks."""
 
     name: str
     version: str | None
     source: str
     registered: dict[str, list[str]] = field(default_factory=dict)
     error: str | None = None
-    lost: list[str] = field(default_factory=list)  # names that another plugin registers, too: a line each
+    lost: list[str] = field(default_factory=list)  # one message per name that another plugin registers too
     manager: pluggy.PluginManager | None = None
 
 
-class Plugins:
-    """All plugins and the names they registered."""
+#: (name, version, source, function that imports the plugin)
+_Candidate: TypeAlias = tuple[str, str | None, str, Callable[[], Any]]
+_Claims: TypeAlias = list[tuple[Plugin, Entry]]
 
-    def __init__(self):
+
+class _Group(Protocol):
+    """The part of click.Group that plugins may change."""
+
+    commands: MutableMapping[str, Any]
+
+
+class Plugins:
+    """All plugins and the objects they registered."""
+
+    def __init__(self) -> None:
         self.found: list[Plugin] = []
-        # kind -> name -> [(plugin, object)]; two entries under one name are a conflict, reported when asked for.
-        self._named = {kind: {} for _, kind in KINDS.values()}
+        # kind -> name -> claims; two claims to one name are a conflict, which `get` reports.
+        self._named: dict[str, dict[str, _Claims]] = {kind: {} for _, kind in KINDS.values()}
         disabled = {name.strip() for name in os.environ.get("SERTOOL_DISABLE_PLUGINS", "").split(",")}
         for name, version, source, load in [*_entry_points(), *_drop_ins()]:
             plugin = Plugin(name, version, source)
@@ -46,11 +60,22 @@ class Plugins:
         self._report_conflicts()
 
     def names(self, kind: str) -> list[str]:
-        """Names that ``get`` has an object for: those that two plugins registered are left out."""
+        """Return the names that ``get`` accepts, without those that several plugins registered."""
         return sorted(name for name, claims in self._named[kind].items() if len(claims) == 1)
 
-    def get(self, kind: str, name: str):
-        """The registered object; UsageError if nobody, or more than one plugin, registered that name."""
+    @overload
+    def get(self, kind: Literal["models"], name: str) -> Model: ...
+    @overload
+    def get(self, kind: Literal["augmentations"], name: str) -> Augmentation: ...
+    @overload
+    def get(self, kind: Literal["exporters"], name: str) -> Exporter: ...
+    @overload
+    def get(self, kind: Literal["corpora"], name: str) -> Corpus: ...
+    @overload
+    def get(self, kind: str, name: str) -> Any: ...
+
+    def get(self, kind: str, name: str) -> Any:
+        """Return a registered object. Raise UsageError if no plugin or several plugins registered that name."""
         claims = self._named[kind].get(name, [])
         if len(claims) > 1:
             raise UsageError(_conflict(kind, name, claims))
@@ -61,8 +86,8 @@ class Plugins:
             raise UsageError(f"{kind}: there is no {name!r} (there are: {known}){hint}")
         return claims[0][1]
 
-    def add_commands(self, group) -> None:
-        """Let every plugin add its commands to a click group, each on its own; a taken name is refused."""
+    def add_commands(self, group: _Group) -> None:
+        """Let every plugin add its commands to a click group; skip a plugin that fails or redefines a command."""
         for plugin in self.found:
             if plugin.manager is None or "commands" in plugin.registered:
                 continue
@@ -78,17 +103,19 @@ class Plugins:
                 group.commands.update(before)
                 self._fail(plugin, error)
 
-    def _load(self, plugin: Plugin, load) -> None:
-        # A manager of its own for each plugin: pluggy stops calling at the first hook that raises.
+    def _load(self, plugin: Plugin, load: Callable[[], Any]) -> None:
+        # Each plugin has its own manager, because pluggy stops at the first hook that raises.
         manager = pluggy.PluginManager("sertool")
         manager.add_hookspecs(hookspecs)
-        staged = []
+        staged: list[tuple[str, Entry]] = []
         try:
             manager.register(load(), name=plugin.name)
             manager.check_pending()
             for hook, (kind_class, kind) in KINDS.items():
 
-                def register(thing, kind_class=kind_class, kind=kind, hook=hook):
+                def register(
+                    thing: Entry, kind_class: type[Entry] = kind_class, kind: str = kind, hook: str = hook
+                ) -> None:
                     if not isinstance(thing, kind_class):
                         raise TypeError(f"{hook} takes a sertool.{kind_class.__name__}, not {type(thing).__name__}")
                     if wrong := problem(thing):
@@ -122,17 +149,17 @@ class Plugins:
 
 @functools.cache
 def load_plugins() -> Plugins:
-    """Find and load every plugin, once a process."""
+    """Find and load every plugin, once per process."""
     return Plugins()
 
 
-def _entry_points():
+def _entry_points() -> Iterator[_Candidate]:
     for point in sorted(importlib.metadata.entry_points(group="sertool"), key=lambda p: (p.name, p.value)):
         yield point.name, point.dist.version if point.dist else None, point.value, point.load
 
 
-def _drop_ins():
-    """Single files in the folder SERTOOL_PLUGINS_DIR."""
+def _drop_ins() -> Iterator[_Candidate]:
+    """Yield the single-file plugins in the folder SERTOOL_PLUGINS_DIR."""
     folder = os.environ.get("SERTOOL_PLUGINS_DIR")
     if not folder:
         return
@@ -143,14 +170,16 @@ def _drop_ins():
         yield path.stem, None, str(path), functools.partial(_import_file, path)
 
 
-def _import_file(path: Path):
+def _import_file(path: Path) -> ModuleType:
     spec = importlib.util.spec_from_file_location(f"sertool_drop_in_{path.stem}", path)
+    assert spec is not None  # the name ends in .py
+    assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(module)
     return module
 
 
-def _conflict(kind: str, name: str, claims) -> str:
+def _conflict(kind: str, name: str, claims: _Claims) -> str:
     who = " and ".join(repr(plugin.name) for plugin, _ in claims)
     return f"{kind}: {name!r} is registered by {who}; disable one (SERTOOL_DISABLE_PLUGINS)"
 

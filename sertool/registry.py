@@ -1,15 +1,15 @@
-"""What plugins register: a name, a line of help, and a function that does the heavy work when called."""
+"""The classes that plugins register: a name, a one-line summary, and a function that does the heavy work."""
 
 import math
 import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeAlias
 
 from sertool.tasks import RESERVED, TASKS
 
-#: What runs a variant's file: onnxruntime, or sertool's own engine in C. Where an entry says nothing, the first.
+#: What runs a variant's file: onnxruntime, or sertool's own C engine. The first is the default.
 RUNTIMES = ("onnx", "native")
 
 
@@ -17,20 +17,20 @@ RUNTIMES = ("onnx", "native")
 class Model:
     """A network from 16 kHz waveform to outputs.
 
-    ``build(**options)`` returns a torch module: [batch, samples] float32 -> [batch, len(outputs)]: numbers where the
-    ``task`` is "dimensional", one logit a class where it is "categorical" (a bundle of it answers probabilities).
-    ``shortest`` is the fewest samples it takes, ``longest`` the most, where there is a limit; where options decide, the
-    module's own attribute ``shortest`` counts, if it is more. ``recipes`` are TOML training recipes, found by their
-    file name.
+    ``build(**options)`` returns a torch module: [batch, samples] float32 -> [batch, len(outputs)]. The outputs are
+    numbers if ``task`` is "dimensional", one logit per class if it is "categorical" (its bundle outputs probabilities).
+    ``shortest`` is the minimum number of samples, ``longest`` the maximum, if any. If the minimum depends on the
+    options, the module has an attribute ``shortest``, and the larger value counts. ``recipes`` are TOML training
+    recipes, selected by file name.
 
-    A module may have the parts ``encoder``, frozen, and ``head``, ``network(x)`` being
-    ``network.head(network.encoder(x))``: training can then compute the encoder's outputs once and keep them
+    A module may have the parts ``encoder``, frozen, and ``head``, with ``network(x)`` equal to
+    ``network.head(network.encoder(x))``: training can then compute the encoder's outputs once and cache them
     (cache.versions in a recipe).
 
-    For `sertool bench`: ``published`` is what a paper measured, {"source": where it stands, "network": the network it
-    means, NAME:key=value, where that is not the one without options, "figures": {variant: {"parameters", "macs",
-    "seconds", "peak_bytes", "added_bytes", "bytes"}}}, as far as it says. ``parts`` are those whose time is told apart,
-    in the order in which they compute: what is shown -> module whose weights it has; the last one is all that follows.
+    For `sertool bench`: ``published`` holds a paper's figures, as far as it gives them: {"source": reference,
+    "network": NAME:key=value of the network, if it is not the one without options, "figures": {variant: {"parameters",
+    "macs", "seconds", "peak_bytes", "added_bytes", "bytes"}}}. ``parts`` are the parts to time separately, in the order
+    in which they compute: label -> module that holds the weights; the last one includes everything that follows.
     """
 
     name: str
@@ -44,8 +44,8 @@ class Model:
     published: dict[str, Any] = field(default_factory=dict)
     parts: dict[str, str] = field(default_factory=dict)
 
-    def of(self, network) -> "Model":
-        """The same with the fewest samples that this network of it takes."""
+    def of(self, network: Any) -> "Model":
+        """Return a copy with the minimum number of samples of ``network``, a module that ``build`` returned."""
         return replace(self, shortest=max(self.shortest, getattr(network, "shortest", 0)))
 
 
@@ -64,27 +64,26 @@ class Augmentation:
 
 @dataclass(frozen=True)
 class Source:
-    """What an exporter is given to write.
+    """The input of an exporter.
 
-    ``module`` is a torch module in eval mode, from its ``input`` to [1, k]: from "waveform" [1, samples], 16 kHz, or
-    from "logmel" [1, frames, n_mels] in dB, where what runs the file computes that. ``example`` is a tensor of that
-    shape, 5 s; axis 1 has any length. ``clips`` are real recordings of that shape to calibrate with, maybe none.
+    ``module`` is a torch module in eval mode, from its ``input`` to [1, k]: from "waveform" [1, samples], 16 kHz, or,
+    if the runtime computes LogMel, from "logmel" [1, frames, n_mels] in dB. ``example`` is a tensor of that shape, 5 s;
+    axis 1 is dynamic. ``clips`` are real recordings of that shape for calibration; there may be none.
     """
 
     module: Any
     example: Any
     input: str = "waveform"
-    clips: tuple = ()
+    clips: tuple[Any, ...] = ()
 
 
 @dataclass(frozen=True)
 class Exporter:
     """A file format.
 
-    ``export(source, path, metadata, **options)`` writes a Source to a file, with a dict of strings inside, the same
-    bytes for the same Source. ``variant`` is what a bundle calls such a file, ``tolerance`` the largest difference of
-    an output from torch that still counts as an export, unless the user says another; ``runtime`` what runs the file,
-    one of sertool.bundle.RUNTIMES.
+    ``export(source, path, metadata, **options)`` writes a Source to a file and embeds ``metadata``, a dict of strings.
+    The same Source gives the same bytes. ``variant`` is the default name of such a file in a bundle, ``tolerance`` the
+    default maximum difference of an output from torch's, ``runtime`` what runs the file, one of RUNTIMES.
     """
 
     name: str
@@ -101,42 +100,46 @@ class Corpus:
 
     name: str
     summary: str
-    read: Callable[[Path], list]
+    read: Callable[[Path], list[Any]]
 
 
-def problem(thing) -> str | None:
-    """What is wrong with something that a plugin registers, in one line; None if nothing is."""
+#: Anything that a plugin can register.
+Entry: TypeAlias = Model | Augmentation | Exporter | Corpus
+
+
+def problem(thing: Entry) -> str | None:
+    """Return what is wrong with an object that a plugin registers, in one line, or None if it is valid."""
     kind, name = type(thing).__name__, thing.name
     if not isinstance(name, str) or not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9._+-]*", name):
         return f"{kind}: the name {name!r} must be letters, digits, dots, hyphens and underscores"
     if not isinstance(thing.summary, str):
-        return f"{kind} {name!r}: the summary must be a text, not {type(thing.summary).__name__}"
+        return f"{kind} {name!r}: summary must be a string, not {type(thing.summary).__name__}"
     for what in ("build", "export", "read"):
         function = getattr(thing, what, None)
         if function is not None and not callable(function):
             return f"{kind} {name!r}: {what} must be a function, not {type(function).__name__}"
-    found = None
+    message = None
     if isinstance(thing, Model):
-        found = _problem_of_model(thing)
+        message = _problem_of_model(thing)
     elif isinstance(thing, Exporter):
-        found = _problem_of_exporter(thing)
-    return f"{kind} {name!r}: {found}" if found else None
+        message = _problem_of_exporter(thing)
+    return f"{kind} {name!r}: {message}" if message else None
 
 
 def _problem_of_model(model: Model) -> str | None:
     outputs, recipes = model.outputs, model.recipes
     if not isinstance(outputs, (tuple, list)) or not outputs or not all(isinstance(o, str) and o for o in outputs):
-        return f'outputs must be names, as ("valence",), not {outputs!r}'
+        return f'outputs must be a tuple of names, such as ("valence",), not {outputs!r}'
     if len(set(outputs)) < len(outputs):
-        return f"outputs: {', '.join(outputs)}: a name stands there twice"
+        return f"outputs: {', '.join(outputs)}: duplicate name"
     if taken := [output for output in outputs if output in RESERVED]:
         return f"outputs: {taken[0]!r} is a column of the table of labels"
     if model.task not in TASKS:
         return f"task must be {' or '.join(TASKS)}, not {model.task!r}"
     if type(model.shortest) is not int or model.shortest < 1:
-        return f"shortest must be a number of samples from 1, not {model.shortest!r}"
+        return f"shortest must be a number of samples, at least 1, not {model.shortest!r}"
     if model.longest is not None and (type(model.longest) is not int or model.longest < model.shortest):
-        return f"longest must be a number of samples from shortest, or None, not {model.longest!r}"
+        return f"longest must be a number of samples, at least shortest, or None, not {model.longest!r}"
     if not isinstance(recipes, (tuple, list)) or not all(isinstance(recipe, Path) for recipe in recipes):
         return f"recipes must be a tuple of paths, not {recipes!r}"
     for what in ("published", "parts"):
@@ -149,14 +152,14 @@ def _problem_of_exporter(exporter: Exporter) -> str | None:
     if not isinstance(exporter.variant, str) or not exporter.variant:
         return f"variant must be a name, not {exporter.variant!r}"
     if type(exporter.tolerance) not in (int, float) or not 0 <= exporter.tolerance < math.inf:
-        return f"tolerance must be a number from 0, not {exporter.tolerance!r}"
+        return f"tolerance must be a number, at least 0, not {exporter.tolerance!r}"
     if exporter.runtime not in RUNTIMES:
         return f"runtime must be one of {', '.join(RUNTIMES)}, not {exporter.runtime!r}"
     return None
 
 
-#: Hook -> (what it registers, its plural as users see it).
-KINDS = {
+#: Hook -> (the class it registers, its plural as users see it).
+KINDS: dict[str, tuple[type[Entry], str]] = {
     "register_models": (Model, "models"),
     "register_augmentations": (Augmentation, "augmentations"),
     "register_exporters": (Exporter, "exporters"),

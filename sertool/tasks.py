@@ -1,13 +1,18 @@
 """The tasks that a model can have, and what differs between them.
 
-What needs torch or a report's metrics is found by task name elsewhere: `sertool.evaluation.run.REPORTS` and
+Code that needs torch or report metrics is looked up by task name elsewhere: `sertool.evaluation.run.REPORTS` and
 `sertool.training.targets`.
 """
 
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-#: An output within this of the former one is unchanged.
+if TYPE_CHECKING:
+    import torch
+
+    from sertool._types import Array
+
+#: An output that changes by less than this counts as unchanged.
 TOLERANCE = 0.05
 
 
@@ -15,7 +20,7 @@ TOLERANCE = 0.05
 class Task:
     """One kind of output: numbers (this class) or classes.
 
-    ``has_classes``: whether the outputs are classes, of which the likeliest is the label. The texts are used in model
+    ``has_classes``: whether the outputs are classes; the most probable one is the label. The texts are used in model
     cards and reports: ``output_text`` says what the outputs mean, ``kept_text`` and ``unchanged_text`` when an output
     of a perturbed clip counts as unchanged.
     """
@@ -27,23 +32,24 @@ class Task:
     unchanged_text: str
 
     def columns(self, outputs: list[str]) -> list[str]:
-        """Return the columns of a model's outputs in a table of labels."""
+        """Return the columns of a model's outputs in the label table."""
         return list(outputs)
 
-    def row(self, outputs: list[str], values: Any) -> dict[str, Any]:
-        """Return the cells of ``columns`` for output values, a numpy array [k]."""
+    def row(self, outputs: list[str], values: "Array") -> dict[str, Any]:
+        """Return the cells of ``columns`` for output values [k]."""
         return dict(zip(outputs, values.tolist(), strict=True))
 
     def judged(self, outputs: list[str]) -> list[str]:
-        """Return the names of what ``unchanged`` compares."""
+        """Return the names of the values that ``unchanged`` compares."""
         return list(outputs)
 
-    def unchanged(self, before: Any, after: Any) -> Any:
-        """Compare outputs, arrays [..., k], of a clip before and after a perturbation; bool [..., len(judged)]."""
-        return abs(after - before) < TOLERANCE
+    def unchanged(self, before: "Array", after: "Array") -> "Array":
+        """Compare outputs [..., k] of a clip before and after a perturbation; return bool [..., len(judged)]."""
+        close: Array = abs(after - before) < TOLERANCE
+        return close
 
-    def answer(self, network_outputs: Any) -> Any:
-        """Turn a network's outputs, a tensor [n, k], into what a bundle answers."""
+    def answer(self, network_outputs: "torch.Tensor") -> "torch.Tensor":
+        """Convert a network's outputs [n, k] to the outputs of a bundle."""
         return network_outputs
 
 
@@ -51,16 +57,17 @@ class _Classes(Task):
     def columns(self, outputs: list[str]) -> list[str]:
         return ["emotion", *outputs]
 
-    def row(self, outputs: list[str], values: Any) -> dict[str, Any]:
+    def row(self, outputs: list[str], values: "Array") -> dict[str, Any]:
         return {"emotion": outputs[int(values.argmax())], **super().row(outputs, values)}
 
     def judged(self, outputs: list[str]) -> list[str]:
         return ["emotion"]
 
-    def unchanged(self, before: Any, after: Any) -> Any:
-        return before.argmax(axis=-1, keepdims=True) == after.argmax(axis=-1, keepdims=True)
+    def unchanged(self, before: "Array", after: "Array") -> "Array":
+        same: Array = before.argmax(axis=-1, keepdims=True) == after.argmax(axis=-1, keepdims=True)
+        return same
 
-    def answer(self, network_outputs: Any) -> Any:
+    def answer(self, network_outputs: "torch.Tensor") -> "torch.Tensor":
         return network_outputs.softmax(dim=1)
 
 
@@ -72,7 +79,7 @@ DIMENSIONAL = Task(
     kept_text="an output moves by less than 0.05",
     unchanged_text=f"moved by less than {TOLERANCE}",
 )
-#: Probabilities of classes; the network gives logits.
+#: Probabilities of classes; the network outputs logits.
 CATEGORICAL = _Classes(
     "categorical",
     has_classes=True,
@@ -82,5 +89,5 @@ CATEGORICAL = _Classes(
 )
 TASKS: dict[str, Task] = {task.name: task for task in (DIMENSIONAL, CATEGORICAL)}
 
-#: Columns of a table of labels; no output may have such a name.
+#: Columns of the label table; outputs must have other names.
 RESERVED = ("file", "start", "end", "emotion", "speech", "error")

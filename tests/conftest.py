@@ -1,11 +1,13 @@
 """What the tests share: seeded audio, the command in this process and in one of its own, copies of the bundle."""
 
+import csv
 import os
 import shutil
 import signal
 import subprocess
 import sys
 from collections import namedtuple
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +15,8 @@ import pytest
 import soundfile
 
 Answer = namedtuple("Answer", "code out err")
+#: Emotion -> (pitch in Hz, level): told apart by their spectrum.
+EMOTIONS = {"angry": (2400, 0.5), "happy": (1200, 0.4), "sad": (150, 0.1), "neutral": (450, 0.2)}
 
 # Who is started in a shell's background is started with Ctrl-C ignored, and passes that on to what a test interrupts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
@@ -151,22 +155,52 @@ def native_bundle(tmp_path_factory):
         if name in made:
             return made[name]
         from sertool import audio, bundle
-        from sertool.export import variants
-        from sertool.export.origin import find_origin
+        from sertool.exporting import variants
+        from sertool.exporting.origin import find_origin
 
         origin, shipped = find_origin(name), bundle.bundled_folder() / name
         clips = [audio.read(file) for file in origin.samples]
         folder = Path(shutil.copytree(shipped, tmp_path_factory.mktemp("native") / name))
         manifest = bundle.read(shipped).manifest
-        manifest["variants"] = [entry for entry in manifest["variants"] if bundle.runtime_of(entry) == "onnx"]
+        manifest.variants = [entry for entry in manifest.variants if entry.runtime == "onnx"]
         formats = [variants.parse("native"), variants.parse("native-int8")]
         for form, entry in zip(formats, variants.entries(formats), strict=True):
-            variants.export(origin.network, form, folder / entry["file"], manifest, entry, clips)
-            manifest["variants"].append(entry | {"difference": {"max": form.exporter.tolerance}})
-        bundle.write(folder, manifest | {"default": "native"}, (folder / bundle.CARD).read_text(encoding="utf-8"))
+            variants.export(origin.network, form, folder / entry.file, manifest, entry, clips)
+            entry.difference = {"max": form.exporter.tolerance}
+            manifest.variants.append(entry)
+        manifest.default = "native"
+        bundle.write(folder, manifest, (folder / bundle.CARD).read_text(encoding="utf-8"))
         return made.setdefault(name, folder)
 
     return make
+
+
+@pytest.fixture(scope="session")
+def corpus(tmp_path_factory):
+    """A corpus of generated voices, small enough to train on in seconds.
+
+    A manifest of 4 speakers x 4 emotions x 2 clips in train, val and ood, with noise and rooms beside it.
+    """
+    root = tmp_path_factory.mktemp("corpus")
+    rng = np.random.default_rng(0)
+    with open(root / "manifest.csv", "w", newline="") as stream:
+        table = csv.writer(stream)
+        table.writerow(["file", "corpus", "speaker", "emotion", "intensity", "split", "licence"])
+        for speaker, split in enumerate(["train", "train", "val", "test-ood"]):
+            for emotion, (pitch, level) in EMOTIONS.items():
+                for take in range(2):
+                    name = f"{speaker}-{emotion}-{take}.wav"
+                    time = np.arange(int(rng.uniform(8_000, 20_000))) / 16_000
+                    voice = np.sin(2 * np.pi * pitch * (1 + 0.05 * speaker) * time)
+                    samples = level * (voice + 0.1 * rng.standard_normal(len(time)))
+                    soundfile.write(root / name, samples, 16_000)
+                    table.writerow([name, f"corpus{speaker == 3:d}", speaker, emotion, "", split, "CC0"])
+    for folder in ("noise", "rir"):
+        (root / folder).mkdir()
+        soundfile.write(
+            root / folder / "x.wav", np.exp(-np.arange(4000) / 400) * rng.standard_normal(4000) * 0.1, 16_000
+        )
+    return root
 
 
 @pytest.fixture(scope="session")
@@ -200,13 +234,14 @@ def emotion_bundle(tmp_path_factory, labeller):
     folder.mkdir()
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
     onnx.save(model, folder / "model.onnx")
-    about = {
-        "name": "levels",
-        "task": "categorical",
-        "outputs": [{"name": name, "range": [0, 1]} for name in ("angry", "happy", "neutral", "sad")],
-        "shortest_samples": 1,
-        "variants": [{"name": "fp32", "file": "model.onnx", "input": "waveform", "difference": {}}],
-        "default": "fp32",
-    }
-    bundle.write(folder, labeller.bundle.manifest | about, "a card")
+    manifest = replace(
+        labeller.bundle.manifest,
+        name="levels",
+        task="categorical",
+        outputs=[bundle.Output(name) for name in ("angry", "happy", "neutral", "sad")],
+        shortest_samples=1,
+        variants=[bundle.Variant("fp32", "model.onnx", difference={})],
+        default="fp32",
+    )
+    bundle.write(folder, manifest, "a card")
     return folder

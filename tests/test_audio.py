@@ -110,7 +110,7 @@ def test_every_sample_format_of_wav_has_the_same_scale(tmp_path, clip, tone, sub
 @pytest.mark.parametrize("name", ["text.wav", "text.mp3", "text.flac"])
 def test_text_under_an_audio_name_is_not_audio(tmp_path, name):
     (tmp_path / name).write_text("not a sound, only words\n" * 40)
-    assert reason(tmp_path / name).startswith("not audio that can be read")
+    assert reason(tmp_path / name).startswith("cannot be read as audio")
 
 
 def test_zero_bytes(tmp_path):

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 import zipfile
+from dataclasses import replace
 
 import pytest
 
@@ -39,7 +40,7 @@ def test_a_bundle_packs_to_the_same_bytes_whatever_is_around_it(tmp_path):
         (other / name).write_bytes((SHIPPED / name).read_bytes())
         os.utime(other / name, (1e9, 1e9))
         (other / name).chmod(0o700)
-    script = "import os, pathlib; os.umask(0o77); from sertool import bundle; from sertool.bundle import archive\n"
+    script = "import os, pathlib; os.umask(0o77); from sertool import bundle; from sertool.packaging import archive\n"
     script += f"archive.pack(bundle.read(pathlib.Path({str(other)!r})), pathlib.Path({str(tmp_path / 'two.zip')!r}))"
     settings = os.environ | {"TZ": "Pacific/Auckland", "LC_ALL": "C", "PYTHONHASHSEED": "7"}
     subprocess.run([sys.executable, "-c", script], env=settings, check=True, timeout=60)
@@ -89,7 +90,7 @@ def test_a_bundle_that_is_not_sound_is_not_packed(bundle_copy, tmp_path):
 
 
 def test_a_bundle_is_not_packed_into_itself(bundle_copy):
-    with pytest.raises(UsageError, match="within the bundle"):
+    with pytest.raises(UsageError, match="inside the bundle"):
         archive.pack(bundle.read(bundle_copy), bundle_copy / "x.zip")
 
 
@@ -128,7 +129,7 @@ def test_an_installation_that_breaks_off_changes_nothing(
     archive.pack(bundle.read(bundle_copy), tmp_path / "x.zip")
     if force:
         archive.install(bundle_copy, "mine", False, None, sound)
-        bundle.write(home / "mine", bundle.read(home / "mine").manifest | {"version": "0.old"}, "an old card")
+        bundle.write(home / "mine", replace(bundle.read(home / "mine").manifest, version="0.old"), "an old card")
     before = contents(home)
     with monkeypatch.context() as patched:
         breaking(module, name, after, patched)
@@ -155,8 +156,8 @@ def test_force_replaces_all_of_the_installed_one(bundle_copy, home):
     archive.install(SHIPPED, "mine", False, None, sound)
     (home / "mine" / "left-over").write_text("x")
     found = bundle.read(bundle_copy)
-    bundle.write(bundle_copy, found.manifest | {"version": "7.7"}, "a card")
-    assert archive.install(bundle_copy, "mine", True, None, sound).manifest["version"] == "7.7"
+    bundle.write(bundle_copy, replace(found.manifest, version="7.7"), "a card")
+    assert archive.install(bundle_copy, "mine", True, None, sound).manifest.version == "7.7"
     assert contents(home / "mine") == contents(bundle_copy)
 
 

@@ -35,8 +35,8 @@ def split(tmp_path, shared, emotion_bundle):
     """A copy of a model of four classes whose weights lie in the shared folder."""
     path = shutil.copytree(emotion_bundle, tmp_path / "split")
     manifest = bundle.read(path).manifest
-    (variant,) = manifest["variants"]
-    model = onnx.load(path / variant["file"])
+    (variant,) = manifest.variants
+    model = onnx.load(path / variant.file)
     (weights,) = [tensor for tensor in model.graph.initializer if tensor.name == "weights"]
     data = numpy_helper.to_array(weights).tobytes()
     weights.ClearField("float_data")
@@ -44,8 +44,8 @@ def split(tmp_path, shared, emotion_bundle):
     weights.data_location = TensorProto.EXTERNAL
     for key, value in (("location", PART), ("offset", 0), ("length", len(data))):
         weights.external_data.add(key=key, value=str(value))
-    model.metadata_props.add(key=bundle.METADATA_KEY, value=bundle.embedded(manifest, variant))
-    onnx.save(model, path / variant["file"])
+    model.metadata_props.add(key=bundle.METADATA_KEY, value=manifest.embedded(variant))
+    onnx.save(model, path / variant.file)
     (shared / PART).write_bytes(data)
     (path / bundle.SAMPLES).mkdir()
     soundfile.write(path / bundle.SAMPLES / "a.wav", SOUND, 16_000, "FLOAT")
@@ -64,8 +64,8 @@ def test_it_runs_and_is_checked_as_if_the_file_were_its_own(split, emotion_bundl
     assert np.array_equal(outputs(split), outputs(emotion_bundle))
     found = bundle.read(split)
     assert bundle.sums(split)[PART] == bundle.sha256(shared / PART)
-    assert found.manifest["variants"][0]["beside"] == {PART: 16}
-    assert bundle.size(found.variant()) == found.variant()["bytes"] + 16
+    assert found.manifest.variants[0].beside == {PART: 16}
+    assert found.variant().size == found.variant().bytes + 16
     assert check(found)["files"] == len(bundle.sums(split))
 
 
@@ -111,7 +111,7 @@ def test_a_manifest_that_says_nonsense_of_what_lies_beside_is_refused(split, bes
     manifest = json.loads((split / bundle.MANIFEST).read_text())
     manifest["variants"][0]["beside"] = beside
     with pytest.raises(BundleError, match="beside"):
-        bundle.parse(json.dumps(manifest), "it")
+        bundle.Manifest.parse(json.dumps(manifest), "it")
 
 
 SHIPPED = sorted(path.parent for path in bundle.bundled_folder().glob(f"*/{bundle.MANIFEST}"))
@@ -127,18 +127,18 @@ def test_what_ships_is_sound(path):
 def test_mobile_models_share_one_encoder_and_have_at_most_15_mb():
     mobile = [bundle.read(path).variant() for path in SHIPPED if path.name.startswith("mobile")]
     assert len(mobile) == 3
-    ((encoder, size),) = {tuple(*variant["beside"].items()) for variant in mobile}
+    ((encoder, size),) = {tuple(*variant.beside.items()) for variant in mobile}
     assert (bundle.bundled_folder() / "shared" / encoder).stat().st_size == size
     assert [path.name for path in (bundle.bundled_folder() / "shared").iterdir()] == [encoder]
-    assert all(bundle.size(variant) <= 15_000_000 for variant in mobile)
+    assert all(variant.size <= 15_000_000 for variant in mobile)
 
 
 @pytest.mark.parametrize("path", SHIPPED, ids=lambda path: path.name)
 def test_no_test_corpus_took_part_in_what_ships(path):
     """What a model is measured on from outside is in its metrics, and nowhere in its training data."""
     manifest = bundle.read(path).manifest
-    assert not {"tess", "ased", "emotale"} & {entry["corpus"] for entry in manifest["training"]["data"]}
+    assert not {"tess", "ased", "emotale"} & {entry["corpus"] for entry in manifest.training["data"]}
     free = all(
-        "NC" not in entry["licence"] and "research" not in entry["licence"] for entry in manifest["training"]["data"]
+        "NC" not in entry["licence"] and "research" not in entry["licence"] for entry in manifest.training["data"]
     )
-    assert free == (manifest["licence"] == "CC-BY-4.0")
+    assert free == (manifest.licence == "CC-BY-4.0")

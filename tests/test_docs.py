@@ -8,11 +8,13 @@ import re
 import shlex
 import subprocess
 import sys
+import tomllib
 from pathlib import Path
 
 import click
 import pytest
 
+import sertool
 from sertool import hookspecs
 from sertool.cli import COMMANDS, cli
 
@@ -65,6 +67,37 @@ def test_links_lead_somewhere(page):
     for target in re.findall(r"\]\(([^)#]+)[^)]*\)", page.read_text(encoding="utf-8")):
         if not target.startswith("http"):
             assert (page.parent / target).exists(), target
+
+
+def test_the_drawing_of_the_architecture_is_what_is_checked():
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))["tool"]["importlinter"]
+    drawing = re.search(r"```\n(.*?)```", text, re.DOTALL)[1]
+    drawn = [re.split(r"\s{2,}", line)[0] for line in drawing.splitlines()]
+    assert drawn == settings["contracts"][0]["layers"]
+    packages = {
+        path.stem for path in (ROOT / "sertool").iterdir() if (path / "__init__.py").exists() or path.suffix == ".py"
+    }
+    ignored = {"__init__", *settings["contracts"][0]["exhaustive_ignores"]}
+    assert packages - ignored == {name for line in drawn for name in line.split(" | ")}
+
+
+def test_paths_in_the_documents_exist():
+    for page in PAGES:
+        for path in re.findall(r"`((?:sertool|plugins|csrc|tests|docs)/[\w./-]+)`", page.read_text(encoding="utf-8")):
+            assert (ROOT / path).exists(), f"{page.name}: {path}"
+
+
+def test_the_documents_build(tmp_path):
+    pytest.importorskip("mkdocs")
+    command = [sys.executable, "-m", "mkdocs", "build", "--strict", "-q", "-d", tmp_path / "site"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_the_version_is_stated_once_more():
+    settings = tomllib.loads((ROOT / "pyproject.toml").read_text(encoding="utf-8"))
+    assert settings["project"]["version"] == sertool.__version__
 
 
 def test_every_hook_is_documented_with_its_arguments():

@@ -92,10 +92,10 @@ def test_the_whole_system_from_checkpoints_to_an_evaluated_bundle(student, paper
     if student != "mobilenetv4-large":  # its outputs are so large by then that they differ by more than check allows
         assert command("bundle", "check", folder).code == 0
     manifest = bundle.read(folder).manifest
-    assert manifest["student"] == student
+    assert manifest.student == student
     expected = np.loadtxt(folder / bundle.SAMPLES / bundle.EXPECTED, delimiter=",", skiprows=1, usecols=(1, 2, 3))
-    assert manifest["variants"][0]["difference"]["max"] <= 1e-4 * max(1, np.abs(expected).max())
-    assert [augmentation["name"] for augmentation in manifest["training"]["recipe"]["augment"]] == [
+    assert manifest.variants[0].difference["max"] <= 1e-4 * max(1, np.abs(expected).max())
+    assert [augmentation["name"] for augmentation in manifest.training["recipe"]["augment"]] == [
         "mixup",
         "rotate",
         "drop-frequencies",

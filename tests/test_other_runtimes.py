@@ -45,15 +45,15 @@ def shipped(request):
     """(model file, files beside it, prepared clips, expected outputs [clips, outputs], tolerance)."""
     name, which = request.param
     found = bundle.read(bundle.bundled_folder() / name)
-    (variant,) = [v for v in found.manifest["variants"] if v["name"] == which]
-    folder, prepare = bundle.bundled_folder() / name, steps.build(found.manifest["preprocessing"])
+    (variant,) = [v for v in found.manifest.variants if v.name == which]
+    folder, prepare = bundle.bundled_folder() / name, steps.build(found.manifest.preprocessing)
     clips = sorted((folder / bundle.SAMPLES).glob("*.wav"))
     lines = (folder / bundle.SAMPLES / bundle.EXPECTED).read_text().splitlines()[1:]
     expected = {line.split(",")[0]: [float(x) for x in line.split(",")[1:]] for line in lines}
-    others = [bundle.bundled_folder() / "shared" / other for other in variant.get("beside", {})]
-    largest = variant["difference"]["max"] if which == "int8" else 0.0
+    others = [bundle.bundled_folder() / "shared" / other for other in variant.beside]
+    largest = variant.difference["max"] if which == "int8" else 0.0
     prepared = [np.float32(prepare(audio.read(clip))) for clip in clips]
-    return folder / variant["file"], others, prepared, [expected[c.name] for c in clips], TOLERANCES[which] + largest
+    return folder / variant.file, others, prepared, [expected[c.name] for c in clips], TOLERANCES[which] + largest
 
 
 @pytest.fixture(scope="session")

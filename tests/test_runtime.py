@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -33,12 +34,12 @@ def clips():
 def test_both_runtimes_agree_with_torch(native_bundle, one_thread, name):
     import torch
 
-    from sertool.export.origin import find_origin
+    from sertool.exporting.origin import find_origin
 
     network = find_origin(name).network
     runtimes = {kind: Runtime(str(native_bundle(name)), runtime=kind) for kind in bundle.RUNTIMES}
-    assert {kind: runtime.variant["name"] for kind, runtime in runtimes.items()} == {"onnx": "fp32", "native": "native"}
-    prepare = steps.build(runtimes["native"].bundle.manifest["preprocessing"])
+    assert {kind: runtime.variant.name for kind, runtime in runtimes.items()} == {"onnx": "fp32", "native": "native"}
+    prepare = steps.build(runtimes["native"].bundle.manifest.preprocessing)
     for clip in clips():
         with torch.inference_mode():
             wanted = network(torch.from_numpy(prepare(clip))[None])[0].numpy()
@@ -65,13 +66,13 @@ def test_eight_threads_that_share_a_runtime_get_the_bits_of_one(native_bundle):
 
 def test_the_default_is_kept_where_it_is_of_the_runtime_else_the_first_that_is(native_bundle):
     found = bundle.read(native_bundle())
-    assert found.variant()["name"] == "native"
-    assert found.variant(runtime="native")["name"] == "native"
-    assert found.variant(runtime="onnx")["name"] == "fp32"
-    assert found.variant("int8", "onnx")["name"] == "int8"
-    other = bundle.Bundle(found.path, found.manifest | {"default": "native-int8"})
-    assert other.variant(runtime="native")["name"] == "native-int8"
-    assert load(str(native_bundle()), runtime="onnx").runtime.variant["name"] == "fp32"
+    assert found.variant().name == "native"
+    assert found.variant(runtime="native").name == "native"
+    assert found.variant(runtime="onnx").name == "fp32"
+    assert found.variant("int8", "onnx").name == "int8"
+    other = bundle.Bundle(found.path, replace(found.manifest, default="native-int8"))
+    assert other.variant(runtime="native").name == "native-int8"
+    assert load(str(native_bundle()), runtime="onnx").runtime.variant.name == "fp32"
 
 
 def test_what_a_bundle_has_not_for_a_runtime_is_one_line(native_bundle, tmp_path):
@@ -91,7 +92,7 @@ def test_a_lone_native_file_labels_whatever_it_is_called(native_bundle, tmp_path
     clip, folder = sound(20_000), native_bundle()
     for name in ("model.native", "model.onnx", "model"):
         lone = Runtime(str(shutil.copy(folder / "model.native", tmp_path / name)))
-        assert (lone.variant["name"], bundle.runtime_of(lone.variant)) == ("native", "native")
+        assert (lone.variant.name, lone.variant.runtime) == ("native", "native")
         assert np.array_equal(lone.run(clip), Runtime(str(folder)).run(clip))
 
 
@@ -125,7 +126,7 @@ def test_whatever_takes_a_variant_takes_a_runtime(native_bundle, command, tmp_pa
     folder = str(native_bundle())
     for kind, variant in (("onnx", "fp32"), ("native", "native")):
         (labeller,) = run.labellers([folder], kind).values()
-        assert labeller.runtime.variant["name"] == variant
+        assert labeller.runtime.variant.name == variant
         found = json.loads(command("bundle", "diff", folder, folder, "--runtime", kind, "--json").out)
         assert [about["variant"] for about in found["bundles"]] == [variant, variant]
         corpus, call = write_clips(tmp_path / "corpus"), ("--bootstrap", "0", "--json", "-", "--runtime", kind)

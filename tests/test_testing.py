@@ -191,21 +191,21 @@ BROKEN_MODELS = {
     "Wide": (model(Wide), "samples give shape [1, 6], not [1, 3] for angry, happy, sad"),
     "Padding": (model(Padding), "99 samples, one fewer than shortest, must be an error"),
     "Blocks": (model(Blocks), "101 samples raised RuntimeError"),
-    "Logarithm": (model(Logarithm), "samples give what is not finite"),
+    "Logarithm": (model(Logarithm), "samples give non-finite outputs"),
     "Doubles": (model(Doubles), "samples give torch.float64, not float32"),
-    "Restless": (model(Restless), "other outputs each time, in eval mode"),
+    "Restless": (model(Restless), "different outputs on each call, in eval mode"),
     "Together": (model(Together), "between alone and in a batch"),
     "Merged": (model(Merged), "a batch of 3 gives shape [1, 3]"),
     "Probable": (model(Probable), "gives probabilities, not logits"),
     "Unused": (model(Unused), "no gradient reaches forgotten.weight, forgotten.bias: "),
     "Detached": (model(Detached), "no gradient reaches filters.weight, filters.bias, norm.weight and 1 more"),
     "Steep": (model(Steep), "the gradient of "),
-    "Unsaved": (model(Unsaved), "a network with the same state_dict gives other outputs"),
+    "Unsaved": (model(Unsaved), "a network with the same state_dict gives different outputs"),
     "Pair": (model(Pair), "samples give tuple, not a tensor"),
     "no module": (model(lambda: "network"), "build returns str, not a torch module"),
     "a column's name": (
         model(outputs=("a", "speech", "b")),
-        "an output is called 'speech', as a column of `sertool label`",
+        "output 'speech' has the name of a column of `sertool label`",
     ),
     "an output nobody rates": (
         model(outputs=("arousal", "stress", "b"), task="dimensional"),
@@ -400,8 +400,8 @@ def test_a_sound_augmentation_passes_and_leaves_the_global_generators(register):
 BROKEN_AUGMENTATIONS = {
     AsDouble: ": sound of 1 samples: gives float64, not float32",
     InPlace: ": changes its input",
-    View: ": returns its input, or a view of it",
-    Peak: ": silence of 1 samples: gives what is not finite",
+    View: ": returns its input or a view of it",
+    Peak: ": silence of 1 samples: gives non-finite samples",
     Shorter: ": sound of 1 samples: gives shape (0,), not [m]",
     Stereo: ": sound of 1 samples: gives shape (2, 1), not [m]",
     Listed: ": sound of 1 samples: gives list, not a numpy array",
@@ -409,11 +409,11 @@ BROKEN_AUGMENTATIONS = {
     GlobalPython: ": draws from the global generator of random",
     GlobalNumpy: ": draws from the global generator of numpy.random",
     Seeding: ": draws from the global generator of numpy.random",
-    Counting: ": the same generator state gives other samples",
-    AtBuild: ": built once more it gives other samples",
+    Counting: ": the same generator state gives different samples",
+    AtBuild: ": a second build gives different samples",
     Fixed: ": 8 generators give the same samples",
-    Shared: ": threads that share it get other samples",
-    Forgetful: ": a copy through pickle gives other samples",
+    Shared: ": threads that share it get different samples",
+    Forgetful: ": a pickled copy gives different samples",
     closure: ": pickle, as for a worker process",
 }
 
@@ -509,13 +509,16 @@ def test_a_sound_exporter_passes(exporter):
     ("how", "wanted"),
     [
         ({"twist": coarse}, ", n_fft 64, waveform: differs from torch by "),
-        ({"twist": restless}, ", n_fft 64, waveform: exporting twice gives other bytes (model.onnx)"),
+        ({"twist": restless}, ", n_fft 64, waveform: exporting twice gives different bytes (model.onnx)"),
         ({"twist": mute}, ", n_fft 64, waveform: running the file raised BundleError: "),
-        ({"twist": altered}, ", n_fft 64, waveform: its metadata reads back as something else"),
+        ({"twist": altered}, ", n_fft 64, waveform: its metadata differs after reading it back"),
         ({"twist": harmful}, ", n_fft 64, waveform: exporting changes the network"),
         ({"failure": RuntimeError}, ": a network that branches on its input must be a SertoolError, not RuntimeError"),
-        ({"failure": lambda text: SertoolError("two\nlines")}, ": a network that branches on its input takes one line"),
-        ({"variant": "litter"}, ": leaves a file of a network that it could not export"),
+        (
+            {"failure": lambda text: SertoolError("two\nlines")},
+            ": a network that branches on its input: the message must be one line",
+        ),
+        ({"variant": "litter"}, ": leaves a file behind for a network that it could not export"),
         ({"variant": "nothing"}, ", n_fft 64, waveform: no file model.onnx was written"),
         ({"variant": ""}, ": variant is ''"),
         ({"tolerance": 0}, ": tolerance is 0"),
@@ -547,7 +550,7 @@ def test_an_exporter_of_some_networks_is_held_to_those_and_to_refusing_others(ex
     wanted = "exporter 'toy', wav2small-emotion, waveform: exporting raised UsageError: only Wav2Small"
     assert fault(check_exporter, exporter(only_wav2small), models=("wav2small-emotion",)) == wanted
     said = fault(check_exporter, exporter(), inputs=("waveform",), models=("wav2small",))
-    assert said.startswith("exporter 'toy': a network that it is not for")
+    assert said.startswith("exporter 'toy': a network that it does not support")
 
 
 # Corpora
@@ -592,11 +595,11 @@ def elsewhere(rows):
 
 
 BROKEN_CORPORA = {
-    "no rows": (lambda rows: [], "gives no list of rows"),
-    "an iterator": (iter, "gives no list of rows"),
+    "no rows": (lambda rows: [], "does not give a list of rows"),
+    "an iterator": (iter, "does not give a list of rows"),
     "another order": (
         lambda rows, turns=[]: turns.append(0) or rows[:: 1 if len(turns) % 2 else -1],
-        "reading twice gives other rows",
+        "reading twice gives different rows",
     ),
     "a table": (lambda rows: [vars(row) for row in rows], "a row is a dict, not a sertool.corpora.Row"),
     "no file": (elsewhere, "lost.wav: no such file"),
@@ -605,7 +608,7 @@ BROKEN_CORPORA = {
     "no speaker": (first(speaker=""), "corpus and speaker must not be empty"),
     "a number": (first(speaker=7), "speaker is 7, not a string"),
     "none": (first(sex=None), "sex is None, not a string"),
-    "blanks": (first(emotion="angry "), "emotion is 'angry ', with blanks around it"),
+    "blanks": (first(emotion="angry "), "emotion is 'angry ', with spaces around it"),
     "stars": (first(arousal=4.5), "arousal is 4.5, not a number from 0 to 1"),
     "no number": (first(valence=float("nan")), "valence is nan"),
     "duration": (first(duration=0.0), "duration is 0.0, not seconds"),
@@ -630,7 +633,7 @@ def test_a_broken_corpus_is_told_what_is_wrong(corpus, name):
     ("missing", "wanted"),
     [
         (IndexError("0"), "reading an empty folder must be a SertoolError, not IndexError: 0"),
-        (SertoolError("not\nthere"), "reading an empty folder takes one line to say"),
+        (SertoolError("not\nthere"), "reading an empty folder: the message must be one line"),
     ],
 )
 def test_a_folder_of_another_layout_must_be_the_users_error(corpus, missing, wanted):

@@ -1,19 +1,26 @@
 """Folder layouts of labelled audio."""
 
+from collections.abc import Callable
 from importlib import import_module
+from pathlib import Path
+from typing import TYPE_CHECKING
 
 from sertool import Corpus, hookimpl
 
+if TYPE_CHECKING:
+    from sertool.corpora import Row
 
-def _reader(module):
-    def read(root):
-        return import_module(f".{module}", __package__).read(root)
+
+def _reader(module: str) -> "Callable[[Path], list[Row]]":
+    def read(root: Path) -> "list[Row]":
+        rows: list[Row] = import_module(f".{module}", __package__).read(root)
+        return rows
 
     return read
 
 
 @hookimpl
-def register_corpora(register):
+def register_corpora(register: Callable[[Corpus], None]) -> None:
     register(
         Corpus(
             "manifest", "a folder with manifest.csv: file, speaker, and any of emotion, split, ...", _reader("manifest")

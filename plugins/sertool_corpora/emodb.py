@@ -1,4 +1,4 @@
-"""EmoDB, the Berlin database of emotional speech, as published: wav/03a01Fa.wav."""
+"""EmoDB, the Berlin database of emotional speech, in its published layout: wav/03a01Fa.wav."""
 
 import re
 from pathlib import Path
@@ -8,7 +8,7 @@ from sertool.errors import SertoolError
 
 from .layout import files
 
-#: The letters stand for German words: Wut, Langeweile, Ekel, Angst, Freude, Trauer.
+#: By letter in the file name, the initial of a German word: Wut, Langeweile, Ekel, Angst, Freude, Trauer.
 EMOTIONS = {
     "W": "angry",
     "L": "boredom",
@@ -23,18 +23,19 @@ SEXES = dict.fromkeys(("03", "10", "11", "12", "15"), "m") | dict.fromkeys(("08"
 _NAME = re.compile(rf"({'|'.join(SEXES)})[ab]\d\d([{''.join(EMOTIONS)}])[a-z]?")
 
 
-def read(root) -> list[Row]:
-    """Every recording of wav/, by file name; no split is published. ``emotion`` is what the actor was asked for.
+def read(root: str | Path) -> list[Row]:
+    """Return every recording of wav/, sorted by file name; no split is published.
 
-    Raises SertoolError naming the path where recordings were looked for, or a file whose name is none of EmoDB's.
+    ``emotion`` is the emotion the actor was instructed to express. Raises SertoolError, naming the path, if there are
+    no recordings or a file name does not follow EmoDB's scheme.
 
     Source: F. Burkhardt et al., "A database of German emotional speech", Interspeech 2005, and the database's page.
     """
     rows = []
-    for path in files(Path(root) / "wav", "*.wav", "the folder to name is the one that holds EmoDB's folder wav"):
+    for path in files(Path(root) / "wav", "*.wav", "give the folder that contains EmoDB's folder wav"):
         name = _NAME.fullmatch(path.stem)
         if not name:
-            raise SertoolError(f"{path}: not a name of EmoDB's (03a01Fa.wav: speaker, text, emotion, version)")
+            raise SertoolError(f"{path}: not an EmoDB file name (03a01Fa.wav: speaker, text, emotion, version)")
         speaker, emotion = name.groups()
         rows.append(
             Row(

@@ -1,6 +1,7 @@
-"""IEMOCAP as the University of Southern California hands it out: IEMOCAP_full_release/Session1 to Session5."""
+"""IEMOCAP as distributed by the University of Southern California: IEMOCAP_full_release/Session1 to Session5."""
 
 import re
+from collections.abc import Iterator
 from pathlib import Path
 
 from sertool.corpora import Row
@@ -19,7 +20,7 @@ EMOTIONS = {
     "exc": "excited",
     "fru": "frustrated",
     "oth": "other",
-    "xxx": "",  # the judges did not agree
+    "xxx": "",  # no agreement between the judges
 }
 _NUMBER = r"(\d+(?:\.\d+)?)"
 #: [start - end] utterance emotion [valence, activation, dominance]
@@ -29,33 +30,33 @@ _SUMMARY = re.compile(
 )
 
 
-def read(root) -> list[Row]:
-    """Every utterance of the five sessions' dialog/EmoEvaluation/*.txt, by file name; no split is published.
+def read(root: str | Path) -> list[Row]:
+    """Return every utterance in dialog/EmoEvaluation/*.txt of the five sessions, sorted by file; no split is published.
 
-    The speaker is the one who is heard: Ses01F_impro01_M002 is ``Ses01M``, the man of session 1 (the F says who wore
-    the motion-capture markers). ``emotion`` is the judges' majority, excited and frustrated kept apart from happy and
-    angry, "" where there was none. Ratings are the judges' means, (x - 1) / 4; a mean past the ends of the scale of 1
-    to 5 (5.5 is said to occur) is clipped to [0, 1]. ``duration`` is the utterance's, in seconds, by its times in the
-    dialogue. Raises SertoolError naming the path of a session or a recording that is absent, or file and line of a
-    summary that cannot be read.
+    The speaker is the person who speaks: Ses01F_impro01_M002 is ``Ses01M``, the man of session 1 (the F says who wore
+    the motion-capture markers). ``emotion`` is the judges' majority vote, "" without one; excited and frustrated are
+    separate from happy and angry. Ratings are the judges' means, (x - 1) / 4; a mean outside the scale of 1 to 5 (5.5
+    is reported to occur) is clipped to [0, 1]. ``duration`` is that of the utterance in seconds, from its times in the
+    dialogue. Raises SertoolError, naming the path, if a session or a recording is missing, and naming file and line if
+    a summary cannot be parsed.
 
     Source: C. Busso et al., "IEMOCAP: interactive emotional dyadic motion capture database", Language Resources and
     Evaluation 42 (2008), and the release's README.
     """
     root = Path(root)
-    rows = []
+    rows: list[Row] = []
     for number in range(1, 6):
         session = root / f"Session{number}"
         labels = session / "dialog" / "EmoEvaluation"
-        hint = "the folder to name is IEMOCAP_full_release, which holds Session1 to Session5"
-        spoken = [row for path in files(labels, "*.txt", hint) for row in _dialogue(session, path)]
-        check_recordings(spoken, labels)
-        rows += spoken
+        hint = "give the folder IEMOCAP_full_release, which contains Session1 to Session5"
+        utterances = [row for path in files(labels, "*.txt", hint) for row in _dialogue(session, path)]
+        check_recordings(utterances, labels)
+        rows += utterances
     return sorted(rows, key=lambda row: row.file)
 
 
-def _dialogue(session: Path, path: Path):
-    # latin-1 decodes whatever the judges typed in their remarks, which are skipped
+def _dialogue(session: Path, path: Path) -> Iterator[Row]:
+    # latin-1 decodes any byte in the judges' remarks, which are skipped
     for line, text in enumerate(path.read_text(encoding="latin-1").split("\n"), start=1):
         if not text.startswith("["):
             continue

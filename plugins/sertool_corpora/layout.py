@@ -1,4 +1,4 @@
-"""What the readers share: a CSV file line by line, recordings found in a folder or missed there."""
+"""Helpers of the readers: read a CSV file, list recordings, check that recordings exist."""
 
 import csv
 from collections.abc import Iterator
@@ -9,9 +9,9 @@ from sertool.errors import SertoolError
 
 
 def table(path: Path, required: set[str], hint: str = "") -> Iterator[tuple[int, dict[str, str]]]:
-    """(line number, record) of a UTF-8 CSV file with a header; a field that a line lacks is empty.
+    """Yield (line number, record) from a UTF-8 CSV file with a header; missing fields of a line are empty.
 
-    Raises SertoolError if the file cannot be read (with the hint) or a required column is missing.
+    Raises SertoolError if the file cannot be read (the message ends with the hint) or a required column is missing.
     """
     try:
         with open(path, newline="", encoding="utf-8-sig") as stream:
@@ -20,8 +20,8 @@ def table(path: Path, required: set[str], hint: str = "") -> Iterator[tuple[int,
             if missing:
                 names = records.fieldnames or []
                 other = next((mark for mark in ";\t|" if len(names) == 1 and mark in names[0]), None)
-                way = f": its fields are separated by {other!r}, they must be by commas" if other else ""
-                raise SertoolError(f"{path}: no column {', '.join(sorted(missing))}{way}")
+                reason = f": fields are separated by {other!r}, but must be separated by commas" if other else ""
+                raise SertoolError(f"{path}: no column {', '.join(sorted(missing))}{reason}")
             for record in records:
                 yield records.line_num, record
     except OSError as error:
@@ -31,23 +31,23 @@ def table(path: Path, required: set[str], hint: str = "") -> Iterator[tuple[int,
 
 
 def files(folder: Path, pattern: str, hint: str) -> list[Path]:
-    """The files of a folder that match, by name, without the hidden twins (._NAME) that macOS leaves in archives.
+    """Return the matching files of a folder, sorted, without the hidden files (._NAME) that macOS adds to archives.
 
     Raises SertoolError with the hint if there are none.
     """
-    found = sorted(path for path in folder.glob(pattern) if not path.name.startswith("."))
-    if not found:
+    matches = sorted(path for path in folder.glob(pattern) if not path.name.startswith("."))
+    if not matches:
         raise SertoolError(f"{folder / pattern}: no such file; {hint}")
-    return found
+    return matches
 
 
 def check_recordings(rows: list[Row], labels: Path) -> None:
-    """Raise SertoolError if a recording that the labels name is absent: part of a corpus is not the corpus."""
-    # one listing a folder: asking for each of MSP-Podcast's quarter of a million files takes minutes on a network disk
+    """Raise SertoolError if a recording named in the labels is missing: an incomplete corpus is an error."""
+    # Each folder is listed once: a check per file takes minutes for MSP-Podcast's 250,000 files on a network disk.
     present = {folder: {path.name for path in folder.glob("*")} for folder in {row.file.parent for row in rows}}
     missing = [row.file for row in rows if row.file.name not in present[row.file.parent]]
     if missing:
         raise SertoolError(
-            f"{missing[0]}: no such file, though {labels} names it ({len(missing)} of {len(rows)} recordings are "
-            "missing): unpack all of the corpus's audio"
+            f"{missing[0]}: no such file, but it is named in {labels} ({len(missing)} of {len(rows)} recordings are "
+            "missing): unpack all audio of the corpus"
         )

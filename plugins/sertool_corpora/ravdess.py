@@ -1,4 +1,4 @@
-"""RAVDESS as Zenodo publishes its speech: Actor_01 to Actor_24."""
+"""RAVDESS speech in the layout published on Zenodo: Actor_01 to Actor_24."""
 
 import re
 from pathlib import Path
@@ -23,26 +23,26 @@ INTENSITIES = {"01": "normal", "02": "strong"}
 _NAME = re.compile(r"(0[1-3])-(0[12])-(0[1-8])-(0[12])-0[12]-0[12]-(0[1-9]|1\d|2[0-4])")
 
 
-def read(root) -> list[Row]:
-    """The spoken, audio-only recordings (03-01-...) of Actor_NN/*.wav, by file name; no split is published.
+def read(root: str | Path) -> list[Row]:
+    """Return the audio-only speech recordings (03-01-...) of Actor_NN/*.wav, sorted; no split is published.
 
-    The Actor_NN folders lie in ROOT, as the archive unpacks, or in ROOT/Audio_Speech_Actors_01-24. Songs and the sound
-    of films beside them are passed over. ``emotion`` is what the actor was asked for; actors with odd numbers are men.
-    Raises SertoolError naming the path where recordings were looked for, or a file whose name is none of RAVDESS's.
+    The Actor_NN folders are in ROOT, as in the archive, or in ROOT/Audio_Speech_Actors_01-24. Songs and the audio of
+    videos are skipped. ``emotion`` is the emotion the actor was instructed to express; actors with odd numbers are men.
+    Raises SertoolError, naming the path, if there are no recordings or a file name does not follow RAVDESS's scheme.
 
     Source: S. Livingstone and F. Russo, "The Ryerson Audio-Visual Database of Emotional Speech and Song (RAVDESS)",
     PLoS ONE 13 (2018).
     """
     root = Path(root)
     archive = root / "Audio_Speech_Actors_01-24"
-    hint = "the folder to name is the one that holds Actor_01 to Actor_24, or Audio_Speech_Actors_01-24 with them"
-    # not both: a popular copy holds every recording twice
+    hint = "give the folder that contains Actor_01 to Actor_24, or Audio_Speech_Actors_01-24 with these folders"
+    # Not both: a widely used copy contains every recording twice.
     folder = archive if archive.is_dir() and not any(root.glob("Actor_*")) else root
     rows = []
     for path in files(folder, "Actor_*/*.wav", hint):
         name = _NAME.fullmatch(path.stem)
         if not name:
-            raise SertoolError(f"{path}: not a name of RAVDESS's (03-01-05-02-01-01-12.wav)")
+            raise SertoolError(f"{path}: not a RAVDESS file name (03-01-05-02-01-01-12.wav)")
         modality, channel, emotion, intensity, actor = name.groups()
         if (modality, channel) == ("03", "01"):
             rows.append(
@@ -58,5 +58,5 @@ def read(root) -> list[Row]:
                 )
             )
     if not rows:
-        raise SertoolError(f"{folder / 'Actor_*/03-01-*.wav'}: no such file, only songs or films; {hint}")
+        raise SertoolError(f"{folder / 'Actor_*/03-01-*.wav'}: no such file, only songs or videos; {hint}")
     return rows

@@ -1,10 +1,13 @@
-"""What Wav2Small's distillation does to its audio (arXiv 2408.13920): mixing, rotation, lost frequencies, shouting."""
+"""The augmentations of Wav2Small's distillation (arXiv 2408.13920): mixing, rotation, frequency removal, shouting."""
+
+from collections.abc import Callable
+from typing import Any
 
 from sertool import Augmentation, hookimpl
 
 
-def _lazily(module, name):
-    def build(**options):
+def _lazily(module: str, name: str) -> Callable[..., Any]:
+    def build(**options: Any) -> Any:
         from importlib import import_module
 
         return getattr(import_module(f".{module}", __name__), name)(**options)
@@ -13,10 +16,10 @@ def _lazily(module, name):
 
 
 @hookimpl
-def register_augmentations(register):
-    mixup = "other sound underneath: sounds, speech, ambience (folders), first, second (factors)"
-    drop = "random bands taken out, their energy given to the rest: bands, width (Hz)"
-    shout = "as if shouted: pitch, stretch ([low, high] factors), tilt ([low, high] dB per octave)"
+def register_augmentations(register: Callable[[Augmentation], None]) -> None:
+    mixup = "other audio mixed in: sounds, speech, ambience (folders), first, second (factors)"
+    drop = "random frequency bands removed at constant energy: bands, width (Hz)"
+    shout = "speech made to sound shouted: pitch, stretch ([low, high] factors), tilt ([low, high] dB per octave)"
     register(Augmentation("mixup", mixup, _lazily("changes", "Mixup")))
     register(Augmentation("rotate", "a random cyclic rotation in time: no options", _lazily("changes", "Rotate")))
     register(Augmentation("drop-frequencies", drop, _lazily("changes", "DropFrequencies")))

@@ -1,14 +1,19 @@
 """DistilHuBERT with four emotion classes (arXiv 2512.23435)."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from sertool import Model, hookimpl
 from sertool.errors import UsageError
 
+if TYPE_CHECKING:
+    from .network import Classifier
 
-def build(kind: str, **options):
-    """The network; UsageError if transformers is not installed, or not in working order."""
+
+def build(kind: str, **options: Any) -> "Classifier":
+    """Build the network. Raises UsageError if transformers is not installed or cannot be imported."""
     try:
         from sertool.nn.torchvision import declare_operators
 
@@ -30,11 +35,11 @@ PARTS = {"feature extractor": "transformer.feature_extractor", "transformer laye
 
 
 @hookimpl
-def register_models(register):
+def register_models(register: Callable[[Model], None]) -> None:
     register(
         Model(
             name="distilhubert",
-            summary="DistilHuBERT and four classes: 23.5 M parameters; weights = the folder of ntu-spml/distilhubert",
+            summary="DistilHuBERT with four classes: 23.5 M parameters; weights = the folder of ntu-spml/distilhubert",
             build=partial(build, "distilhubert"),
             outputs=("angry", "happy", "neutral", "sad"),
             task="categorical",
@@ -47,7 +52,7 @@ def register_models(register):
     register(
         Model(
             name="wav2vec2-base",
-            summary="Wav2Vec 2.0 base and four classes: 94.4 M parameters; weights = facebook/wav2vec2-base's folder",
+            summary="Wav2Vec 2.0 base with four classes: 94.4 M parameters; weights = facebook/wav2vec2-base's folder",
             build=partial(build, "wav2vec2-base"),
             outputs=("angry", "happy", "neutral", "sad"),
             task="categorical",

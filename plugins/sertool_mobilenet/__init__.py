@@ -1,11 +1,13 @@
-"""The MobileNet students of arXiv 2408.13920, on timm: V4 small, medium and large, V3 small."""
+"""The MobileNet students of arXiv 2408.13920, built on timm: V4 small, medium and large, V3 small."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from sertool import Model, hookimpl
 
-#: Student -> (timm's trunk and the weights meant for it, LogMel's n_fft, fewest samples; of the paper's Table I, for
-#: 5 s: millions of parameters, G of operations, MB of memory, ms). network.py says how far our parameters are from it.
+#: Student -> (name of timm's trunk and its weights, n_fft of LogMel, minimum number of samples, the paper's Table I for
+#: 5 s: parameters in millions, operations in G, memory in MB, ms). network.py compares our parameter counts.
 STUDENTS = {
     "mobilenetv4-small": ("mobilenetv4_conv_small.e1200_r224_in1k", 64, 33, (3.12, 0.4, 36, 5)),
     "mobilenetv4-medium": ("mobilenetv4_hybrid_medium.ix_e550_r384_in1k", 64, 33, (10.38, 1.7, 94, 13)),
@@ -14,8 +16,8 @@ STUDENTS = {
 }
 
 
-def _lazily(trunk, n_fft):
-    def build(**options):
+def _lazily(trunk: str, n_fft: int) -> Callable[..., Any]:
+    def build(**options: Any) -> Any:
         from .network import MobileNet
 
         return MobileNet(trunk, **{"n_fft": n_fft, **options})
@@ -24,7 +26,7 @@ def _lazily(trunk, n_fft):
 
 
 @hookimpl
-def register_models(register):
+def register_models(register: Callable[[Model], None]) -> None:
     for name, (trunk, n_fft, shortest, (millions, macs, megabytes, ms)) in STUDENTS.items():
         table = {"parameters": millions * 1e6, "macs": macs * 1e9}
         measured = table | {"added_bytes": megabytes * 1e6, "seconds": ms / 1e3}

@@ -1,33 +1,36 @@
-"""Exporters `native`, `native-int8` and `c`: Wav2Small's weights for sertool's own engine in C, or with it."""
+"""Exporters `native`, `native-int8` and `c`: Wav2Small's weights for sertool's C engine, or together with it."""
 
-from sertool import Exporter, hookimpl
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from sertool import Exporter, Source, hookimpl
 
 
-def write(source, path, metadata):
+def write(source: Source, path: Path, metadata: dict[str, str]) -> None:
     from .export import export
 
     export(source, path, metadata)
 
 
-def write_int8(source, path, metadata):
+def write_int8(source: Source, path: Path, metadata: dict[str, str]) -> None:
     from .int8 import export
 
     export(source, path, metadata)
 
 
-def write_c(source, path, metadata, **options):
+def write_c(source: Source, path: Path, metadata: dict[str, str], **options: Any) -> None:
     from .c import export
 
     export(source, path, metadata, **options)
 
 
 @hookimpl
-def register_exporters(register):
-    own = {"runtime": "native"}
-    register(Exporter("native", "Wav2Small for the engine in C, float32", write, "native", 1e-3, **own))
+def register_exporters(register: Callable[[Exporter], None]) -> None:
+    register(Exporter("native", "Wav2Small for the C engine, float32", write, "native", 1e-3, "native"))
     register(
         Exporter(
-            "native-int8", "Wav2Small for the engine in C, 8 bits, calibrated", write_int8, "native-int8", 0.05, **own
+            "native-int8", "Wav2Small for the C engine, 8 bits, calibrated", write_int8, "native-int8", 0.05, "native"
         )
     )
-    register(Exporter("c", "Wav2Small as C files that need nothing else: bits (8, 32)", write_c, "c", 0.05, **own))
+    register(Exporter("c", "Wav2Small as self-contained C files: bits (8, 32)", write_c, "c", 0.05, "native"))

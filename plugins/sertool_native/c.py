@@ -1,4 +1,4 @@
-"""A Wav2Small to a pair of C files that need nothing else."""
+"""Export a Wav2Small as a pair of self-contained C files."""
 
 import hashlib
 import json
@@ -6,10 +6,12 @@ import re
 import textwrap
 from pathlib import Path
 from string import Template
+from typing import Any
 
 import numpy as np
 
 from sertool import Source
+from sertool._types import Array
 from sertool.errors import UsageError
 
 from . import container, int8
@@ -19,18 +21,18 @@ from .network import CENTRE, INT8, SOFTMAX
 
 TEMPLATES = Path(__file__).resolve().parent / "pair"
 
-#: Memory of an engine by bits, where pointers have 64.
+#: Bits -> memory of an engine in bytes, with 64-bit pointers.
 BYTES = {8: 19_240, 32: 57_216}
 
 
-def export(source: Source, path, metadata: dict[str, str], bits: int = 8) -> None:
-    """As exporter `native-int8`, or `native` for 32 ``bits``, and beside the file NAME.h, NAME.c and main.c.
+def export(source: Source, path: str | Path, metadata: dict[str, str], bits: int = 8) -> None:
+    """Export like `native-int8`, or `native` for 32 ``bits``, and write NAME.h, NAME.c and main.c to the same folder.
 
-    NAME is the bundle's as C can call it. The pair's outputs are, to the last bit, those of the engine's plain kernels
-    with that file. UsageError as `native`, and for other bits.
+    NAME is the bundle's name as a C identifier. The pair's outputs are bit-identical to those of the engine's plain
+    kernels with that file. Raises UsageError as `native`, and for other bits.
     """
     if bits not in BYTES:
-        raise UsageError(f"c: bits is 8 or 32, not {bits!r}")
+        raise UsageError(f"c: bits must be 8 or 32, not {bits!r}")
     path, exported = Path(path), float32.export if bits == 32 else int8.export
     exported(source, path, metadata)
     for name, text in pair(path.read_bytes(), path.name).items():
@@ -38,7 +40,9 @@ def export(source: Source, path, metadata: dict[str, str], bits: int = 8) -> Non
 
 
 def pair(data: bytes, called: str) -> dict[str, str]:
-    """File name -> text of the pair and its example, for native weights and what their file is called."""
+    """Return file name -> text of the pair and its example, for native weights and the name of their file."""
+    manifest: dict[str, Any]
+    values: dict[str, Any]
     tensors, text = container.unpacked(data)
     _, count, flags, _ = tensors.pop("network").tolist()
     bits = 8 if flags & INT8 else 32
@@ -51,25 +55,25 @@ def pair(data: bytes, called: str) -> dict[str, str]:
     values = {
         "prefix": prefix,
         "PREFIX": prefix.upper(),
-        "id": _said(f"{manifest['name']} {manifest['version']}".strip()),
-        "title": _said(manifest["title"] or prefix),
-        "licence": _said(manifest["licence"]),
+        "id": _comment(f"{manifest['name']} {manifest['version']}".strip()),
+        "title": _comment(manifest["title"] or prefix),
+        "licence": _comment(manifest["licence"]),
         "weights": called,
         "sha": hashlib.sha256(data).hexdigest(),
-        "before": _before(manifest["preprocessing"]),
-        "answers": _answers(outputs, flags),
+        "before": _preprocessing(manifest["preprocessing"]),
+        "answers": _outputs(outputs, flags),
         "bits": bits,
         "count": count,
         "flags": flags,
         "passes": 3 if flags & CENTRE else 2,
         "bytes": BYTES[bits],
-        "constant": sum(values.nbytes for values in tensors.values()),
+        "constant": sum(array.nbytes for array in tensors.values()),
         "longest": max(map(len, names)) + 1,
         "names": ", ".join(map(_quoted, names)),
         "element": "uint8_t" if bits == 8 else "float",
         "kernel": "ser_kernel_plain_int8" if bits == 8 else "ser_kernel_plain",
         "convolutions": ",\n     ".join(layers[f"conv{i}"] for i in range(1, 8)),
-        "arrays": "\n\n".join(_array(name, values) for name, values in tensors.items()),
+        "arrays": "\n\n".join(_array(name, array) for name, array in tensors.items()),
         **{name: layers[name] for name in ("mix", "sof", "lin")},
     }
     templates = {name: Template((TEMPLATES / name).read_text(encoding="utf-8")) for name in _FILES}
@@ -83,28 +87,30 @@ def pair(data: bytes, called: str) -> dict[str, str]:
 _FILES = ("model.h", "model.c", "main.c")
 
 
-def _before(steps: list[dict]) -> str:
-    """What was done to recordings before the network saw them, or nothing; for a comment."""
+def _preprocessing(steps: list[dict[str, Any]]) -> str:
+    """Describe the preprocessing of recordings for a comment; empty if there is none."""
     if not steps:
         return ""
     done = "; ".join(" ".join([step["step"], *(f"{k} {v}" for k, v in step.items() if k != "step")]) for step in steps)
-    return f"\n *     The model was made for recordings that went through: {_said(done)}. That is not in here."
+    return f"\n *     The model was made for recordings that went through: {_comment(done)}. That is not in here."
 
 
-def _answers(outputs: list[dict], flags: int) -> str:
-    """What comes out, for a comment."""
-    said = [f"{_said(out['name'])} ({out['range'][0]:g} to {out['range'][1]:g})" for out in outputs]
-    return ", ".join(said) + ("; their sum is 1." if flags & SOFTMAX else "; an odd recording may be placed beyond.")
+def _outputs(outputs: list[dict[str, Any]], flags: int) -> str:
+    """Describe the outputs for a comment."""
+    described = [f"{_comment(out['name'])} ({out['range'][0]:g} to {out['range'][1]:g})" for out in outputs]
+    return ", ".join(described) + (
+        "; their sum is 1." if flags & SOFTMAX else "; an odd recording may be placed beyond."
+    )
 
 
-def _layer(name: str, tensors: dict[str, np.ndarray]) -> str:
-    """A ser_layer."""
+def _layer(name: str, tensors: dict[str, Array]) -> str:
+    """Return the initialiser of a ser_layer."""
     parts = [f"{name}.{part}" for part in ("weight", "scale", "bias")]
     return "{" + ", ".join(part.replace(".", "_") if part in tensors else "NULL" for part in parts) + "}"
 
 
-def _array(name: str, values: np.ndarray) -> str:
-    """A constant, its shape before it."""
+def _array(name: str, values: Array) -> str:
+    """Return the definition of a constant array, with its shape in a comment."""
     kind, suffix = ("int8_t", "") if values.dtype == np.int8 else ("float", "f")
     shape = "".join(f"[{n}]" for n in values.shape)
     numbers = ", ".join(f"{value!s}{suffix}" for value in values.ravel())
@@ -112,18 +118,20 @@ def _array(name: str, values: np.ndarray) -> str:
     return f"static const {kind} {name.replace('.', '_')}[{values.size}] = {{ /* {shape} */\n{text}\n}};"
 
 
-def _said(text: str) -> str:
-    """Text for a comment, which it can neither end nor begin."""
+def _comment(text: str) -> str:
+    """Return text for a comment, without sequences that would end or start a comment."""
     return re.sub(r"(?<=\*)(?=/)|(?<=/)(?=\*)|(?<=\?)(?=\?)|\\", " ", " ".join(text.split()))
 
 
 def _quoted(name: bytes) -> str:
-    """A string of C's, digits and letters as they are."""
-    return '"' + re.sub(r"[^\w .-]", lambda odd: f"\\{ord(odd[0]):03o}", name.decode("latin-1"), flags=re.ASCII) + '"'
+    """Return a C string literal; digits and letters stay readable."""
+    return (
+        '"' + re.sub(r"[^\w .-]", lambda match: f"\\{ord(match[0]):03o}", name.decode("latin-1"), flags=re.ASCII) + '"'
+    )
 
 
 def _finished(code: str, prefix: str) -> str:
-    """Statuses under the names of the header, comments of at most 120 columns."""
+    """Rename statuses as in the header, and wrap comments at 120 columns."""
     code = re.sub(r"\bser_status\b", f"{prefix}_status", code)
     code = re.sub(r"\bSER_(OK|E_[A-Z]+)\b", rf"{prefix.upper()}_\1", code)
     wrap = textwrap.TextWrapper(119, subsequent_indent=" * ", break_long_words=False, break_on_hyphens=False)

@@ -1,20 +1,19 @@
-"""Wav2Small to the engine's file, float32."""
+"""Export Wav2Small to the C engine's format, float32."""
 
 from pathlib import Path
 
-import numpy as np
-
 from sertool import Source
+from sertool._types import Floats
 from sertool.bundle import METADATA_KEY
 
 from . import container
 from .network import fold
 
 
-def export(source: Source, path, metadata: dict[str, str]) -> None:
-    """Write ``source``, a Wav2Small, maybe with a softmax behind it, to ``path``; UsageError for anything else.
+def export(source: Source, path: str | Path, metadata: dict[str, str]) -> None:
+    """Write ``source``, a Wav2Small, optionally followed by a softmax, to ``path``; raise UsageError for other modules.
 
-    Batch norm is folded in float64. Of ``metadata`` the bundle's manifest goes in.
+    Batch norm is folded in float64. The bundle's manifest in ``metadata`` is stored in the file.
     """
     network = fold(source, "native")
     tensors = network.tensors()
@@ -26,7 +25,7 @@ def export(source: Source, path, metadata: dict[str, str]) -> None:
     Path(path).write_bytes(container.packed(tensors, metadata.get(METADATA_KEY, "")))
 
 
-def outputs_last(weight: np.ndarray) -> np.ndarray:
-    """A convolution's weight [outputs, inputs, time, mel] as [time, mel, inputs, outputs], of one input without it."""
+def outputs_last(weight: Floats) -> Floats:
+    """Transpose a weight [outputs, inputs, time, mel] to [time, mel, inputs, outputs], without axis 2 for one input."""
     weight = weight.transpose(2, 3, 1, 0)
     return weight[:, :, 0] if weight.shape[2] == 1 else weight

@@ -1,50 +1,72 @@
-"""Wav2Small as the engine in C computes it: found by its structure, batch norm folded."""
+"""Wav2Small in the form that the C engine computes: recognised by its structure, batch norm folded."""
 
 from dataclasses import dataclass
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from torch import nn
 
 from sertool import Source
+from sertool._types import Array, Floats
 from sertool.errors import UsageError
 from sertool.features.mel import GEOMETRIES
 from sertool.nn import LogMel, SoftmaxPool, UtteranceNorm
 
-#: Of "network", the first tensor: which network it is, and flags.
+#: Values in "network", the first tensor: the network, and flags.
 WAV2SMALL, CENTRE, SOFTMAX, INT8 = 1, 1, 2, 4
 
 MOST_OUTPUTS = 16
+
+
+class _Wav2Small(Protocol):
+    """The attributes of a Wav2Small; ``_fold`` checks their types."""
+
+    normalise: nn.Module
+    logmel: LogMel
+    centre: bool
+    fine: nn.Sequential
+    shrink: nn.MaxPool2d
+    coarse: nn.Sequential
+    mix: nn.Conv2d
+    pool: SoftmaxPool
+    head: nn.Linear
 
 
 @dataclass(frozen=True)
 class Folded:
     """The network's layers in float64.
 
-    ``convolutions`` are seven (weight [13, inputs, 3 time, 3 mel], bias [13]), each with a ReLU behind it in ``relus``;
-    ``mix``, ``head`` (weight, bias); ``sof`` and ``lin`` have no bias: sof's does nothing in the softmax, lin's is in
-    the head. ``readers`` are the modules of convolutions 2 to 7, mix, sof and lin.
+    ``convolutions`` are seven (weight [13, inputs, 3 time, 3 mel], bias [13]), each followed by a ReLU in ``relus``;
+    ``mix``, ``head`` (weight, bias); ``sof`` and ``lin`` have no bias: sof's has no effect in the softmax, lin's is
+    folded into the head. ``readers`` are the modules of convolutions 2 to 7, mix, sof and lin.
     """
 
-    convolutions: list[tuple[np.ndarray, np.ndarray]]
-    mix: tuple[np.ndarray, np.ndarray]
-    sof: np.ndarray
-    lin: np.ndarray
-    head: tuple[np.ndarray, np.ndarray]
+    convolutions: list[tuple[Floats, Floats]]
+    mix: tuple[Floats, Floats]
+    sof: Floats
+    lin: Floats
+    head: tuple[Floats, Floats]
     flags: int
     relus: list[nn.Module]
     readers: list[nn.Module]
 
-    def tensors(self, flags: int = 0) -> dict[str, np.ndarray]:
-        """The engine's "network", int32 [4]."""
+    def tensors(self, flags: int = 0) -> dict[str, Array]:
+        """Return the engine's tensor "network", int32 [4]."""
         return {"network": np.array([WAV2SMALL, len(self.head[1]), self.flags | flags, 0], np.int32)}
 
 
 def fold(source: Source, exporter: str) -> Folded:
-    """A Source's layers; UsageError, which begins with ``exporter``, for another network or input than the engine's."""
+    """Return the layers of a Source.
+
+    Raises UsageError, which starts with ``exporter``, if the engine does not support the network or input.
+    """
     if source.input != "waveform":
-        raise UsageError(f"{exporter}: takes the waveform, LogMel is in the engine; leave out input={source.input}")
-    module, softmax = source.module, False
+        raise UsageError(
+            f"{exporter}: the input is the waveform, the engine computes LogMel; omit input={source.input}"
+        )
+    module: Any = source.module
+    softmax = False
     if isinstance(module, nn.Sequential) and len(module) == 2 and isinstance(module[1], nn.Softmax):
         softmax = module[1].dim in (1, -1)
         module = module[0] if softmax else module
@@ -52,11 +74,11 @@ def fold(source: Source, exporter: str) -> Folded:
         return _fold(module, softmax)
     except (AttributeError, TypeError, IndexError, ValueError):
         raise UsageError(
-            f"{exporter}: only Wav2Small runs on the engine in C, not {type(module).__name__}; use another format"
+            f"{exporter}: only Wav2Small runs on the C engine, not {type(module).__name__}; use another format"
         ) from None
 
 
-def _fold(module: nn.Module, softmax: bool) -> Folded:
+def _fold(module: _Wav2Small, softmax: bool) -> Folded:
     mels = module.logmel.geometry.n_mels
     width = 13 * ((mels - 1) // 2 + 1)
     _require(isinstance(module.normalise, UtteranceNorm) and isinstance(module.logmel, LogMel))
@@ -83,8 +105,8 @@ def _fold(module: nn.Module, softmax: bool) -> Folded:
     )
 
 
-def _normalised(block: nn.Module, inputs: int) -> tuple[np.ndarray, np.ndarray]:
-    """(weight, bias) of convolution, batch norm and ReLU as the former alone."""
+def _normalised(block: Any, inputs: int) -> tuple[Floats, Floats]:
+    """Return (weight, bias) of one convolution equivalent to convolution and batch norm before a ReLU."""
     convolution, norm, relu = block
     _require(_is_convolution(convolution, inputs, 3) and isinstance(norm, nn.BatchNorm2d) and isinstance(relu, nn.ReLU))
     gain = 1 / np.sqrt(_array(norm.running_var) + norm.eps)
@@ -94,19 +116,20 @@ def _normalised(block: nn.Module, inputs: int) -> tuple[np.ndarray, np.ndarray]:
     return weight, (_bias(convolution) - _array(norm.running_mean)) * gain + offset
 
 
-def _is_convolution(layer: nn.Module, inputs: int, taps: int) -> bool:
-    """Whether a layer is a Conv2d of a size that leaves the picture's, and has nothing special about it."""
+def _is_convolution(layer: nn.Conv2d, inputs: int, taps: int) -> bool:
+    """Return whether a layer is a plain Conv2d with ``taps`` x ``taps`` weights that keeps the size."""
     shape = (layer.in_channels, layer.kernel_size, layer.stride, layer.padding, layer.dilation, layer.groups)
     plain = shape == (inputs, (taps, taps), (1, 1), (taps // 2, taps // 2), (1, 1), 1)
     return isinstance(layer, nn.Conv2d) and plain and layer.padding_mode == "zeros"
 
 
-def _bias(layer: nn.Module) -> np.ndarray:
+def _bias(layer: nn.Conv2d | nn.Linear) -> Floats:
     return np.zeros(len(layer.weight)) if layer.bias is None else _array(layer.bias)
 
 
-def _array(tensor: torch.Tensor) -> np.ndarray:
-    return tensor.detach().cpu().double().numpy()
+def _array(tensor: torch.Tensor) -> Floats:
+    values: Floats = tensor.detach().cpu().double().numpy()
+    return values
 
 
 def _require(right: bool) -> None:

@@ -1,4 +1,4 @@
-"""A folder that audonnx.load reads."""
+"""Export a folder for audonnx.load."""
 
 import json
 from pathlib import Path
@@ -9,16 +9,16 @@ from sertool.bundle import METADATA_KEY
 from .export import export as export_onnx
 
 
-def export(source: Source, path, metadata: dict[str, str]) -> None:
-    """As exporter `onnx`, and model.yaml beside it, which audonnx.load reads when it is given their folder.
+def export(source: Source, path: str | Path, metadata: dict[str, str]) -> None:
+    """Export like exporter `onnx`, and write model.yaml to the same folder, which audonnx.load then accepts.
 
-    Outputs are called as the bundle's manifest in ``metadata`` calls them, or by audonnx where there is none. The file
-    names no version of audonnx, which would warn of every other one. Raises SertoolError as `onnx`.
+    Outputs are named as in the bundle's manifest in ``metadata``; without a manifest, audonnx names them. The file
+    contains no version of audonnx, because audonnx would warn about any other version. Raises SertoolError as `onnx`.
     """
     export_onnx(source, path, metadata)
     manifest = json.loads(metadata.get(METADATA_KEY, "{}"))
     labels = [output["name"] for output in manifest.get("outputs", [])] or None
-    # JSON's strings and lists are YAML's.
+    # JSON strings and lists are valid YAML.
     arguments = {"path": Path(path).name, "labels": labels, "transform": None}
     lines = [f"  {key}: {json.dumps(value, ensure_ascii=False)}\n" for key, value in arguments.items()]
     text = "".join(["$audonnx.core.model.Model:\n", *lines])

@@ -1,4 +1,4 @@
-"""A torch module as ONNX."""
+"""Export a torch module to ONNX."""
 
 import contextlib
 import copy
@@ -6,6 +6,7 @@ import hashlib
 import io
 import logging
 import warnings
+from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
@@ -20,36 +21,36 @@ from sertool.errors import ExportWarning, SertoolError, UsageError
 
 OPSET = 18
 
-#: Bytes of a tensor that may lie apart, and what their places in that file are multiples of.
+#: Minimum bytes of a tensor in a separate file, and the alignment of tensors in that file.
 SMALLEST_APART, ALIGNED = 1024, 64
 
 
-def export(source: Source, path, metadata: dict[str, str]) -> None:
+def export(source: Source, path: str | Path, metadata: dict[str, str]) -> None:
     """Write ``source`` to ``path`` with ``metadata`` as the file's metadata_props.
 
-    The time axis is dynamic. The batch is fixed at one, so that audonnx can call the file as it is. Without the
-    tracer's notes, so that the same weights give the same bytes wherever the code lies. Raises SertoolError for a
-    module that cannot be traced, as one that holds another runtime.
+    The time axis is dynamic. The batch size is fixed at one, so that audonnx can call the file directly. Notes of the
+    tracer are removed, so that the same weights give the same bytes wherever the code is installed. Raises SertoolError
+    if the module cannot be traced, for example because it wraps another runtime.
     """
     save(trace(plain(source)), path, metadata)
 
 
 def trace(source: Source, opset: int = OPSET) -> onnx.ModelProto:
-    """What ``plain`` made as a graph, parameters under their names in the module where none was transposed for it."""
+    """Return the graph of a ``plain`` source; parameters keep their names in the module unless they are transposed."""
     module = source.module
-    # torch's new exporter fails on a GRU whose input has any length, and takes minutes on an LSTM.
+    # torch's new exporter fails for a GRU with input of dynamic length, and takes minutes for an LSTM.
     recurrent = any(isinstance(part, torch.nn.RNNBase) for part in module.modules())
     try:
         with quiet():
             model = _by_tracing(source) if recurrent else _by_dynamo(source, opset)
-    except Exception as error:  # torch has a class for each stage that may fail, none of them public
+    except Exception as error:  # torch has a private error class for each stage
         reason = " ".join(str(error.__cause__ or error).split())[:200]
         raise SertoolError(f"{type(module).__name__} cannot be exported to ONNX: {reason}") from error
     model.graph.name = type(module).__name__
     if recurrent:
         warnings.warn(
-            f"{model.graph.name} has recurrent layers: it is exported by torch's older exporter, which freezes what "
-            "depends on the length of the input other than by shapes",
+            f"{model.graph.name} has recurrent layers and is exported with torch's older exporter, which freezes "
+            "values that depend on the input length other than through shapes",
             ExportWarning,
             stacklevel=2,
         )
@@ -57,7 +58,7 @@ def trace(source: Source, opset: int = OPSET) -> onnx.ModelProto:
 
 
 def _by_dynamo(source: Source, opset: int) -> onnx.ModelProto:
-    return torch.onnx.export(
+    program = torch.onnx.export(
         source.module,
         (source.example,),
         input_names=[source.input],
@@ -65,17 +66,19 @@ def _by_dynamo(source: Source, opset: int) -> onnx.ModelProto:
         dynamic_shapes=({1: torch.export.Dim("time", min=2)},),
         opset_version=opset,
         dynamo=True,
-    ).model_proto
+    )
+    assert program is not None  # it is only None for dynamo=False
+    return program.model_proto
 
 
 def _by_tracing(source: Source) -> onnx.ModelProto:
-    """By torch's older exporter: what depends on the length of the input other than by shapes is frozen as it was."""
+    """Export with torch's older exporter, which freezes values that depend on the length other than through shapes."""
     written = io.BytesIO()
     with torch.no_grad():
         torch.onnx.export(
             source.module,
             (source.example,),
-            written,
+            written,  # type: ignore[arg-type]  # torch accepts file objects here
             input_names=[source.input],
             output_names=["outputs"],
             dynamic_axes={source.input: {1: "time"}},
@@ -85,8 +88,8 @@ def _by_tracing(source: Source) -> onnx.ModelProto:
     return onnx.version_converter.convert_version(onnx.load_from_string(written.getvalue()), OPSET)
 
 
-def save(model: onnx.ModelProto, path, metadata: dict[str, str], apart: str = "") -> None:
-    """Check and write a graph, with ``metadata`` and no other note; weights of the part ``apart`` in their own file."""
+def save(model: onnx.ModelProto, path: str | Path, metadata: dict[str, str], apart: str = "") -> None:
+    """Check and write a graph with ``metadata`` and no other notes; weights of part ``apart`` go to a separate file."""
     for thing in [*model.graph.node, *model.graph.input, *model.graph.output, *model.graph.initializer]:
         thing.ClearField("metadata_props")
         thing.ClearField("doc_string")
@@ -102,10 +105,10 @@ def save(model: onnx.ModelProto, path, metadata: dict[str, str], apart: str = ""
 
 
 def put_apart(model: onnx.ModelProto, part: str, folder: Path) -> None:
-    """Move the weights of the module's ``part`` into a file PART-DIGEST.bin beside the graph (ONNX's external data).
+    """Move the weights of the module's ``part`` to a file PART-DIGEST.bin in ``folder`` (ONNX's external data).
 
-    Models that share a frozen part then share that file: its name is made from its bytes, these from the weights alone.
-    UsageError if the graph has no such weights.
+    Models that share a frozen part then share that file: its name is a hash of its bytes, which depend only on the
+    weights. Raises UsageError if the graph has no such weights.
     """
     tensors = [t for t in model.graph.initializer if f".{part}." in f".{t.name}" and len(t.raw_data) >= SMALLEST_APART]
     if not tensors:
@@ -124,8 +127,8 @@ def put_apart(model: onnx.ModelProto, part: str, folder: Path) -> None:
 
 
 @contextlib.contextmanager
-def quiet():
-    """torch.onnx reports its steps on standard output and logs what it does not need (torchvision)."""
+def quiet() -> Iterator[None]:
+    """Suppress torch.onnx's progress reports on standard output and its log messages about optional torchvision."""
     logger = logging.getLogger("torch.onnx")
     level = logger.level
     logger.setLevel(logging.ERROR)
@@ -138,13 +141,14 @@ def quiet():
 
 
 def plain(source: Source) -> Source:
-    """The source in eval mode; with a copy of its module where weights are parametrised, as by weight norm."""
-    module = source.module.eval()
+    """Return the source in eval mode; if weights are parametrised, as by weight norm, with a copy of its module."""
+    module: torch.nn.Module = source.module.eval()
     if not any(map(parametrize.is_parametrized, module.modules())):
         return source
     module = copy.deepcopy(module)
     for part in list(filter(parametrize.is_parametrized, module.modules())):
-        # remove_parametrizations would change the class, which copies share.
+        # remove_parametrizations would change the class, which is shared with the original.
+        assert isinstance(part.parametrizations, torch.nn.ModuleDict)
         weights = {name: getattr(part, name).detach() for name in part.parametrizations}
         part.__class__ = parametrize.type_before_parametrizations(part)
         del part.parametrizations

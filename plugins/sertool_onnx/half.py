@@ -1,4 +1,6 @@
-"""A torch module as ONNX with its weights in 16 bits."""
+"""Export a torch module to ONNX with its weights in 16 bits."""
+
+from pathlib import Path
 
 import numpy as np
 from onnx import TensorProto, numpy_helper
@@ -9,16 +11,16 @@ from .constants import Computed
 from .export import plain, save, trace
 from .small import fold_pool_biases, learned, shrink
 
-#: Weights of fewer values stay as they are: what restores them takes as many bytes as it saves.
+#: Weights with fewer values stay unchanged: the nodes that restore them take as many bytes as they save.
 LEAST = 64
 
 
-def export(source: Source, path, metadata: dict[str, str]) -> None:
-    """As exporter `onnx` with learned weights in float16, of which onnxruntime makes float32 as it loads the file.
+def export(source: Source, path: str | Path, metadata: dict[str, str]) -> None:
+    """Export like exporter `onnx`, with learned weights in float16, which onnxruntime converts to float32 on loading.
 
-    Nothing computes in 16 bits: that was no faster and less exact on the CPU (20.0 against 19.5 ms for 5 s),
-    and LogMel's 1e-10 does not fit. LogMel's constants are computed as the file is loaded.
-    Weights that float16 cannot hold to a thousandth of their largest stay float32. Raises SertoolError as `onnx`.
+    Computation stays in float32: on the CPU, 16 bits were not faster and less exact (20.0 against 19.5 ms for 5 s), and
+    LogMel's 1e-10 is out of range. LogMel's constants are computed when the file is loaded. Weights stay float32 if the
+    error of float16 exceeds a thousandth of the largest weight. Raises SertoolError as `onnx`.
     """
     source = plain(source)
     model = trace(source)

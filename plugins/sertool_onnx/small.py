@@ -1,63 +1,67 @@
-"""The same graph in fewer bytes: constants computed where it is loaded, nothing twice, short names."""
+"""Reduce the size of a graph: compute constants on loading, remove duplicates, shorten names."""
 
 import hashlib
 import re
 from itertools import count
+from typing import Any
 
 import numpy as np
 import onnx
 import torch
 from onnx import TensorProto, helper, numpy_helper
 
+from sertool._types import Array
 from sertool.nn import LogMel, Positions
 from sertool.nn.positions import sinusoids
 
 from .constants import Computed
 
-#: Bytes of the nodes that put non-zeros in their places, about.
+#: Approximate bytes of the nodes that scatter non-zeros.
 SCATTER = 150
 
-#: What is added to a parameter's name where a file holds it in another form.
+#: Suffix of a parameter's name if the file stores it in another form.
 FORM = re.compile(r"\.(int\d|half)$")
 
-#: Attributes that a node may do without where all their values are these.
+#: Attributes that a node may omit if all their values are these.
 USUAL = {"dilations": 1, "strides": 1, "pads": 0}
 
 
 def learned(graph: onnx.GraphProto, module: torch.nn.Module, basis: bool = False) -> dict[str, str]:
-    """Initialiser -> the parameter of ``module`` that it holds, maybe transposed; LogMel's only with ``basis``."""
+    """Map initialisers to the parameters of ``module`` they hold, maybe transposed; LogMel's only with ``basis``."""
     fixed = set() if basis else {f"{place}{name}" for place, part in _logmels(module) for name in part.state_dict()}
     fixed |= {f"{name}.weight" for name, part in module.named_modules() if isinstance(part, Positions)}
     parameters = {name: value for name, value in module.named_parameters(remove_duplicate=False) if name not in fixed}
     turned = {_digest(value.detach().T.numpy()): name for name, value in parameters.items() if value.ndim == 2}
-    found = {}
+    result: dict[str, str] = {}
     for tensor in graph.initializer:
         if tensor.data_type == TensorProto.FLOAT:
             name = tensor.name if tensor.name in parameters else turned.get(_digest(numpy_helper.to_array(tensor)))
-            found |= {tensor.name: name} if name else {}
-    return found
+            result |= {tensor.name: name} if name else {}
+    return result
 
 
 def fold_pool_biases(graph: onnx.GraphProto) -> None:
-    """Take biases around a softmax over tokens out of a graph as it was traced, as those of sertool.nn.SoftmaxPool.
+    """Remove biases around a softmax over tokens, such as those of sertool.nn.SoftmaxPool, from a traced graph.
 
-    One of what goes into the softmax changes nothing. One of what it weights comes out whole, as the weights sum to 1,
-    and goes into the bias of the layer after: exact, but for what float32 makes of another order.
+    A bias of the softmax's input has no effect. A bias of the values that it weights reaches the output unchanged,
+    because the weights sum to 1, and is added to the bias of the next layer: exact except for float32 rounding.
     """
     ranks = {value.name: len(value.type.tensor_type.shape.dim) for value in graph.value_info}
     tensors = {tensor.name: tensor for tensor in graph.initializer}
     makers = {node.output[0]: node for node in graph.node}
 
-    def user(name: str, operator: str):
-        """The node that ``name`` goes to, if it goes to one alone, which is of this kind."""
+    def user(name: str, operator: str) -> Any:
+        """Return the only node that uses ``name`` if its operator is this one, else None."""
         users = [node for node in graph.node if name in node.input]
         return users[0] if len(users) == 1 and users[0].op_type == operator else None
 
-    def skip_bias(node, place: int):
-        """Take what adds a vector to an input of a node out, and return the vector; None if there is none."""
+    def skip_bias(node: onnx.NodeProto, place: int) -> Array | None:
+        """Remove the node that adds a vector to an input of ``node``, and return the vector; None if there is none."""
         adding = makers.get(node.input[place])
-        vector = adding and adding.op_type == "Add" and tensors.get(adding.input[1])
-        if not vector or len(vector.dims) != 1 or not user(adding.output[0], node.op_type):
+        if adding is None or adding.op_type != "Add":
+            return None
+        vector = tensors.get(adding.input[1])
+        if vector is None or len(vector.dims) != 1 or not user(adding.output[0], node.op_type):
             return None
         node.input[place] = adding.input[0]
         graph.node.remove(adding)
@@ -82,10 +86,10 @@ def fold_pool_biases(graph: onnx.GraphProto) -> None:
 
 
 def shrink(model: onnx.ModelProto, module: torch.nn.Module) -> None:
-    """Say exactly the same in fewer bytes.
+    """Reduce the size of a graph without changing its values.
 
-    LogMel's Fourier basis and sinusoidal positions become nodes of double precision, and matrices that are mostly zero,
-    as LogMel's filters, their non-zeros: onnxruntime computes all of these once, as it loads the file.
+    LogMel's Fourier basis and sinusoidal positions become nodes in double precision, and matrices that are mostly zero,
+    such as LogMel's filters, become their non-zeros: onnxruntime computes all of these once, when it loads the file.
     """
     graph = model.graph
     for place, part in _logmels(module):
@@ -101,14 +105,14 @@ def shrink(model: onnx.ModelProto, module: torch.nn.Module) -> None:
 
 
 def _logmels(module: torch.nn.Module) -> list[tuple[str, LogMel]]:
-    """(what the names of its parameters begin with, LogMel) of a module."""
+    """Return (prefix of its parameter names, LogMel) for each LogMel of a module."""
     return [(f"{name}.".lstrip("."), part) for name, part in module.named_modules() if isinstance(part, LogMel)]
 
 
 def _compute_basis(graph: onnx.GraphProto, place: str, n_fft: int) -> None:
-    """sertool.features.mel.fourier_basis, operation by operation."""
+    """Compute sertool.features.mel.fourier_basis with the same operations."""
     if not {f"{place}real", f"{place}imaginary"} <= {tensor.name for tensor in graph.initializer}:
-        return  # quantised, or no longer there
+        return  # quantised or removed
     add = Computed(f"{place}basis")
     bins, samples = add.tensor(np.arange(n_fft // 2 + 1)[:, None, None]), add.tensor(np.arange(n_fft))
     turn, half = add.tensor(-2 * np.pi / n_fft), add.tensor(0.5)
@@ -122,7 +126,7 @@ def _compute_basis(graph: onnx.GraphProto, place: str, n_fft: int) -> None:
 
 
 def _compute_positions(graph: onnx.GraphProto, name: str, longest: int, width: int) -> None:
-    """sertool.nn.positions.sinusoids, operation by operation, where a table is that to the bit."""
+    """Compute sertool.nn.positions.sinusoids with the same operations if the table is identical to it."""
     table = next((numpy_helper.to_array(tensor) for tensor in graph.initializer if tensor.name == name), None)
     if table is None or not np.array_equal(table, sinusoids(longest, width)):
         return
@@ -138,13 +142,13 @@ def _compute_positions(graph: onnx.GraphProto, name: str, longest: int, width: i
 
 
 def _scatter(graph: onnx.GraphProto) -> None:
-    """Matrices of float32 that are mostly zero as their other values and where these are, two bytes each."""
+    """Replace float32 matrices that are mostly zero by their non-zeros and the indices of these, two bytes each."""
     add = Computed("scatter")
     for tensor in graph.initializer:
         values = numpy_helper.to_array(tensor)
         places = np.flatnonzero(values)
         if tensor.data_type == TensorProto.FLOAT and 6 * len(places) + SCATTER < values.nbytes:
-            if not len(places):  # OpenVINO refuses to scatter nothing
+            if not len(places):  # OpenVINO does not accept an empty scatter
                 add("ConstantOfShape", values.shape, output=tensor.name)
                 continue
             zeros = add("ConstantOfShape", [values.size])
@@ -164,8 +168,9 @@ def _drop_defaults(node: onnx.NodeProto) -> None:
 
 
 def _merge(graph: onnx.GraphProto) -> None:
-    """No constant twice or unused; whole numbers in as few bytes as they need."""
-    first, same = {}, {}
+    """Remove duplicate and unused constants; store integers in the fewest bytes."""
+    first: dict[tuple[Any, ...], str] = {}
+    same: dict[str, str] = {}
     for tensor in graph.initializer:
         values = numpy_helper.to_array(tensor)
         same[tensor.name] = first.setdefault((tensor.data_type, *tensor.dims, values.tobytes()), tensor.name)
@@ -178,14 +183,14 @@ def _merge(graph: onnx.GraphProto) -> None:
 
 def _drop_unused(graph: onnx.GraphProto) -> None:
     used = {name for node in graph.node for name in node.input}
-    kept = [tensor for tensor in graph.initializer if tensor.name in used]
+    remaining = [tensor for tensor in graph.initializer if tensor.name in used]
     del graph.initializer[:]
-    graph.initializer.extend(kept)
+    graph.initializer.extend(remaining)
 
 
 def _shorten(graph: onnx.GraphProto, weights: set[str]) -> None:
-    """Values get numbers for names; the graph's ends and what holds the module's weights keep theirs."""
-    names = {name: name for name in ["", *(value.name for value in [*graph.input, *graph.output])]}
+    """Rename values to numbers, except inputs, outputs and the initialisers with the module's weights."""
+    names: dict[str, str] = {name: name for name in ["", *(value.name for value in [*graph.input, *graph.output])]}
     names |= {t.name: t.name for t in graph.initializer if FORM.sub("", t.name) in weights}
     fresh = (name for name in map("{:x}".format, count()) if name not in names)
 
@@ -201,5 +206,5 @@ def _shorten(graph: onnx.GraphProto, weights: set[str]) -> None:
         node.input[:], node.output[:] = list(map(short, node.input)), list(map(short, node.output))
 
 
-def _digest(values: np.ndarray) -> bytes:
+def _digest(values: Array) -> bytes:
     return hashlib.sha256(repr(values.shape).encode() + np.ascontiguousarray(values).tobytes()).digest()

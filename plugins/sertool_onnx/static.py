@@ -1,8 +1,9 @@
-"""Matrices and convolutions in 8 bits, with ranges that were seen on recordings."""
+"""Quantise matrix products and convolutions to 8 bits, with ranges measured on recordings."""
 
 import contextlib
 import logging
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -10,17 +11,19 @@ import onnx
 from onnxruntime.quantization import CalibrationDataReader, QuantType, quantize_static
 
 from sertool import Source
+from sertool._types import Samples
 from sertool.errors import UsageError
 
-#: Operators that compute in 8 bits, and those that pass on what is in 8 bits.
+#: Operators that compute in 8 bits, and operators that pass 8-bit values through.
 COMPUTING, PASSING = ("Conv", "MatMul", "Gemm"), ("Relu", "MaxPool", "Reshape", "Transpose")
 
 
 def quantise(model: onnx.ModelProto, source: Source, weights: dict[str, str]) -> onnx.ModelProto:
-    """The model by onnxruntime's quantize_static: the nodes that take one of ``weights``, and what lies between.
+    """Quantise the nodes with one of ``weights``, and the nodes between them, by onnxruntime's quantize_static.
 
-    QuantizeLinear and DequantizeLinear around each, a scale a channel, ranges from the least to the largest value on
-    ``source.clips``. Weights have 7 bits, because with 8 processors without VNNI overflow. UsageError without clips.
+    Each gets QuantizeLinear and DequantizeLinear, a scale per channel, and the range from the smallest to the largest
+    value on ``source.clips``. Weights have 7 bits, because 8 bits overflow on processors without VNNI. Raises
+    UsageError without clips.
     """
     if not source.clips:
         raise UsageError("onnx-int8: recipe=static needs recordings to calibrate with (--calibrate DIR)")
@@ -40,17 +43,17 @@ def quantise(model: onnx.ModelProto, source: Source, weights: dict[str, str]) ->
         return onnx.load(Path(folder, "quantised.onnx"))
 
 
-class _Clips(CalibrationDataReader):
-    def __init__(self, source: Source):
+class _Clips(CalibrationDataReader):  # type: ignore[misc]  # onnxruntime has no annotations
+    def __init__(self, source: Source) -> None:
         self.feeds = iter([{source.input: np.asarray(clip)} for clip in source.clips])
 
-    def get_next(self):
+    def get_next(self) -> dict[str, Samples] | None:
         return next(self.feeds, None)
 
 
 @contextlib.contextmanager
-def _quiet():
-    """onnxruntime.quantization advises, through the root logger, to run its own pre-processing first."""
+def _quiet() -> Iterator[None]:
+    """Suppress the advice of onnxruntime.quantization, on the root logger, to run its own pre-processing first."""
     logging.disable(logging.WARNING)
     try:
         yield

@@ -1,36 +1,44 @@
-"""Teachers: ensembles of any members, and the networks that they are made of."""
+"""Teachers: ensembles of arbitrary members, and the networks they consist of."""
 
 import functools
 import importlib
+from collections.abc import Callable
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from sertool import Model, hookimpl
 from sertool.errors import UsageError
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from .ensemble import Ensemble
+    from .resnet import ResNet
 
 DIMENSIONS = ("arousal", "dominance", "valence")
 CLASSES = ("angry", "happy", "neutral", "sad")
 
 
-def _published(millions: float, macs: float, megabytes: float, ms: float, **network) -> dict:
-    """A row of the paper's Table I, for 5 s: G of operations, MB of memory, ms."""
+def _published(millions: float, macs: float, megabytes: float, ms: float, **network: str) -> dict[str, Any]:
+    """Return a row of the paper's Table I, for 5 s: operations in G, memory in MB, time in ms."""
     table = {"parameters": millions * 1e6, "macs": macs * 1e9}
     measured = table | {"added_bytes": megabytes * 1e6, "seconds": ms / 1e3}
     return {"source": "arXiv 2408.13920, Table I", "figures": {"fp32": measured, "int8": table}, **network}
 
 
-def _encoder(name: str) -> dict:
-    """The parts of arXiv 2408.13920, Fig. 5."""
+def _encoder(name: str) -> dict[str, str]:
+    """Return the parts shown in arXiv 2408.13920, Fig. 5."""
     return {"feature extractor": f"{name}.feature_extractor", "transformer layers": name}
 
 
-def build_resnet(**options):
+def build_resnet(**options: Any) -> "ResNet":
     from .resnet import ResNet
 
     return ResNet(**options)
 
 
-def build_with_transformers(name: str, **options):
-    """wavlm or dawn; UsageError if transformers is not installed, or not in working order."""
+def build_with_transformers(name: str, **options: Any) -> "nn.Module":
+    """Build wavlm or dawn. Raises UsageError if transformers is not installed or cannot be imported."""
     try:
         from sertool.nn.torchvision import declare_operators
 
@@ -41,21 +49,22 @@ def build_with_transformers(name: str, **options):
             raise
         reason = " ".join(str(error).split())[:200]
         raise UsageError(f"{name} needs transformers: pip install 'sertool[hubert]' ({reason})") from None
-    return module.build(**options)
+    network: nn.Module = module.build(**options)
+    return network
 
 
-def build_teacher(**options):
+def build_teacher(**options: Any) -> "Ensemble":
     from .ensemble import Ensemble
 
     return Ensemble(**options)
 
 
 @hookimpl
-def register_models(register):
+def register_models(register: Callable[[Model], None]) -> None:
     register(
         Model(
             name="resnet",
-            summary="a residual network on a fine LogMel: 1.1 M parameters, trained from labels; a member of teachers",
+            summary="a residual network on a fine LogMel: 1.1 M parameters, trained on labels; a teacher's member",
             build=build_resnet,
             outputs=DIMENSIONS,
             shortest=257,
@@ -87,7 +96,7 @@ def register_models(register):
     register(
         Model(
             name="dawn",
-            summary="wav2vec2-large-robust of 12 layers tuned on MSP-Podcast: 165.3 M, frozen; weights = its folder",
+            summary="12 layers of wav2vec2-large-robust tuned on MSP-Podcast: 165.3 M, frozen; weights = its folder",
             build=functools.partial(build_with_transformers, "dawn"),
             outputs=DIMENSIONS,
             shortest=400,
@@ -108,7 +117,7 @@ def register_models(register):
     register(
         Model(
             name="teacher-emotion",
-            summary="the same for members of four classes: the mean of their probabilities",
+            summary="the same for four classes: the mean of the members' probabilities",
             build=functools.partial(build_teacher, names=CLASSES),
             outputs=CLASSES,
             shortest=400,

@@ -1,7 +1,7 @@
-"""The teachers' published folders: frozen networks with the outputs arousal, dominance, valence."""
+"""Load the teachers' published folders: frozen networks with the outputs arousal, dominance, valence."""
 
-from collections.abc import Callable
 from pathlib import Path
+from typing import Any, Self, TypeVar
 
 from torch import nn
 
@@ -13,7 +13,7 @@ from . import DIMENSIONS
 
 PUBLISHED_OUTPUTS = {str(number): name for number, name in enumerate(DIMENSIONS)}
 
-#: Of wavlm-large and wav2vec2-large-robust alike, where they differ from transformers' defaults.
+#: Settings of both wavlm-large and wav2vec2-large-robust that differ from transformers' defaults.
 LARGE = {
     "hidden_size": 1024,
     "num_attention_heads": 16,
@@ -23,34 +23,44 @@ LARGE = {
 }
 
 
-class Frozen(nn.Module):
-    """A network that only infers: ``train`` leaves it in eval mode, so that its outputs depend on nothing else."""
+_Network = TypeVar("_Network", bound=nn.Module)
 
-    def train(self, mode: bool = True) -> "Frozen":
+
+class Frozen(nn.Module):
+    """A network for inference only: ``train`` leaves it in eval mode, so that its outputs are deterministic."""
+
+    def train(self, mode: bool = True) -> Self:
         return super().train(False)
 
 
-def freeze(network: nn.Module) -> nn.Module:
-    """The network, in eval mode and with no gradient."""
+def freeze(network: _Network) -> _Network:
+    """Return the network in eval mode and without gradients."""
     return network.eval().requires_grad_(False)
 
 
-def assemble(create: Callable[[dict], nn.Module], settings: dict, config: dict | None, folder: Path | None, repo: str):
-    """A frozen network of ``settings`` that ``config`` overrides: random, or with all the weights in ``folder``.
+def assemble(
+    kind: type[_Network],
+    settings: dict[str, Any],
+    config: dict[str, Any] | None,
+    folder: Path | None,
+    repo: str,
+) -> _Network:
+    """Create a frozen ``kind`` from ``settings`` overridden by ``config``: random, or with the weights in ``folder``.
 
-    UsageError of ``override``, ``construct``, ``read_weights`` and ``load``.
+    Raises UsageError as ``override``, ``construct``, ``read_weights`` and ``load`` do.
     """
     settings = override(settings, config)
-    network = construct(lambda: create(settings), folder)
+    network = construct(lambda: kind(settings), folder)
+    assert isinstance(network, kind)
     if folder:
         load(network, read_weights(folder, repo), folder, repo)
     return freeze(network)
 
 
-def read_config(folder: Path, repo: str, model_type: str) -> dict:
-    """config.json of a published folder; UsageError if it is not there or of another model.
+def read_config(folder: Path, repo: str, model_type: str) -> dict[str, Any]:
+    """Read config.json of a published folder. Raises UsageError if it is missing or belongs to another model.
 
-    Outputs that it names must be arousal, dominance, valence, in this order.
+    If it names outputs, they must be arousal, dominance, valence, in this order.
     """
     config = checkpoint.read_config(folder, repo)
     outputs = config.get("id2label", PUBLISHED_OUTPUTS)

@@ -2,6 +2,7 @@
 
 from collections import OrderedDict
 from pathlib import Path
+from typing import Any
 
 from torch import Tensor, nn
 from transformers import Wav2Vec2Config, Wav2Vec2Model
@@ -17,12 +18,13 @@ DEFAULTS = {"do_normalize": True, **{key: getattr(Wav2Vec2Config(), key) for key
 SETTINGS = {**DEFAULTS, **LARGE, "num_hidden_layers": 12, "conv_bias": True}
 
 
-def build(weights: str | None = None, config: dict | None = None) -> "Dawn":
-    """The network, frozen; with ``weights``, a local copy of the folder published as REPO, else random.
+def build(weights: str | None = None, config: dict[str, Any] | None = None) -> "Dawn":
+    """Build the frozen network; ``weights`` is a local copy of the folder published as REPO, else they are random.
 
-    The folder: config.json and model.safetensors or pytorch_model.bin, either also split with an index, and
-    preprocessor_config.json, of which do_normalize is read if it is there. ``config`` overrides keys of SETTINGS, for
-    miniatures. Raises UsageError if a file is missing or damaged, or if any weight is missing, left over or misshapen.
+    The folder contains config.json and model.safetensors or pytorch_model.bin, either of them optionally split with an
+    index, and optionally preprocessor_config.json, from which do_normalize is read. ``config`` overrides keys of
+    SETTINGS, for small test networks. Raises UsageError if a file is missing or damaged, or if any weight is missing,
+    unexpected or has the wrong shape.
     """
     if weights is None:
         return assemble(Dawn, SETTINGS, config, None, REPO)
@@ -37,13 +39,13 @@ def build(weights: str | None = None, config: dict | None = None) -> "Dawn":
 class Dawn(Frozen):
     """Waveform [batch, samples], 16 kHz, at least 400 samples -> [batch, 3]: arousal, dominance, valence, about 0 to 1.
 
-    165,336,707 parameters: 164,284,032 of the encoder, of which masked_spec_embed (1024) only ever served its
-    training, and 1,052,675 of the head. Each clip is normalised to zero mean and unit variance, as transformers'
-    Wav2Vec2FeatureExtractor does; the last states' mean over time goes through the head. Names of modules are those of
+    165,336,707 parameters: 164,284,032 in the encoder, including masked_spec_embed (1024), which was only used in its
+    training, and 1,052,675 in the head. Each clip is normalised to zero mean and unit variance, as transformers'
+    Wav2Vec2FeatureExtractor does; the mean of the last states over time is the input of the head. Module names match
     the published weights. Source: REPO's model card.
     """
 
-    def __init__(self, settings: dict):
+    def __init__(self, settings: dict[str, Any]) -> None:
         super().__init__()
         width = settings["hidden_size"]
         self.normalise = UtteranceNorm() if settings["do_normalize"] else nn.Identity()
@@ -54,4 +56,5 @@ class Dawn(Frozen):
         )
 
     def forward(self, waveform: Tensor) -> Tensor:
-        return self.classifier(self.wav2vec2(self.normalise(waveform)).last_hidden_state.mean(dim=1))
+        outputs: Tensor = self.classifier(self.wav2vec2(self.normalise(waveform)).last_hidden_state.mean(dim=1))
+        return outputs

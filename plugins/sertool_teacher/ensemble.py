@@ -1,7 +1,9 @@
-"""The mean of any members."""
+"""The mean of arbitrary members."""
 
 import csv
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -20,29 +22,30 @@ from .checkpoint import Frozen, freeze
 
 KINDS = ("model", "bundle", "run", "crossval")
 
-#: Probability below which a logarithm says no more.
+#: Smallest probability whose logarithm is used.
 SMALLEST = 1e-7
 
 
 class Ensemble(Frozen):
-    """Waveform [batch, samples], 16 kHz -> [batch, names]: the plain mean of what the members answer under ``names``.
+    """Waveform [batch, samples], 16 kHz -> [batch, names]: the unweighted mean of the members' outputs ``names``.
 
-    Of classes it is the mean of probabilities, given as logarithms: logits, as any categorical network. Each of
-    ``members`` is a table: {"model": a registered name, and that model's options}, {"bundle": a name, a bundle folder
-    or an .onnx file}, {"run": a folder of `sertool train`, whose best weights it takes} or {"crossval": a folder of
-    `sertool crossval`}, whose folds answer each for the recordings that it left out. ``shortest`` is the fewest samples
-    that all of them take. WavLM and Dawn are the teacher of arXiv 2408.13920: 483,943,750 parameters. Raises
-    UsageError if a table is wrong or a member lacks one of the outputs, and what loading it raises.
+    For classes it is the logarithm of the mean probabilities: logits, as from any categorical network. Each of
+    ``members`` is a table: {"model": a registered name, plus options of that model}, {"bundle": a name, a bundle folder
+    or an .onnx file}, {"run": a folder of `sertool train`, whose best weights are used} or {"crossval": a folder of
+    `sertool crossval`}, where each fold predicts the recordings that it held out. ``shortest`` is the minimum number of
+    samples that all members accept. WavLM and Dawn are the teacher of arXiv 2408.13920: 483,943,750 parameters. Raises
+    UsageError if a table is invalid or a member lacks one of the outputs, and any error of loading a member.
     """
 
-    def __init__(self, members: list[dict], names=DIMENSIONS):
+    def __init__(self, members: list[dict[str, Any]], names: Sequence[str] = DIMENSIONS) -> None:
         super().__init__()
         if not isinstance(members, list) or not members:
             raise UsageError('teacher: members is empty; give tables such as {model = "wavlm", weights = "DIR"}')
-        self.members = nn.ModuleList(_member(table, names) for table in members)
-        self.classes = any(member.classes for member in self.members)
-        self.shortest = max(member.shortest for member in self.members)
-        self.knows_files = any(member.knows_files for member in self.members)
+        loaded = [_member(table, names) for table in members]
+        self.members = nn.ModuleList(loaded)
+        self.classes = any(member.classes for member in loaded)
+        self.shortest = max(member.shortest for member in loaded)
+        self.knows_files = any(member.knows_files for member in loaded)
         freeze(self)
 
     def forward(self, waveform: Tensor, files: list[Path] | None = None) -> Tensor:
@@ -51,23 +54,34 @@ class Ensemble(Frozen):
 
 
 class Member(Frozen):
-    """A network [batch, samples] -> [batch, its own names]; of these ``wanted``, in their order.
+    """A network [batch, samples] -> [batch, names], of which the outputs ``wanted`` are selected, in that order.
 
-    ``classes`` says that these are probabilities; ``logits`` that the network does not give them as such.
+    ``classes``: the outputs are classes, returned as probabilities; ``logits``: the network itself returns logits.
     """
 
-    def __init__(self, what: str, network: nn.Module, names, wanted, shortest: int, classes: bool, logits: bool):
+    def __init__(
+        self,
+        what: str,
+        network: nn.Module,
+        names: Sequence[str],
+        wanted: Sequence[str],
+        shortest: int,
+        classes: bool,
+        logits: bool,
+    ) -> None:
         super().__init__()
         lacking = [name for name in wanted if name not in names]
         if lacking:
-            raise UsageError(f"{what}: gives {', '.join(names)}, no {lacking[0]}; it cannot be a teacher's member")
+            raise UsageError(
+                f"{what}: outputs {', '.join(names)}, but not {lacking[0]}; it cannot be a teacher's member"
+            )
         self.what, self.network, self.shortest, self.count = what, network, shortest, len(names)
         self.classes, self.logits = classes, logits
         self.order = [list(names).index(name) for name in wanted]
         self.knows_files = isinstance(network, Crossfit)
 
     def forward(self, waveform: Tensor, files: list[Path] | None = None) -> Tensor:
-        outputs = self.network(waveform, files) if self.knows_files else self.network(waveform)
+        outputs: Tensor = self.network(waveform, files) if self.knows_files else self.network(waveform)
         if outputs.shape[1] != self.count:
             raise UsageError(f"{self.what}: built with {outputs.shape[1]} outputs, but registered with {self.count}")
         outputs = outputs[:, self.order]
@@ -75,40 +89,40 @@ class Member(Frozen):
 
 
 class Crossfit(nn.Module):
-    """The networks of a cross-validation's folds; of classes the mean of their probabilities, as logarithms.
+    """The networks of a cross-validation's folds; for classes the logarithm of their mean probabilities.
 
-    For a clip of a recording that a fold left out, as ``files`` tell, that fold alone answers: a network is surer of
-    what it was fitted on than of anything else, and so would say no more than the label. For any other recording all
-    answer. Folds with one and the same frozen encoder run it once.
+    A clip of a recording that a fold held out, according to ``files``, is predicted by that fold only: a network is
+    overconfident on its training data and would only reproduce the label. Any other recording is predicted by all
+    folds. If all folds have the same frozen encoder, it runs once.
     """
 
-    def __init__(self, networks: list[nn.Module], left_out: dict[Path, int], classes: bool):
+    def __init__(self, networks: list[nn.Module], left_out: dict[Path, int], classes: bool) -> None:
         super().__init__()
         self.networks, self.left_out, self.classes = nn.ModuleList(networks), left_out, classes
         split = all(is_split(network) for network in networks)
-        self.together = split and len({digest(network.encoder) for network in networks}) == 1
+        self.together = split and len({digest(network.get_submodule("encoder")) for network in networks}) == 1
         if self.together:
             for network in networks[1:]:
                 network.encoder = networks[0].encoder
 
     def forward(self, waveform: Tensor, files: list[Path] | None = None) -> Tensor:
         if self.together:
-            states = self.networks[0].encoder(waveform)
-            answers = torch.stack([network.head(states) for network in self.networks])
+            states = self.networks[0].get_submodule("encoder")(waveform)
+            predictions = torch.stack([network.get_submodule("head")(states) for network in self.networks])
         else:
-            answers = torch.stack([network(waveform) for network in self.networks])
-        answers = torch.softmax(answers.float(), dim=2) if self.classes else answers.float()
-        mean = answers.mean(dim=0)
+            predictions = torch.stack([network(waveform) for network in self.networks])
+        predictions = torch.softmax(predictions.float(), dim=2) if self.classes else predictions.float()
+        mean = predictions.mean(dim=0)
         for place, file in enumerate(files or []):
             if (fold := self.left_out.get(file.resolve())) is not None:
-                mean[place] = answers[fold, place]
+                mean[place] = predictions[fold, place]
         return mean.clamp(min=SMALLEST).log() if self.classes else mean
 
 
 class ClipByClip(nn.Module):
-    """A bundle's file, which takes one clip a call, on batches: through onnxruntime, on the CPU."""
+    """Run a bundle's file, which takes one clip per call, on batches, with onnxruntime on the CPU."""
 
-    def __init__(self, runtime: Runtime):
+    def __init__(self, runtime: Runtime) -> None:
         super().__init__()
         self.runtime = runtime
 
@@ -117,7 +131,7 @@ class ClipByClip(nn.Module):
         return torch.from_numpy(np.stack(outputs)).to(waveform.device)
 
 
-def _member(table: dict, names) -> Member:
+def _member(table: dict[str, Any], names: Sequence[str]) -> Member:
     kinds = [kind for kind in KINDS if isinstance(table, dict) and kind in table]
     if len(kinds) != 1 or not isinstance(table[kinds[0]], str):
         raise UsageError(f'teacher: member {table}: write exactly one of {", ".join(KINDS)}, as in {{model = "dawn"}}')
@@ -126,11 +140,11 @@ def _member(table: dict, names) -> Member:
     if kinds == ["model"]:
         return _registered(what, options, f"teacher: member {what!r}", names)
     if options:
-        raise UsageError(f"teacher: member {table}: a {kinds[0]} takes no {next(iter(options))!r}")
+        raise UsageError(f"teacher: member {table}: a {kinds[0]} takes no option {next(iter(options))!r}")
     return {"bundle": _bundle, "run": _run, "crossval": _crossval}[kinds[0]](what, names)
 
 
-def _registered(name: str, options: dict, what: str, names) -> Member:
+def _registered(name: str, options: dict[str, Any], what: str, names: Sequence[str]) -> Member:
     model = load_plugins().get("models", name)
     try:
         network = model.build(**options)
@@ -140,19 +154,19 @@ def _registered(name: str, options: dict, what: str, names) -> Member:
     return Member(what, network, model.outputs, names, shortest, classes, logits=classes)
 
 
-def _bundle(name: str, names) -> Member:
+def _bundle(name: str, names: Sequence[str]) -> Member:
     runtime = Runtime(name)
-    classes = TASKS[runtime.bundle.manifest["task"]].has_classes
+    classes = TASKS[runtime.bundle.manifest.task].has_classes
     network, outputs = ClipByClip(runtime), runtime.bundle.outputs
     return Member(f"teacher: bundle {name}", network, outputs, names, runtime.shortest, classes, logits=False)
 
 
-def _crossval(run: str, names) -> Member:
+def _crossval(run: str, names: Sequence[str]) -> Member:
     folders = sorted(path.parent for path in Path(run).glob("fold-*/report.json"))
     if not folders:
-        raise UsageError(f"{run}: no finished fold of `sertool crossval` in it")
+        raise UsageError(f"{run}: no finished fold of `sertool crossval`")
     members = [_run(str(folder), names) for folder in folders]
-    left_out = {}
+    left_out: dict[Path, int] = {}
     for fold, folder in enumerate(folders):
         root = Path(read_json(folder / "recipe.json")["data"]["root"])
         with open(folder / "rows.csv", newline="", encoding="utf-8") as stream:
@@ -164,18 +178,18 @@ def _crossval(run: str, names) -> Member:
     return Member(f"teacher: {run}", network, outputs, names, first.shortest, first.classes, first.logits)
 
 
-def _run(run: str, names) -> Member:
+def _run(run: str, names: Sequence[str]) -> Member:
     folder = Path(run)
     recipe, best = folder / "recipe.json", folder / "best.pt"
     for path in (recipe, best):
         if not path.is_file():
-            raise UsageError(f"{path} is missing: not a folder of `sertool train`, or one that has not validated yet")
+            raise UsageError(f"{path} is missing: not a folder of `sertool train`, or the run has not validated yet")
     model, saved = read_json(recipe).get("model"), read_saved(best)
     if not (isinstance(model, dict) and model.keys() >= {"name", "options"}):
         raise UsageError(f"{recipe}: no model.name and model.options")
     if not (isinstance(saved, dict) and isinstance(saved.get("network"), dict)):
         raise UsageError(f"{best}: not written by `sertool train`")
-    # What the run began with is not needed again.
+    # The initial weights of the run are not needed.
     options = {key: value for key, value in model["options"].items() if key != "weights"}
     member = _registered(model["name"], options, f"{recipe}: model {model['name']!r}", names)
     fill(member.network, saved["network"], best, f"it does not belong to {recipe}")

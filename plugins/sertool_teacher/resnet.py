@@ -1,4 +1,4 @@
-"""A residual network on a fine LogMel: what the shipped teacher is an ensemble of."""
+"""A residual network on a fine LogMel: the member of the shipped teacher, an ensemble."""
 
 import torch
 from torch import Tensor, nn
@@ -10,9 +10,10 @@ from sertool.nn import LogMel, SoftmaxPool, UtteranceNorm
 class ResNet(nn.Module):
     """Waveform [batch, samples], 16 kHz -> [batch, outputs].
 
-    A ResNet (He et al. 2016) of one basic block with squeeze-and-excitation a stage, half the resolution and twice
-    the channels from stage to stage, mean over mel, then softmax pooling over time. ``centre`` subtracts each mel
-    filter's mean over the recording, which takes away microphone and room; what is left of the voice is its movement.
+    A ResNet (He et al. 2016) with one basic block with squeeze-and-excitation per stage; each stage has half the
+    resolution and twice the channels of the previous one; then the mean over mel and softmax pooling over time.
+    ``centre`` subtracts the mean of each mel filter over the recording, which removes microphone and room and leaves
+    only changes over time.
     """
 
     def __init__(
@@ -26,7 +27,7 @@ class ResNet(nn.Module):
         centre: bool = False,
         dropout: float = 0.2,
         masks: int = 2,
-    ):
+    ) -> None:
         super().__init__()
         self.normalise = UtteranceNorm()
         self.logmel = LogMel(Geometry(n_fft, hop, n_mels))
@@ -52,13 +53,14 @@ class ResNet(nn.Module):
         if self.training:
             x = mask(x, self.masks)
         tokens = self.stages(self.stem(x)).mean(dim=3).transpose(1, 2)  # [batch, tokens, width]
-        return self.head(self.dropout(self.pool(self.dropout(tokens))))
+        outputs: Tensor = self.head(self.dropout(self.pool(self.dropout(tokens))))
+        return outputs
 
 
 class Block(nn.Module):
-    """Two 3x3 convolutions with a shortcut; channels weighted by what the whole map holds."""
+    """Two 3x3 convolutions with a shortcut; channels are weighted by the mean of the whole map."""
 
-    def __init__(self, inputs: int, outputs: int, stride: int):
+    def __init__(self, inputs: int, outputs: int, stride: int) -> None:
         super().__init__()
         self.body = nn.Sequential(
             nn.Conv2d(inputs, outputs, 3, stride, 1, bias=False),
@@ -70,7 +72,7 @@ class Block(nn.Module):
         self.excite = nn.Sequential(
             nn.Linear(outputs, outputs // 8), nn.ReLU(), nn.Linear(outputs // 8, outputs), nn.Sigmoid()
         )
-        self.shortcut = nn.Identity()
+        self.shortcut: nn.Module = nn.Identity()
         if stride > 1 or inputs != outputs:
             self.shortcut = nn.Sequential(nn.Conv2d(inputs, outputs, 1, stride, bias=False), nn.BatchNorm2d(outputs))
 
@@ -81,9 +83,9 @@ class Block(nn.Module):
 
 
 def mask(x: Tensor, count: int) -> Tensor:
-    """SpecAugment (Park et al. 2019): ``count`` bands of mel filters and of frames of each clip set to the mean, 0.
+    """Apply SpecAugment (Park et al. 2019): set ``count`` bands of mel filters and of frames per clip to the mean, 0.
 
-    ``x`` [batch, 1, frames, mels], normalised; up to a fifth of the filters and a tenth of the frames a band.
+    ``x`` [batch, 1, frames, mels], normalised; a band covers up to a fifth of the filters or a tenth of the frames.
     """
     for dim, share in ((3, 0.2), (2, 0.1)):
         places = torch.arange(x.shape[dim], device=x.device)

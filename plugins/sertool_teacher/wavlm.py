@@ -3,6 +3,7 @@
 import itertools
 from collections import OrderedDict
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -18,7 +19,7 @@ ENCODER_REPO = "microsoft/wavlm-large"
 
 WAVLM_ENCODER = (*ENCODER, "num_buckets", "max_bucket_distance")
 
-#: The published config.json's own keys; the rest of the encoder's configuration is that of ENCODER_REPO.
+#: The keys in the published config.json; the rest of the encoder's configuration is that of ENCODER_REPO.
 HEAD = {
     "mean": -8.278621631819787e-05,
     "std": 0.08485510250851999,
@@ -35,13 +36,13 @@ SETTINGS = {
 }
 
 
-def build(weights: str | None = None, config: dict | None = None) -> "WavLM":
-    """The network, frozen; with ``weights``, a local copy of the folder published as REPO, else random.
+def build(weights: str | None = None, config: dict[str, Any] | None = None) -> "WavLM":
+    """Build the frozen network; ``weights`` is a local copy of the folder published as REPO, else they are random.
 
-    The folder: config.json and model.safetensors or pytorch_model.bin, either also split with an index; its other
-    files (its own code, a preprocessor_config.json that says nothing) are not read. ``config`` overrides keys of
-    SETTINGS, for miniatures. Raises UsageError if a file is missing or damaged, or if any weight is missing, left over
-    or misshapen.
+    The folder contains config.json and model.safetensors or pytorch_model.bin, either of them optionally split with an
+    index; other files (code, a preprocessor_config.json without relevant settings) are not read. ``config`` overrides
+    keys of SETTINGS, for small test networks. Raises UsageError if a file is missing or damaged, or if any weight is
+    missing, unexpected or has the wrong shape.
     """
     if weights is None:
         return assemble(WavLM, SETTINGS, config, None, REPO)
@@ -58,14 +59,14 @@ def build(weights: str | None = None, config: dict | None = None) -> "WavLM":
 class WavLM(Frozen):
     """Waveform [batch, samples], 16 kHz, at least 400 samples -> [batch, 3]: arousal, dominance, valence, about 0 to 1.
 
-    318,607,043 parameters: 315,453,120 of all 24 layers of the encoder, of which masked_spec_embed (1024) only ever
-    served its training, and 3,153,923 of the head. The input is normalised with the training data's mean and standard
-    deviation, not its own. Names of modules are those of the published weights; the clips of a batch are of one length,
-    so the published mask over padding is all ones and left out. Source: the baseline's repository
+    318,607,043 parameters: 315,453,120 in the encoder with all 24 layers, including masked_spec_embed (1024), which was
+    only used in its training, and 3,153,923 in the head. The input is normalised with the mean and standard deviation
+    of the training data, not of the clip. Module names match the published weights; the clips of a batch have the same
+    length, so the published padding mask is all ones and omitted. Source: the baseline's repository
     MSP-Podcast_Challenge (net/pooling.py, net/ser.py) and REPO's model card.
     """
 
-    def __init__(self, settings: dict):
+    def __init__(self, settings: dict[str, Any]) -> None:
         super().__init__()
         self.mean, self.std = settings["mean"], settings["std"]
         width = settings["hidden_size"]
@@ -78,16 +79,17 @@ class WavLM(Frozen):
 
     def forward(self, waveform: Tensor) -> Tensor:
         states = self.ssl_model((waveform - self.mean) / (self.std + 1e-6)).last_hidden_state
-        return self.ser_model(self.pool_model(states))
+        outputs: Tensor = self.ser_model(self.pool_model(states))
+        return outputs
 
 
 class AttentiveStatistics(nn.Module):
-    """States [batch, frames, width] -> [batch, 2 * width]: their mean and standard deviation under attention.
+    """States [batch, frames, width] -> [batch, 2 * width]: their attention-weighted mean and standard deviation.
 
-    Okabe et al. 2018, with the baseline's floor of 1e-5 under the variance.
+    Okabe et al. 2018, with the baseline's lower limit of 1e-5 for the variance.
     """
 
-    def __init__(self, width: int):
+    def __init__(self, width: int) -> None:
         super().__init__()
         self.sap_linear = nn.Linear(width, width)
         self.attention = nn.Parameter(torch.randn(width, 1))

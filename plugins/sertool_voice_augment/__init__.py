@@ -1,10 +1,13 @@
-"""What the mobile DistilHuBERT is trained with beside `gain` (arXiv 2512.23435): white noise, pitch, polarity."""
+"""Augmentations of the mobile DistilHuBERT (arXiv 2512.23435) besides `gain`: white noise, pitch, polarity."""
+
+from collections.abc import Callable
+from typing import Any
 
 from sertool import Augmentation, hookimpl
 
 
-def _lazily(name):
-    def build(**options):
+def _lazily(name: str) -> Callable[..., Any]:
+    def build(**options: Any) -> Any:
         from . import changes
 
         return getattr(changes, name)(**options)
@@ -13,8 +16,8 @@ def _lazily(name):
 
 
 @hookimpl
-def register_augmentations(register):
+def register_augmentations(register: Callable[[Augmentation], None]) -> None:
     noise = "white noise at a random level: low, high (standard deviation; full scale is 1)"
     register(Augmentation("gaussian-noise", noise, _lazily("GaussianNoise")))
-    register(Augmentation("pitch", "higher or lower at the same speed: low, high (semitones)", _lazily("Pitch")))
-    register(Augmentation("polarity", "every sample times -1: no options", _lazily("Polarity")))
+    register(Augmentation("pitch", "a pitch shift at the same speed: low, high (semitones)", _lazily("Pitch")))
+    register(Augmentation("polarity", "every sample multiplied by -1: no options", _lazily("Polarity")))

@@ -1,27 +1,32 @@
 """Wav2Small, the 72 K parameter student of arXiv 2408.13920."""
 
+from collections.abc import Callable
 from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from sertool import Model, hookimpl
+
+if TYPE_CHECKING:
+    from .network import Transformer, Wav2Small
 
 RECIPES = tuple(sorted(Path(__file__).parent.glob("*.toml")))
 
 
-def build(**options):
+def build(**options: Any) -> "Wav2Small":
     from .network import Wav2Small
 
     return Wav2Small(**options)
 
 
-def build_transformer(**options):
+def build_transformer(**options: Any) -> "Transformer":
     from .network import Transformer
 
     return Transformer(**options)
 
 
 @hookimpl
-def register_models(register):
+def register_models(register: Callable[[Model], None]) -> None:
     register(
         Model(
             name="wav2small",
@@ -42,7 +47,7 @@ def register_models(register):
     register(
         Model(
             name="wav2small-emotion",
-            summary="Wav2Small with four classes in place of three dimensions",
+            summary="Wav2Small with four classes instead of three dimensions",
             build=partial(build, outputs=4),
             outputs=("angry", "happy", "neutral", "sad"),
             shortest=33,
@@ -53,7 +58,7 @@ def register_models(register):
     register(
         Model(
             name="wav2small-transformer",
-            summary="transformer layers on Wav2Small's tokens, in place of Wav2Vec2's convolutions: 1.9 M parameters",
+            summary="transformer layers on Wav2Small's tokens instead of Wav2Vec2's convolutions: 1.9 M parameters",
             build=build_transformer,
             outputs=("arousal", "dominance", "valence"),
             shortest=33,

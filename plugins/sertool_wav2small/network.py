@@ -1,5 +1,7 @@
 """The Wav2Small network (Kounadis-Bastian et al., arXiv 2408.13920)."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -11,11 +13,11 @@ CHANNELS = 13
 
 
 class Tokens(nn.Module):
-    """Waveform [batch, samples], 16 kHz, at least 33 samples -> [batch, tokens, width]: 250 a second, of 169 values.
+    """Waveform [batch, samples], 16 kHz, at least 33 samples -> [batch, tokens, width]: 250 per second, 169 wide.
 
-    ``centre`` subtracts each mel filter's mean over the recording, which takes away microphone and room. ``n_fft``,
-    ``hop`` and ``n_mels`` are those of the LogMel, for ablations: another window takes n_fft // 2 + 1 samples, and runs
-    in onnxruntime alone. UsageError for numbers that are no LogMel.
+    ``centre`` subtracts the mean of each mel filter over the recording, which removes microphone and room. ``n_fft``,
+    ``hop`` and ``n_mels`` are options of the LogMel, for ablations: other windows need n_fft // 2 + 1 samples and only
+    run in onnxruntime. Raises UsageError for invalid LogMel options.
     """
 
     def __init__(
@@ -24,7 +26,7 @@ class Tokens(nn.Module):
         n_fft: int = 64,
         hop: int | None = None,
         n_mels: int | None = None,
-    ):
+    ) -> None:
         super().__init__()
         self.centre = centre
         self.normalise = UtteranceNorm()
@@ -43,36 +45,38 @@ class Tokens(nn.Module):
         return self.tokens(waveform)
 
     def tokens(self, waveform: Tensor) -> Tensor:
-        """[batch, tokens, width]."""
+        """Return [batch, tokens, width]."""
         x = self.logmel(self.normalise(waveform))[:, None]  # [batch, 1, frames, 26]
         if self.centre:
             x = x - x.mean(dim=2, keepdim=True)
         x = self.mix(self.coarse(self.shrink(self.fine(x))))  # [batch, 13, tokens, 13]
-        # As it lies in memory, without a transpose: a row holds 13 neighbouring tokens of one channel.
-        return x.reshape(x.shape[0], x.shape[2], self.width)
+        # Reshaped without a transpose: a row holds 13 neighbouring tokens of one channel.
+        tokens: Tensor = x.reshape(x.shape[0], x.shape[2], self.width)
+        return tokens
 
 
 class Wav2Small(Tokens):
     """Waveform [batch, samples], 16 kHz, at least 33 samples -> [batch, outputs].
 
-    72,659 parameters, of which 67,577 are trained; the rest is the frozen LogMel basis. Options are those of Tokens.
+    72,659 parameters, of which 67,577 are trained; the rest is the frozen LogMel basis. ``options`` as for Tokens.
     """
 
-    def __init__(self, outputs: int = 3, **options):
+    def __init__(self, outputs: int = 3, **options: Any) -> None:
         super().__init__(**options)
         self.pool = SoftmaxPool(self.width)
         self.head = nn.Linear(self.width, outputs)
 
     def forward(self, waveform: Tensor) -> Tensor:
-        return self.head(self.pool(self.tokens(waveform)))
+        outputs: Tensor = self.head(self.pool(self.tokens(waveform)))
+        return outputs
 
 
 class Transformer(nn.Module):
     """Waveform [batch, samples], 16 kHz, 33 samples to 30 s -> [batch, outputs]: layers on Wav2Small's tokens.
 
-    What arXiv 2408.13920 names as its future purpose: Wav2Small's convolutions in place of Wav2Vec2's, which take as
-    long as six layers. Of ``stride`` neighbouring tokens the mean is one: 5 make 50 a second, as many as Wav2Vec2's, 1
-    keeps all 250. ``extractor`` are options of Tokens. ValueError for a longer clip.
+    The future work of arXiv 2408.13920: Wav2Small's convolutions replace Wav2Vec2's, which take as long as six layers.
+    Each ``stride`` neighbouring tokens are averaged: 5 give 50 tokens per second, as in Wav2Vec2, 1 keeps all 250.
+    ``extractor`` holds options of Tokens. ``forward`` raises ValueError for longer clips.
     """
 
     longest = 30 * mel.SAMPLE_RATE
@@ -84,14 +88,14 @@ class Transformer(nn.Module):
         width: int = 192,
         heads: int = 4,
         stride: int = 5,
-        extractor: dict | None = None,
-    ):
+        extractor: dict[str, Any] | None = None,
+    ) -> None:
         super().__init__()
         for name, value in (("layers", layers), ("width", width), ("heads", heads), ("stride", stride)):
             if type(value) is not int or value < 1:
                 raise UsageError(f"wav2small-transformer: {name} must be a whole number above 0, not {value!r}")
         if width % (2 * heads):
-            raise UsageError(f"wav2small-transformer: width, {width}, must be a multiple of twice the heads, {heads}")
+            raise UsageError(f"wav2small-transformer: width {width} must be a multiple of twice the heads, 2 * {heads}")
         self.extractor = Tokens(**(extractor or {}))
         self.shortest = self.extractor.shortest
         self.stride = nn.AvgPool1d(stride, ceil_mode=True)
@@ -105,17 +109,19 @@ class Transformer(nn.Module):
 
     def forward(self, waveform: Tensor) -> Tensor:
         if not torch.compiler.is_compiling() and waveform.shape[1] > self.longest:
-            raise ValueError(f"takes at most {self.longest} samples, not {waveform.shape[1]}")
-        return self.head(self.pool(self.norm(self.layers(self.tokens(waveform)))))
+            raise ValueError(f"Transformer takes at most {self.longest} samples, not {waveform.shape[1]}")
+        outputs: Tensor = self.head(self.pool(self.norm(self.layers(self.tokens(waveform)))))
+        return outputs
 
     def tokens(self, waveform: Tensor) -> Tensor:
-        """What the layers take, [batch, tokens, width]."""
+        """Return the input of the layers, [batch, tokens, width]."""
         x = self.stride(self.extractor(waveform).transpose(1, 2)).transpose(1, 2)
-        return self.positions(self.project(x))
+        tokens: Tensor = self.positions(self.project(x))
+        return tokens
 
 
 def convolve(channels: int = CHANNELS) -> nn.Sequential:
-    """3x3 convolution without bias, BatchNorm, ReLU; 13 channels out, same size."""
+    """Return a 3x3 convolution without bias, BatchNorm and ReLU; 13 output channels, same size."""
     return nn.Sequential(
         nn.Conv2d(channels, CHANNELS, kernel_size=3, padding=1, bias=False), nn.BatchNorm2d(CHANNELS), nn.ReLU()
     )

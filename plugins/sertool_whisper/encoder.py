@@ -1,6 +1,7 @@
 """Whisper's front end and the first layers of its encoder (Radford et al. 2022, arXiv 2212.04356), frozen."""
 
 from pathlib import Path
+from typing import Any, Self
 
 import torch
 import torch.nn.functional as F
@@ -11,13 +12,18 @@ from sertool.features.mel import Geometry
 from sertool.nn import LogMel, Positions, TransformerLayer
 from sertool.nn.checkpoint import CONFIG, construct, load, override, read_config, read_weights
 
-#: Size -> (width, layers, attention heads) of the published encoders that a computer without a GPU can run.
+#: Size -> (width, layers, attention heads) of the published encoders that run on a computer without a GPU.
 SIZES = {"tiny": (384, 4, 6), "base": (512, 6, 8), "small": (768, 12, 12)}
 
-#: Keys of config.json that decide what the encoder computes, beside the sizes; the values of all published ones.
-FIXED = {"num_mel_bins": 80, "activation_function": "gelu", "scale_embedding": False, "max_source_positions": 1500}
+#: Keys of config.json, besides the sizes, that determine what the encoder computes; all published encoders have these.
+FIXED: dict[str, Any] = {
+    "num_mel_bins": 80,
+    "activation_function": "gelu",
+    "scale_embedding": False,
+    "max_source_positions": 1500,
+}
 
-#: What a published folder holds beside the encoder.
+#: Prefixes of weights in a published folder that do not belong to the encoder.
 OTHERS = ("decoder.", "proj_out.")
 
 #: 25 ms every 10 ms, 80 mels (arXiv 2212.04356, section 2.2).
@@ -27,13 +33,13 @@ GEOMETRY = Geometry(n_fft=400, hop=160, n_mels=80)
 class Encoder(nn.Module):
     """Waveform [batch, samples], 16 kHz, 400 to 480,000 samples -> hidden states [batch, tokens, kept, width].
 
-    50 tokens a second. Of the convolutions' output (0) and of each layer's those in ``keep``; what lies above the
-    last of them is not computed. Frozen, always in eval mode. ValueError for a clip of another length.
+    50 tokens per second. ``keep`` lists the outputs to return: 0 for the convolutions, n for layer n; layers above the
+    last of them are not computed. Frozen, always in eval mode. Raises ValueError for clips of other lengths.
     """
 
     shortest, longest, samples_a_token = GEOMETRY.n_fft, 30 * 16_000, 2 * GEOMETRY.hop
 
-    def __init__(self, width: int, heads: int, ffn: int, keep: tuple[int, ...]):
+    def __init__(self, width: int, heads: int, ffn: int, keep: tuple[int, ...]) -> None:
         super().__init__()
         self.width, self.keep = width, keep
         self.mel = LogMel(GEOMETRY)
@@ -44,7 +50,7 @@ class Encoder(nn.Module):
         self.requires_grad_(False)
         self.eval()
 
-    def train(self, mode: bool = True) -> "Encoder":
+    def train(self, mode: bool = True) -> Self:
         return super().train(False)
 
     def forward(self, waveform: Tensor) -> Tensor:
@@ -61,24 +67,24 @@ class Encoder(nn.Module):
         return torch.stack(states, dim=2)
 
     def features(self, waveform: Tensor) -> Tensor:
-        """[batch, frames, 80]: log10 of the mels, floored 8 below the clip's largest, as WhisperFeatureExtractor.
+        """Return [batch, frames, 80]: log10 of the mels, limited to 8 below the maximum, as WhisperFeatureExtractor.
 
-        The clip is taken at its own length, not filled up to 30 s.
+        The clip is not padded to 30 s.
         """
         x = self.mel(waveform)[:, :-1] / 10  # Whisper drops the last frame
         x = torch.maximum(x, x.amax(dim=(1, 2), keepdim=True) - 8)
         return (x + 4) / 4
 
 
-def build(size: str, keep: list[int], weights: str | None, config: dict | None) -> Encoder:
-    """A frozen encoder: random, or with the weights in the Hugging Face folder of a published Whisper.
+def build(size: str, keep: list[int], weights: str | None, config: dict[str, Any] | None) -> Encoder:
+    """Build a frozen encoder, random or with the weights in the Hugging Face folder of a published Whisper.
 
     ``size`` is one of SIZES; ``config`` overrides d_model, encoder_attention_heads, encoder_ffn_dim and encoder_layers,
-    for miniatures. Raises UsageError for a size or a layer that there is not, and if a file is missing, damaged or of
-    another network, or if any weight is missing, left over or misshapen.
+    for small test networks. Raises UsageError for an unknown size or layer, if a file is missing, damaged or of another
+    network, or if any weight is missing, unexpected or has the wrong shape.
     """
     if size not in SIZES:
-        raise UsageError(f"whisper: size is one of {', '.join(SIZES)}, not {size!r}")
+        raise UsageError(f"whisper: size must be one of {', '.join(SIZES)}, not {size!r}")
     width, layers, heads = SIZES[size]
     settings = {
         "d_model": width,
@@ -100,44 +106,45 @@ def build(size: str, keep: list[int], weights: str | None, config: dict | None) 
     if folder:
         _check(folder, repo, settings)
 
-    def create():
+    def create() -> Encoder:
         return Encoder(
             settings["d_model"], settings["encoder_attention_heads"], settings["encoder_ffn_dim"], tuple(wanted)
         )
 
     encoder = construct(create, folder)
+    assert isinstance(encoder, Encoder)
     if folder:
         encoder.mel = LogMel(GEOMETRY)  # computed, not in the folder
-        found = _of_encoder(read_weights(folder, repo), settings, max(wanted), folder)
-        own = {f"mel.{name}": value for name, value in encoder.mel.state_dict().items()}
-        load(encoder, found | own, folder, repo)
+        published = _of_encoder(read_weights(folder, repo), settings, max(wanted), folder)
+        computed = {f"mel.{name}": value for name, value in encoder.mel.state_dict().items()}
+        load(encoder, published | computed, folder, repo)
     encoder.requires_grad_(False)
     return encoder
 
 
-def _check(folder: Path, repo: str, settings: dict) -> None:
+def _check(folder: Path, repo: str, settings: dict[str, Any]) -> None:
     published = read_config(folder, repo)
     if published.get("model_type") != "whisper":
         raise UsageError(
             f"{folder / CONFIG}: model_type {published.get('model_type')!r}, not 'whisper'; give the folder of {repo}"
         )
     for key, wanted in {**FIXED, **settings}.items():
-        found = published.get(key, FIXED.get(key))
-        if found != wanted:
+        actual = published.get(key, FIXED.get(key))
+        if actual != wanted:
             raise UsageError(
-                f"{folder / CONFIG}: {key} is {found}, but {wanted} in this network; give the folder of {repo}, "
+                f"{folder / CONFIG}: {key} is {actual}, but {wanted} in this network; give the folder of {repo}, "
                 "or another size"
             )
 
 
-def _of_encoder(weights: dict[str, Tensor], settings: dict, layers: int, folder: Path) -> dict[str, Tensor]:
-    """The encoder's weights up to a layer, under its own names; what belongs to no Whisper stays and is refused."""
+def _of_encoder(weights: dict[str, Tensor], settings: dict[str, Any], layers: int, folder: Path) -> dict[str, Tensor]:
+    """Return the encoder's weights up to a layer, under its names; unknown weights are kept for `load` to report."""
     bare = {key.removeprefix("model."): value for key, value in weights.items()}
     if len(bare) < len(weights):
-        raise UsageError(f"{folder}: holds weights twice, with and without 'model.' before their names")
-    kept = {}
+        raise UsageError(f"{folder}: contains weights twice, with and without the prefix 'model.'")
+    result: dict[str, Tensor] = {}
     above = tuple(f"encoder.layers.{n}." for n in range(layers, settings["encoder_layers"]))
     for key, value in bare.items():
         if not key.startswith((*OTHERS, *above, "encoder.layer_norm.")):
-            kept[key.removeprefix("encoder.")] = value
-    return kept
+            result[key.removeprefix("encoder.")] = value
+    return result

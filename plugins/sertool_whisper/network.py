@@ -1,4 +1,6 @@
-"""Whisper's frozen encoder under heads that are trained: a mix of its layers, attentive pooling, a small network."""
+"""Whisper's frozen encoder with trained heads: a mix of its layers, attentive pooling, a small network."""
+
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -7,30 +9,32 @@ from sertool.errors import UsageError
 
 from . import encoder as encoders
 
-#: Below this a probability's logarithm says no more.
+#: Smallest probability whose logarithm is used.
 SMALLEST = 1e-7
 
 
 class Whisper(nn.Module):
-    """Waveform [batch, samples], 16 kHz -> [batch, outputs]: numbers, or logits of classes."""
+    """Waveform [batch, samples], 16 kHz -> [batch, outputs]: values, or logits of classes."""
 
-    def __init__(self, encoder: encoders.Encoder, head: nn.Module):
+    def __init__(self, encoder: encoders.Encoder, head: nn.Module) -> None:
         super().__init__()
         self.encoder, self.head = encoder, head
 
     def forward(self, waveform: Tensor) -> Tensor:
-        return self.head(self.encoder(waveform))
+        outputs: Tensor = self.head(self.encoder(waveform))
+        return outputs
 
 
 class Head(nn.Module):
-    """Hidden states [batch, tokens, kept, width] -> [batch, outputs]: the mean of ``members``, which begin apart.
+    """Hidden states [batch, tokens, kept, width] -> [batch, outputs]: the mean of ``members``.
 
-    Members see the same clips and answer together in training as well, each with a dropout of its own.
+    Members differ in their initial weights. In training too, they get the same clips and their outputs are averaged;
+    each has its own dropout.
     """
 
-    def __init__(self, width: int, kept: int, outputs: int, members: int, **options):
+    def __init__(self, width: int, kept: int, outputs: int, members: int, **options: Any) -> None:
         super().__init__()
-        # Channel by channel, as a few of Whisper's are hundreds of times as large as the rest.
+        # Normalise each channel: a few of Whisper's channels are hundreds of times as large as the others.
         self.norm = nn.BatchNorm1d(kept * width, affine=False)
         self.members = nn.ModuleList(Member(width, kept, outputs, **options) for _ in range(members))
 
@@ -40,10 +44,10 @@ class Head(nn.Module):
 
 
 class Member(nn.Module):
-    """Hidden states, normalised, -> [batch, outputs].
+    """Normalised hidden states -> [batch, outputs].
 
-    A learnt mix of the kept layers; attentive statistics pooling (Okabe et al. 2018, arXiv 1803.10963), each of
-    ``heads`` weighting the tokens for its share of the channels; the mean and deviation through one hidden layer.
+    A learned mix of the kept layers; attentive statistics pooling (Okabe et al. 2018, arXiv 1803.10963), where each of
+    ``heads`` weights the tokens for its share of the channels; one hidden layer on mean and deviation.
     """
 
     def __init__(
@@ -55,7 +59,7 @@ class Member(nn.Module):
         hidden: int = 128,
         attention: int = 64,
         dropout: float = 0.3,
-    ):
+    ) -> None:
         super().__init__()
         self.heads = heads
         self.mix = nn.Parameter(torch.zeros(kept))
@@ -70,16 +74,19 @@ class Member(nn.Module):
         )
 
     def forward(self, states: Tensor) -> Tensor:
-        return self.output(self.pooled(states))
+        outputs: Tensor = self.output(self.pooled(states))
+        return outputs
 
     def pooled(self, states: Tensor) -> Tensor:
-        """[batch, 2 width]: weighted mean and deviation over the tokens."""
+        """Return [batch, 2 * width]: weighted mean and deviation over the tokens."""
         x = torch.einsum("btkw,k->btw", states, torch.softmax(self.mix, dim=0))
         shares = torch.softmax(self.attend(x), dim=1).transpose(1, 2)[:, :, None]  # [batch, heads, 1, tokens]
-        x = x.unflatten(2, (self.heads, -1)).transpose(1, 2)  # [batch, heads, tokens, width / heads]
+        # [batch, heads, tokens, width / heads]
+        x = x.unflatten(2, (self.heads, -1)).transpose(1, 2)  # type: ignore[no-untyped-call]  # not annotated in torch
         mean, power = shares @ x, shares @ x.square()  # [batch, heads, 1, width / heads]
         deviation = (power - mean.square()).clamp(min=0) + 1e-5
-        return self.norm(torch.cat([mean.flatten(1), deviation.sqrt().flatten(1)], dim=1))
+        pooled: Tensor = self.norm(torch.cat([mean.flatten(1), deviation.sqrt().flatten(1)], dim=1))
+        return pooled
 
 
 def build(
@@ -89,21 +96,21 @@ def build(
     mix: int = 3,
     outputs: int = 3,
     members: int = 1,
-    config: dict | None = None,
-    **options,
+    config: dict[str, Any] | None = None,
+    **options: Any,
 ) -> Whisper:
-    """The network; with ``weights``, the Hugging Face folder of a published Whisper, its encoder is that one.
+    """Build the network; ``weights`` is the Hugging Face folder of a published Whisper, whose encoder is used.
 
-    ``size``: tiny, base or small. Of the encoder the first ``layers`` are kept, and the head mixes the outputs of the
-    last ``mix`` of them. ``members`` heads are averaged. ``config`` overrides the encoder's sizes, for miniatures;
-    ``heads``, ``hidden``, ``attention`` and ``dropout`` are of each member. Raises UsageError as encoder.build, and for
-    numbers that do not fit.
+    ``size``: tiny, base or small. The first ``layers`` of the encoder are kept, and the head mixes the outputs of the
+    last ``mix`` of them. ``members`` heads are averaged. ``config`` overrides the encoder's sizes, for small test
+    networks; ``heads``, ``hidden``, ``attention`` and ``dropout`` are options of each member. Raises UsageError for the
+    same reasons as encoder.build, and for invalid numbers.
     """
     for name, value in (("layers", layers), ("mix", mix), ("outputs", outputs), ("members", members)):
         if type(value) is not int or value < 1:
             raise UsageError(f"whisper: {name} must be a whole number above 0, not {value!r}")
     if mix > layers + 1:
-        raise UsageError(f"whisper: mix is at most layers + 1, as the convolutions' output counts, not {mix}")
+        raise UsageError(f"whisper: mix must be at most layers + 1 (layers and the convolutions' output), not {mix}")
     encoder = encoders.build(size, list(range(layers - mix + 1, layers + 1)), weights, config)
     if encoder.width % options.get("heads", 4):
         raise UsageError(f"whisper: heads must divide the encoder's width, {encoder.width}")

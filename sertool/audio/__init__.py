@@ -1,4 +1,4 @@
-"""Decode, mix down and resample: any file to 16 kHz mono float32, whole or in blocks."""
+"""Decode, mix down and resample any file to 16 kHz mono float32, whole or in blocks."""
 
 import functools
 import importlib.util
@@ -9,11 +9,29 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import numpy.typing as npt
 import soundfile
 import soxr
 
+from sertool._types import Array, Samples
 from sertool.audio.decoders import FASTEST, SAMPLE_RATE, SLOWEST, Mixer, Note, native_blocks, opened
+from sertool.audio.pieces import AnyPath
 from sertool.errors import AudioError, AudioWarning
+
+__all__ = [
+    "EXTENSIONS",
+    "EXTENSIONS_AV",
+    "SAMPLE_RATE",
+    "blocks",
+    "duration",
+    "excerpt",
+    "files",
+    "is_audio",
+    "mono",
+    "read",
+    "resample",
+    "write",
+]
 
 _SOUND = """
 .wav .wave .bwf .rf64 .w64 .flac .ogg .oga .opus .spx .mp3 .mp2 .mpga .aif .aiff .aifc .au .snd .caf .voc .sph .nist
@@ -23,19 +41,19 @@ _FILM = """
 .m4v .mov .qt .3gp .3g2 .mkv .avi .ts .mts .m2ts .mpg .mpeg .vob .flv .f4v .wmv .asf .ogv .ogx .mxf .nut
 .ac3 .eac3 .dts .awb .ape .wv .tta .tak .mpc .ra .rm .rmvb .mlp .thd .gsm .oma
 """
-#: Endings that count as audio when a folder is searched. A file named outright is tried whatever its ending.
+#: Extensions that count as audio when a folder is searched. A file given by name is tried whatever its extension.
 EXTENSIONS = frozenset(_SOUND.split())
-#: Those that count where PyAV is installed: films, and what only ffmpeg reads.
+#: Extensions that also count if PyAV is installed: films, and formats that only ffmpeg reads.
 EXTENSIONS_AV = frozenset(_FILM.split())
 
-#: Samples beyond which nothing is a recording.
+#: Largest absolute sample value of a plausible recording.
 _LARGEST = 1e12
 
 
 def is_audio(name: str) -> bool:
-    """Whether a file of this name counts as audio in a folder: by its ending, and by what is installed."""
-    ending = os.path.splitext(name)[1].lower()
-    return ending in EXTENSIONS or (ending in EXTENSIONS_AV and _has_av())
+    """Return whether a file in a folder counts as audio, by its extension and whether PyAV is installed."""
+    extension = os.path.splitext(name)[1].lower()
+    return extension in EXTENSIONS or (extension in EXTENSIONS_AV and _has_av())
 
 
 @functools.cache
@@ -43,30 +61,30 @@ def _has_av() -> bool:
     return importlib.util.find_spec("av") is not None
 
 
-def files(folder) -> list[Path]:
-    """The audio below a folder by its endings, sorted; hidden files, as macOS leaves beside others, are passed over."""
-    found = (path for path in Path(folder).rglob("*") if is_audio(path.name))
-    return sorted(path for path in found if not path.name.startswith("."))
+def files(folder: AnyPath) -> list[Path]:
+    """Return the audio files below a folder, by extension, sorted; skip hidden files, such as those macOS creates."""
+    matches = (path for path in Path(folder).rglob("*") if is_audio(path.name))
+    return sorted(path for path in matches if not path.name.startswith("."))
 
 
-def read(path, note: Note | None = None) -> np.ndarray:
-    """The whole recording, float32 [samples], 16 kHz, channels averaged. AudioError and ``note`` as with ``blocks``."""
+def read(path: AnyPath, note: Note | None = None) -> Samples:
+    """Return the whole recording, float32 [samples], 16 kHz, channels averaged; ``note``, errors: see ``blocks``."""
     parts = list(blocks(path, note))
     return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
 
-def blocks(path, note: Note | None = None) -> Iterator[np.ndarray]:
-    """The recording as float32 blocks of about 10 s, 16 kHz, channels averaged, in memory that does not grow.
+def blocks(path: AnyPath, note: Note | None = None) -> Iterator[Samples]:
+    """Yield the recording as float32 blocks of about 10 s, 16 kHz, channels averaged, in constant memory.
 
-    Times are those that a player shows: gaps in the time stamps are silence. Of several tracks the default one is
-    heard. What a person should know of a recording that is read all the same, as that there are other tracks, is
-    handed to ``note``, without one it is an AudioWarning.
+    Times are those of a player: gaps in the time stamps become silence. Of several tracks, the default one is used.
+    Remarks about a recording that is read nevertheless (it has other tracks, say) go to ``note``, or without one become
+    an AudioWarning.
 
-    Raises AudioError, with a reason that a person can act on, for whatever is not a complete, finite recording.
+    Raises AudioError, with an actionable reason, if the file is not a complete recording of finite samples.
     """
     path = Path(path)
     stream = _Resampled(SAMPLE_RATE)
-    seconds, found = 0.0, False
+    seconds, any_samples = 0.0, False
     for rate, native in native_blocks(path, note or _warn_of(path)):
         if not np.isfinite(native).all():
             raise AudioError(f"NaN or infinity at {seconds + int(np.argmin(np.isfinite(native))) / rate:.3f} s")
@@ -74,35 +92,35 @@ def blocks(path, note: Note | None = None) -> Iterator[np.ndarray]:
             at = int(np.argmax(np.abs(native) > _LARGEST))
             raise AudioError(f"a sample of {native[at]:g} at {seconds + at / rate:.3f} s: full scale is 1")
         seconds += len(native) / rate
-        found |= len(native) > 0
+        any_samples |= len(native) > 0
         if rate != stream.rate:
             yield from stream.finish()
             stream = _Resampled(rate)
         yield from stream.push(native)
     yield from stream.finish()
-    if not found:
+    if not any_samples:
         raise AudioError("empty: the file holds no audio")
 
 
 class _Resampled:
-    """Blocks at a rate to blocks at 16 kHz, which together are no longer than they."""
+    """Resample blocks to 16 kHz; the output is never longer than the input."""
 
-    def __init__(self, rate: int):
+    def __init__(self, rate: int) -> None:
         self.rate, self._taken, self._given = rate, 0, 0
-        self._stream = None
+        self._stream: soxr.ResampleStream | None = None
         if rate != SAMPLE_RATE:
             self._stream = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
 
-    def push(self, block: np.ndarray) -> Iterator[np.ndarray]:
+    def push(self, block: Samples) -> Iterator[Samples]:
         self._taken += len(block)
         yield from self._passed(block if self._stream is None else self._stream.resample_chunk(block))
 
-    def finish(self) -> Iterator[np.ndarray]:
+    def finish(self) -> Iterator[Samples]:
         if self._stream is not None:
             rest = self._stream.resample_chunk(np.zeros(0, np.float32), last=True)
             yield from self._passed(rest[: max(0, self._taken * SAMPLE_RATE // self.rate - self._given)])
 
-    def _passed(self, block: np.ndarray) -> Iterator[np.ndarray]:
+    def _passed(self, block: Samples) -> Iterator[Samples]:
         self._given += len(block)
         if len(block):
             yield block
@@ -116,26 +134,26 @@ def _warn_of(path: Path) -> Note:
     return lambda text: _warn(f"{path}: {text}")
 
 
-def duration(path) -> float:
-    """Seconds, by the header where libsndfile can read it, else by decoding. Raises AudioError."""
+def duration(path: AnyPath) -> float:
+    """Return seconds, from the header if libsndfile can read it, else by decoding. Raises AudioError."""
     try:
         with opened(path) as file:
-            return file.frames / file.samplerate
+            return float(file.frames / file.samplerate)
     except soundfile.LibsndfileError:
         return len(read(path)) / SAMPLE_RATE
 
 
-def excerpt(path, start: float, samples: int) -> np.ndarray:
-    """float32 [samples] at 16 kHz from ``start`` seconds on, without decoding what comes before; fewer at the end.
+def excerpt(path: AnyPath, start: float, samples: int) -> Samples:
+    """Return float32 [samples] at 16 kHz from ``start`` seconds on, fewer at the end, without decoding what precedes.
 
-    Channels are averaged. For training: unlike ``read`` it cannot tell whether the recording is complete. Raises
+    Channels are averaged. For training: unlike ``read``, it does not check that the recording is complete. Raises
     AudioError.
     """
     try:
         with opened(path) as file:
             file.seek(min(round(start * file.samplerate), file.frames))
             frames = -(-samples * file.samplerate // SAMPLE_RATE)
-            native = file.read(frames, dtype="float32", always_2d=True).mean(axis=1, dtype=np.float32)
+            native: Samples = file.read(frames, dtype="float32", always_2d=True).mean(axis=1, dtype=np.float32)
             rate = file.samplerate
     except soundfile.LibsndfileError:
         return read(path)[round(start * SAMPLE_RATE) :][:samples]
@@ -144,31 +162,32 @@ def excerpt(path, start: float, samples: int) -> np.ndarray:
     return (native if rate == SAMPLE_RATE else resample(native, rate, SAMPLE_RATE))[:samples]
 
 
-def resample(samples: np.ndarray, rate: float, to: float) -> np.ndarray:
-    """float32 [n] from one rate to another (soxr, HQ)."""
-    return soxr.resample(np.ascontiguousarray(samples, np.float32), rate, to, quality="HQ")
+def resample(samples: Array, rate: float, to: float) -> Samples:
+    """Resample [n] from one rate to another (soxr, HQ); return float32."""
+    result: Samples = soxr.resample(np.ascontiguousarray(samples, np.float32), rate, to, quality="HQ")
+    return result
 
 
-def write(path, samples: np.ndarray) -> None:
-    """float32 [n] at 16 kHz to a file, by its ending .wav (32-bit float, any range) or .flac (24 bits, at most +-1).
+def write(path: AnyPath, samples: Samples) -> None:
+    """Write float32 [n] at 16 kHz to a .wav (32-bit float, any range) or .flac file (24 bits, at most +-1).
 
-    Written beside and renamed: there is a whole file or none. Raises AudioError for another ending, and rather than
-    clip; OSError where the disk does not take it.
+    The file is written under a temporary name and renamed, so that it is never incomplete. Raises AudioError for
+    another extension or if FLAC would clip, OSError if the disk write fails.
     """
     path = Path(path)
     subtypes = {".wav": "FLOAT", ".flac": "PCM_24"}
-    ending = path.suffix.lower()
-    if ending not in subtypes:
+    extension = path.suffix.lower()
+    if extension not in subtypes:
         raise AudioError("name it .wav or .flac")
     peak = float(np.max(np.abs(samples), initial=0))
-    if ending == ".flac" and peak > 1:
+    if extension == ".flac" and peak > 1:
         raise AudioError(f"FLAC would clip it: the peak is {peak:.2f}, full scale 1; write .wav, or lower it first")
-    encoded = io.BytesIO()  # libsndfile would write to a full disk without a word
-    soundfile.write(encoded, samples, SAMPLE_RATE, subtypes[ending], format=ending[1:].upper())
+    encoded = io.BytesIO()  # libsndfile does not report a full disk
+    soundfile.write(encoded, samples, SAMPLE_RATE, subtypes[extension], format=extension[1:].upper())
     content = encoded.getbuffer()
     if (stamp := bytes(content[:128]).find(b"PEAK") + 12) > 12:
-        content[stamp : stamp + 4] = bytes(4)  # the time of day: the same samples make the same file
-    beside = path.with_name(f".{os.getpid()}.part")  # no name that a search for audio finds
+        content[stamp : stamp + 4] = bytes(4)  # the time of day; without it, the same samples give the same file
+    beside = path.with_name(f".{os.getpid()}.part")  # a name that a search for audio skips
     try:
         beside.write_bytes(content)
         os.replace(beside, path)
@@ -176,34 +195,34 @@ def write(path, samples: np.ndarray) -> None:
         beside.unlink(missing_ok=True)
 
 
-def mono(samples, rate: float) -> np.ndarray:
-    """An array of the caller's, [samples] or [samples, channels], as 16 kHz mono float32. Raises AudioError.
+def mono(samples: npt.ArrayLike, rate: float) -> Samples:
+    """Convert an array [samples] or [samples, channels] to 16 kHz mono float32. Raises AudioError.
 
     Integers are scaled by their full range; channels are averaged.
     """
     if isinstance(rate, bool) or not isinstance(rate, (int, float, np.number)) or not SLOWEST <= rate <= FASTEST:
         raise AudioError(f"the rate must be a number of Hz from {SLOWEST} to {FASTEST}, not {rate!r}")
     try:
-        samples = np.asarray(samples)
-    except ValueError as error:  # lists of lists of several lengths
+        array: Array = np.asarray(samples)
+    except ValueError as error:  # nested lists of different lengths
         raise AudioError(f"samples must be [samples] or [samples, channels] ({error})") from None
-    if samples.dtype.kind not in "iuf":
-        raise AudioError(f"samples must be real numbers, not {samples.dtype}")
-    if samples.ndim not in (1, 2):
-        raise AudioError(f"samples must be [samples] or [samples, channels], not {list(samples.shape)}")
-    if samples.ndim == 2 and samples.shape[0] < samples.shape[1]:
-        raise AudioError(f"samples must be [samples, channels]; {list(samples.shape)} looks like the transpose")
-    if np.issubdtype(samples.dtype, np.unsignedinteger):  # silence is in the middle
-        half = (np.iinfo(samples.dtype).max + 1) / 2
-        samples = (samples - half) / half
-    elif np.issubdtype(samples.dtype, np.integer):
-        samples = samples / -float(np.iinfo(samples.dtype).min)
-    if samples.ndim == 2:
-        samples = Mixer(_warn).mix(samples, rate)
+    if array.dtype.kind not in "iuf":
+        raise AudioError(f"samples must be real numbers, not {array.dtype}")
+    if array.ndim not in (1, 2):
+        raise AudioError(f"samples must be [samples] or [samples, channels], not {list(array.shape)}")
+    if array.ndim == 2 and array.shape[0] < array.shape[1]:
+        raise AudioError(f"samples must be [samples, channels]; {list(array.shape)} looks like the transpose")
+    if np.issubdtype(array.dtype, np.unsignedinteger):  # silence is in the middle
+        half = (np.iinfo(array.dtype).max + 1) / 2
+        array = (array - half) / half
+    elif np.issubdtype(array.dtype, np.integer):
+        array = array / -float(np.iinfo(array.dtype).min)
+    if array.ndim == 2:
+        array = Mixer(_warn).mix(array, rate)
     with np.errstate(over="ignore"):
-        samples = np.ascontiguousarray(samples, np.float32)
-    if not np.isfinite(samples).all():
-        raise AudioError(f"NaN or infinity at sample {int(np.argmin(np.isfinite(samples)))}")
-    if np.abs(samples).max(initial=0) > _LARGEST:
-        raise AudioError(f"a sample of {np.abs(samples).max():g}: full scale is 1")
-    return samples if rate == SAMPLE_RATE else resample(samples, rate, SAMPLE_RATE)
+        result = np.ascontiguousarray(array, np.float32)
+    if not np.isfinite(result).all():
+        raise AudioError(f"NaN or infinity at sample {int(np.argmin(np.isfinite(result)))}")
+    if np.abs(result).max(initial=0) > _LARGEST:
+        raise AudioError(f"a sample of {np.abs(result).max():g}: full scale is 1")
+    return result if rate == SAMPLE_RATE else resample(result, rate, SAMPLE_RATE)

@@ -1,4 +1,4 @@
-"""Containers that PyAV reads: whether they are whole, and whether several were put together, of which it reads one."""
+"""Check that containers for PyAV are complete, and split concatenated ones: PyAV reads only the first."""
 
 from collections.abc import Callable
 
@@ -9,11 +9,11 @@ _ASF = bytes.fromhex("3026b2758e66cf11a6d900aa0062ce6c")
 
 
 class Cut(Exception):
-    """(bytes that are there, bytes that there should be)"""
+    """The file is truncated; the arguments are (actual bytes, expected bytes)."""
 
 
 def pieces(window: Window, head: bytes) -> list[Piece]:
-    """What to read of a file that begins with ``head`` [16]; raises Cut if its end is missing."""
+    """Return the pieces of a file that begins with ``head`` [16]. Raise Cut if its end is missing."""
     starts = _starts(head)(window)
     if len(starts) < 2:
         return [Piece()]
@@ -38,7 +38,7 @@ def _starts(head: bytes) -> Callable[[Window], list[int]]:
 
 
 def _mp4(window: Window) -> list[int]:
-    """Where the boxes of each file begin that has an index of its own."""
+    """Return the offset of each concatenated file that has its own index (moov)."""
     starts, indexed, at, began = [0], False, 0, 0
     while at + 8 <= window.length:
         head = window.get(at, 16)
@@ -48,7 +48,7 @@ def _mp4(window: Window) -> list[int]:
         elif size == 0:
             size = window.length - at
         if size < 8 or not name.isalnum():
-            break  # garbage behind the end
+            break  # trailing garbage
         if at + size > window.length:
             if name in (b"free", b"skip"):
                 break
@@ -80,15 +80,15 @@ def _matroska(window: Window) -> list[int]:
 
 
 def _next_header(window: Window, at: int) -> int:
-    """Where the next EBML header begins behind a segment of unknown length; the end of the file if there is none."""
+    """Return the offset of the next EBML header after a segment of unknown length, or the end of the file."""
     while (at := window.find(_EBML, at + 4)) >= 0:
-        if b"\x42\x86" in window.get(at + 5, 9):  # its version, the first element in it
+        if b"\x42\x86" in window.get(at + 5, 9):  # EBMLVersion, its first element
             return at
     return window.length
 
 
 def _behind(window: Window, at: int, name: int) -> int:
-    """Where an EBML element ends whose name has so many bytes; where it begins, if its length is not known."""
+    """Return the end of the EBML element at ``at`` with a ``name``-byte ID, or ``at`` if its length is unknown."""
     first = window.get(at + name, 1)
     if not first or not first[0]:
         return at
@@ -108,7 +108,7 @@ def _avi(window: Window) -> list[int]:
             starts.append(at)
         size = int.from_bytes(head[4:8], "little")
         if size == 0 or size >= 0x7FFF_0000:
-            break  # never told
+            break  # unknown
         if at + 8 + size > window.length + 1:
             raise Cut(window.length, at + 8 + size)
         at += 8 + size + size % 2
@@ -128,16 +128,17 @@ def _caf(window: Window) -> list[int]:
 
 
 def _adts(window: Window) -> list[int]:
-    """Where the rate or the channels of bare AAC change: PyAV would go on at the first rate."""
-    starts, at, kind = [0], 0, None
+    """Return the offsets where raw AAC changes its rate or channels: PyAV would keep the first rate."""
+    starts, at = [0], 0
+    kind: tuple[int, int] | None = None
     while True:
         head = window.get(at, 7)
         if len(head) < 7 or head[0] != 0xFF or head[1] & 0xF6 != 0xF0:
-            return starts  # the end, or what PyAV passes over
-        of = (head[2] & 0xFD, head[3] & 0xC0)  # profile and rate, channels
-        if kind not in (None, of):
+            return starts  # the end, or data that PyAV skips
+        this = (head[2] & 0xFD, head[3] & 0xC0)  # profile and rate, channels
+        if kind not in (None, this):
             starts.append(at)
-        kind = of
+        kind = this
         at += max(7, (head[3] & 3) << 11 | head[4] << 3 | head[5] >> 5)
 
 

@@ -1,4 +1,4 @@
-"""Files to blocks of samples at their own rate, by libsndfile or PyAV, whatever their headers say."""
+"""Decode files to blocks at their native rate with libsndfile or PyAV, despite wrong headers."""
 
 import contextlib
 import os
@@ -7,26 +7,34 @@ import shlex
 import stat
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 import soundfile
 
+from sertool._types import Array, Samples
 from sertool.audio import boxes, flac, mp3, ogg, riff
-from sertool.audio.pieces import Part, Parts, Piece, Window
+from sertool.audio.pieces import AnyPath, Part, Parts, Piece, Window
 from sertool.errors import AudioError
 
-Note = Callable[[str], None]
-Blocks = Iterator[tuple[int, np.ndarray]]
+if TYPE_CHECKING:
+    from av.audio.stream import AudioStream
+    from av.container import InputContainer
+
+#: Receives remarks about a recording that is read nevertheless.
+Note: TypeAlias = Callable[[str], None]
+#: (rate, float32 [n])
+Blocks: TypeAlias = Iterator[tuple[int, Samples]]
 
 SAMPLE_RATE = 16_000
 
-#: Hz between which a recording's rate must lie: what is outside is a damaged header.
+#: Lowest and highest sample rate in Hz: other values come from a damaged header.
 SLOWEST, FASTEST = 100, 1_000_000
 
 _BLOCK_SECONDS = 10
-_BLOCK_VALUES = 2_000_000  # at most so many samples times channels at once: 8 MB
+_BLOCK_VALUES = 2_000_000  # maximum samples times channels per block: 8 MB
 
-#: What libsndfile cannot read, by the first bytes: (offset, bytes, name).
+#: Formats that libsndfile cannot read, by their first bytes: (offset, bytes, name).
 _NOT_SOUNDFILE = (
     (4, b"ftyp", "MP4 (AAC or ALAC)"),
     (0, b"\xff\xf1", "AAC"),
@@ -38,27 +46,27 @@ _NOT_SOUNDFILE = (
     (0, b"FLV\x01", "FLV"),
 )
 
-# PyAV may open nothing that reads other files or the network, as playlists do.
+# Containers that PyAV may open: none that reads other files or the network, such as playlists.
 _CONTAINERS = (
     "aac,ac3,aiff,amr,ape,asf,au,avi,caf,dts,dtshd,eac3,flac,flv,gsm,iff,loas,matroska,mlp,mov,mp3,mpc,mpc8,mpeg,mpegts,"
     "mxf,nut,ogg,oma,rm,shn,tak,truehd,tta,voc,w64,wav,wv,xwma"
 )
-_FROM_ZERO = {"matroska", "mov", "webm"}  # whose times count from 0; those of the others from when they began
-_JITTER_S = 0.05  # by which times stamps may be off where nothing is missing
-_LONGEST_GAPS_S = 12 * 3600  # of all gaps in a file
+_FROM_ZERO = {"matroska", "mov", "webm"}  # time stamps count from 0; in others, from the start time
+_JITTER_S = 0.05  # tolerance of time stamps without a gap
+_LONGEST_GAPS_S = 12 * 3600  # maximum sum of all gaps in a file
 
 
 def native_blocks(path: Path, note: Note) -> Blocks:
-    """(rate, float32 [n]) blocks of a file at its own rate, channels averaged; the rate may change. AudioError."""
+    """Yield (rate, float32 [n]) blocks of a file, channels averaged; the rate may change. Raises AudioError."""
     try:
         kind = os.stat(path).st_mode
     except OSError as error:
         raise AudioError((error.strerror or str(error)).lower()) from None
-    except ValueError as error:  # NUL or half a character in a name
-        raise AudioError(f"no name of a file ({error})") from None
+    except ValueError as error:  # NUL or a lone surrogate in the name
+        raise AudioError(f"invalid file name ({error})") from None
     try:
         if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
-            raise AudioError("not a regular file")  # to open a named pipe could wait for ever
+            raise AudioError("not a regular file")  # opening a named pipe could block forever
         with open(path, "rb") as file:
             window = Window(file)
             head = window.get(0, 16)
@@ -77,13 +85,14 @@ def native_blocks(path: Path, note: Note) -> Blocks:
 
 
 class Mixer:
-    """Channels to one: their mean, or where they cancel each other, the loudest, from there to the end."""
+    """Mix channels down to their mean; once they cancel each other, use only the loudest one from then on."""
 
-    def __init__(self, note: Note):
-        self._note, self._channel, self._seconds = note, None, 0.0
+    def __init__(self, note: Note) -> None:
+        self._note, self._seconds = note, 0.0
+        self._channel: int | None = None
 
-    def mix(self, block: np.ndarray, rate: int) -> np.ndarray:
-        """[n, channels] at a rate -> float32 [n]."""
+    def mix(self, block: Array, rate: float) -> Samples:
+        """Return float32 [n] for [n, channels] at ``rate``; a single channel keeps its type."""
         channels = block.shape[1]
         if channels == 1:
             return np.ascontiguousarray(block[:, 0])
@@ -92,40 +101,40 @@ class Mixer:
             self._channel = _loudest_of_cancelling(block, mean)
             if self._channel is not None:
                 self._note(
-                    f"its {channels} channels cancel each other: from {self._seconds:.1f} s on, channel "
-                    f"{self._channel + 1} alone is heard"
+                    f"its {channels} channels cancel each other: from {self._seconds:.1f} s on, only channel "
+                    f"{self._channel + 1} is used"
                 )
         self._seconds += len(block) / rate
         return mean if self._channel is None else np.ascontiguousarray(block[:, self._channel], np.float32)
 
 
-def _loudest_of_cancelling(block: np.ndarray, mean: np.ndarray) -> int | None:
-    """The loudest channel of [n, channels] if hardly anything is left of them in their mean, else None."""
+def _loudest_of_cancelling(block: Array, mean: Samples) -> int | None:
+    """Return the loudest channel of [n, channels] if their mean retains almost no power, else None."""
     if not len(block):
         return None
-    with np.errstate(all="ignore"):  # what is not finite is told elsewhere
+    with np.errstate(all="ignore"):  # the caller reports NaN and infinity
         powers = np.einsum("nc,nc->c", block, block, dtype=np.float64) / len(block)
         left = block.shape[1] * np.mean(np.square(mean, dtype=np.float64)) / powers.mean()
-    # 1 is what is left of sounds that have nothing in common. Fainter ones than -80 dB full scale count for nothing.
+    # Uncorrelated channels have a ratio of 1. Channels below -80 dB full scale are ignored.
     return int(powers.argmax()) if left < 0.02 and powers.max() > 1e-8 else None
 
 
 def _checked(rate: int, channels: int) -> tuple[int, int]:
-    """(rate, frames of a block); AudioError for what no recording has."""
+    """Return (rate, frames per block). Raise AudioError if the rate is implausible."""
     if not SLOWEST <= rate <= FASTEST:
         raise AudioError(f"its header says {rate} Hz: a rate must be {SLOWEST} Hz to {FASTEST // 1000} kHz")
     return rate, min(_BLOCK_SECONDS * rate, max(1, _BLOCK_VALUES // channels))
 
 
 def in_shell(name: str) -> str:
-    """A file name as it can be pasted into a command."""
-    # ffmpeg takes what stands before a colon for a protocol.
+    """Quote a file name so that it can be pasted into a command."""
+    # ffmpeg takes the text before a colon as a protocol.
     return shlex.quote(f"./{name}" if name.startswith("-") or ":" in name else name)
 
 
 def _truncated(path: Path, what: str) -> AudioError:
     return AudioError(
-        f"truncated or damaged: {what}; to label what is there: ffmpeg -i {in_shell(path.name)} repaired.flac"
+        f"truncated or damaged: {what}; to label the readable part: ffmpeg -i {in_shell(path.name)} repaired.flac"
     )
 
 
@@ -133,8 +142,8 @@ def _truncated(path: Path, what: str) -> AudioError:
 
 
 @contextlib.contextmanager
-def opened(path, parts: Sequence[Part] | None = None) -> Iterator[soundfile.SoundFile]:
-    """A file, or one made of parts of it, by its descriptor: libsndfile takes neither long paths nor all names."""
+def opened(path: AnyPath, parts: Sequence[Part] | None = None) -> Iterator[soundfile.SoundFile]:
+    """Open a file or parts of it by file descriptor: libsndfile does not support long paths and some names."""
     if parts is not None:
         with Parts(path, parts) as whole, soundfile.SoundFile(whole) as file:
             yield file
@@ -155,10 +164,10 @@ def _by_soundfile(path: Path, window: Window, head: bytes, mixer: Mixer, note: N
                 is_mp3 = file.format == "MP3"
                 pieces = mp3.pieces(window, file.frames, file.samplerate) if is_mp3 else [Piece()]
     except riff.Cut as cut:
-        there, told = cut.args
-        raise _truncated(path, f"{there:.1f} of {told:.1f} s can be decoded") from None
+        actual, expected = cut.args
+        raise _truncated(path, f"{actual:.1f} of {expected:.1f} s can be decoded") from None
     except ogg.Cut:
-        raise _truncated(path, "it ends within a page") from None
+        raise _truncated(path, "its last Ogg page is incomplete") from None
     except ogg.Damaged as damage:
         yield from _av_or(path, window, head, mixer, note, _truncated(path, str(damage)))
         return
@@ -198,36 +207,39 @@ def _soundfile_blocks(path: Path, file: soundfile.SoundFile, piece: Piece, mixer
             done += len(block)
             yield rate, mixer.mix(block, rate)
     except soundfile.LibsndfileError as error:
-        if "lost sync" in error.error_string:  # a FLAC stream that breaks off or is damaged
+        if "lost sync" in error.error_string:  # a truncated or damaged FLAC stream
             raise _truncated(path, f"not all of its {promised / rate:.1f} s can be decoded") from None
         if not done:
-            raise  # another decoder may know it
+            raise  # another decoder may support it
         raise _unreadable(error) from None
-    slack = max(piece.slack, mp3.SLACK if file.subtype.startswith("MPEG") else 0)  # MP3 in WAV, too
+    slack = max(piece.slack, mp3.SLACK if file.subtype.startswith("MPEG") else 0)  # also for MP3 in WAV
     if done < promised - slack:
         raise _truncated(path, f"{done / rate:.1f} of {promised / rate:.1f} s can be decoded")
 
 
 def _unreadable(error: soundfile.LibsndfileError) -> AudioError:
     reason = error.error_string.removeprefix("Error :").strip(" .")
-    # What libsndfile says of an MP3 that it cannot open would send a person looking for a file that is there.
+    # libsndfile reports an MP3 that it cannot open as "File does not exist", which is misleading.
     reason = "" if reason.startswith("File does not exist") else f" ({reason.lower()})"
-    return AudioError(f"not audio that can be read{reason}")
+    return AudioError(f"cannot be read as audio{reason}")
 
 
 def _frames_in_header(file: soundfile.SoundFile) -> int:
-    """Frames that an AIFF, AU or CAF header promises where the file holds fewer, else 0.
+    """Return the frames that an AIFF, AU or CAF header claims if the file has fewer, else 0.
 
-    libsndfile reads what is there and says the rest in its log only. Sizes near 2 or 4 GiB are the mark of a
-    recorder that wrote to a pipe and never knew the length: nothing is missing there.
+    libsndfile reads the frames that exist and reports the mismatch only in its log. Sizes near 2 or 4 GiB mean that
+    the recorder wrote to a pipe and did not know the length: nothing is missing.
     """
     log = re.search(r"^ *(?:data|SSND|Data Size) *: (\d+) \(should be (\d+)\)", file.extra_info, re.MULTILINE)
     if not log or not file.frames or int(log[1]) >= 0x7FFF_0000:
         return 0
-    return file.frames * int(log[1]) // int(log[2])
+    frames: int = file.frames
+    return frames * int(log[1]) // int(log[2])
 
 
 # ---- PyAV -------------------------------------------------------------------------------------------------------
+
+_Layout: TypeAlias = tuple[int, int, str]  # rate, channels, sample format
 
 
 def _by_av(path: Path, window: Window, head: bytes, codec: str, mixer: Mixer, note: Note) -> Blocks:
@@ -241,8 +253,8 @@ def _by_av(path: Path, window: Window, head: bytes, codec: str, mixer: Mixer, no
     try:
         pieces = boxes.pieces(window, head)
     except boxes.Cut as cut:
-        there, told = cut.args
-        raise _truncated(path, f"{there} of {told} bytes are there") from None
+        actual, expected = cut.args
+        raise _truncated(path, f"{actual} of {expected} bytes exist") from None
     for piece in pieces:
         try:
             yield from _av_blocks(path, piece, mixer, note)
@@ -251,18 +263,18 @@ def _by_av(path: Path, window: Window, head: bytes, codec: str, mixer: Mixer, no
 
 
 def _av_or(path: Path, window: Window, head: bytes, mixer: Mixer, note: Note, refusal: AudioError) -> Blocks:
-    """What PyAV reads of a file that libsndfile refused; ``refusal`` where it reads nothing either."""
+    """Decode with PyAV a file that libsndfile cannot read; raise ``refusal`` if PyAV cannot read it either."""
     try:
         import av
     except ImportError:
-        raise AudioError(f"{refusal}; ffmpeg may know it (pip install 'sertool[av]')") from None
+        raise AudioError(f"{refusal}; ffmpeg may be able to read it (pip install 'sertool[av]')") from None
     try:
         boxes.pieces(window, head)
         blocks = _av_blocks(path, Piece(), mixer, note)
         first = next(blocks, None)
     except boxes.Cut as cut:
-        there, told = cut.args
-        raise _truncated(path, f"{there} of {told} bytes are there") from None
+        actual, expected = cut.args
+        raise _truncated(path, f"{actual} of {expected} bytes exist") from None
     except (av.FFmpegError, AudioError):
         raise refusal from None
     if first is None:
@@ -275,18 +287,21 @@ def _av_or(path: Path, window: Window, head: bytes, mixer: Mixer, note: Note, re
 
 
 def _av_blocks(path: Path, piece: Piece, mixer: Mixer, note: Note) -> Blocks:
-    """Blocks of the chosen track as a player shows them: from its start, with silence where nothing was recorded."""
+    """Yield blocks of the selected track with a player's timing: gaps in the time stamps become silence."""
     import av
 
-    source = f"file:{path}" if piece.parts is None else Parts(path, piece.parts)  # "12:30.m4a" would be a protocol
+    # "file:", because ffmpeg takes the "12:" of 12:30.m4a as a protocol
+    source = f"file:{path}" if piece.parts is None else Parts(path, piece.parts)
     options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
-    with av.open(source, metadata_errors="replace", container_options=options) as container:
+    with av.open(source, "r", metadata_errors="replace", container_options=options) as container:
         stream = _track(container, note)
         zero = None if _FROM_ZERO & set(container.format.name.split(",")) else container.start_time
-        held, layout = [], None
-        planar = None
+        held: list[Array] = []  # float32 [channels, n] each
+        layout: _Layout | None = None
+        planar = av.AudioResampler(format="fltp")
+        size = 0
         gaps = 0.0
-        at = 0.0 if zero is None else zero / 1e6  # where in the container's time the next sample belongs
+        at = 0.0 if zero is None else zero / 1e6  # container time of the next sample
         for frame in container.decode(stream):
             if not frame.samples:
                 continue
@@ -301,7 +316,7 @@ def _av_blocks(path: Path, piece: Piece, mixer: Mixer, note: Note) -> Blocks:
                 if gap > _JITTER_S:
                     gaps += gap
                     if gaps > _LONGEST_GAPS_S:
-                        raise AudioError(f"its time stamps leave out {gaps / 3600:.0f} h")
+                        raise AudioError(f"the gaps in its time stamps add up to {gaps / 3600:.0f} h")
                     yield from _joined(held, layout, mixer)
                     held = []
                     yield from _silence(round(gap * SAMPLE_RATE))
@@ -314,28 +329,28 @@ def _av_blocks(path: Path, piece: Piece, mixer: Mixer, note: Note) -> Blocks:
         yield from _joined(held, layout, mixer)
 
 
-def _track(container, note: Note):
-    """The audio track that is marked as the default one, else the first."""
+def _track(container: "InputContainer", note: Note) -> "AudioStream":
+    """Return the audio track marked as default, else the first."""
     import av
 
     tracks = container.streams.audio
     if not tracks:
-        raise AudioError("no audio stream in it")
+        raise AudioError("it has no audio track")
     marked = [track for track in tracks if track.disposition & av.stream.Disposition.default]
     chosen = (marked or tracks)[0]
     if len(tracks) > 1:
-        note(f"of its {len(tracks)} audio tracks, number {tracks.index(chosen) + 1} is heard")
+        note(f"it has {len(tracks)} audio tracks: number {tracks.index(chosen) + 1} is used")
     return chosen
 
 
-def _joined(held: list[np.ndarray], layout: tuple | None, mixer: Mixer) -> Blocks:
-    """One block of parts [channels, n]; none of none."""
-    if held:
+def _joined(held: list[Array], layout: _Layout | None, mixer: Mixer) -> Blocks:
+    """Yield one block from parts [channels, n]; nothing without parts."""
+    if held and layout:
         rate = layout[0]
         yield rate, mixer.mix(np.concatenate(held, axis=1).T, rate)
 
 
 def _silence(samples: int) -> Blocks:
-    """At the rate that needs no resampling: a gap may be long."""
+    """Yield silence at 16 kHz, which needs no resampling: a gap may be long."""
     for start in range(0, samples, _BLOCK_SECONDS * SAMPLE_RATE):
         yield SAMPLE_RATE, np.zeros(min(_BLOCK_SECONDS * SAMPLE_RATE, samples - start), np.float32)

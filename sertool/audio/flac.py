@@ -1,53 +1,54 @@
-"""FLAC (RFC 9639) as streams leave it: without a length in the header, or several put together."""
+"""Repair FLAC (RFC 9639) from streams: no length in the header, or several files concatenated."""
 
 from sertool.audio.pieces import Piece, Window
 
-_TAIL = 1 << 20  # bytes at the end in which the last frames are looked for: a frame is shorter
+_TAIL = 1 << 20  # bytes at the end to search for the last frames; a frame is shorter
 _BLOCK_SIZES = {1: 192, **{k: 576 << k - 2 for k in range(2, 6)}, **{k: 256 << k - 8 for k in range(8, 16)}}
 
 
 def pieces(window: Window) -> list[Piece]:
-    """What to read of a FLAC file: one piece for each header in it, with its length told."""
+    """Return the pieces of a FLAC file, one per header, with the length filled in."""
     starts, at = [], window.find(b"fLaC", 0)
     while at >= 0:
         if window.get(at + 4, 4) in (b"\x00\x00\x00\x22", b"\x80\x00\x00\x22"):
             starts.append(at)
         at = window.find(b"fLaC", at + 4)
     if not starts:
-        return [Piece()]  # damaged: libsndfile says how
-    found = []
+        return [Piece()]  # damaged: let libsndfile report it
+    result = []
     for start, end in zip(starts, [*starts[1:], window.length], strict=True):
         if total(window.get(start, 42)):
-            found.append(Piece([(start, end)]))
+            result.append(Piece([(start, end)]))
         else:
-            found.append(Piece([with_total(window.get(start, 42), counted(window, start, end)), (start + 42, end)]))
+            result.append(Piece([with_total(window.get(start, 42), counted(window, start, end)), (start + 42, end)]))
     if len(starts) == 1 and total(window.get(starts[0], 42)):
         return [Piece()]
-    return found
+    return result
 
 
 def total(head: bytes) -> int:
-    """Samples per channel by "fLaC" and STREAMINFO [42 bytes]; 0 if they are not told."""
+    """Return samples per channel according to "fLaC" and STREAMINFO [42 bytes]; 0 if unknown."""
     return int.from_bytes(head[18:26], "big") & (1 << 36) - 1
 
 
 def with_total(head: bytes, samples: int) -> bytes:
-    """The 42 bytes with so many samples told."""
-    told = int.from_bytes(head[18:26], "big") >> 36 << 36 | samples
-    return head[:18] + told.to_bytes(8, "big") + head[26:]
+    """Return the 42 bytes with the number of samples set."""
+    packed = int.from_bytes(head[18:26], "big") >> 36 << 36 | samples
+    return head[:18] + packed.to_bytes(8, "big") + head[26:]
 
 
 def counted(window: Window, start: int, end: int) -> int:
-    """Samples of a stream between two places, by the number of its last frame; 0 if none is found."""
+    """Return the samples of the stream at bytes ``start`` to ``end`` by its last frame number; 0 if not found."""
     info = window.get(start, 42)
     fixed = int.from_bytes(info[8:10], "big")
     tail = window.get(max(start + 42, end - _TAIL), _TAIL)[: end - start]
-    known, at, last = set(), tail.find(b"\xff"), 0
+    known: set[int] = set()
+    at, last = tail.find(b"\xff"), 0
     while at >= 0:
         frame = _frame(tail[at : at + 16], fixed)
         if frame:
             first, behind = frame
-            if first in known or not known:  # follows another one: no chance meeting of bits
+            if first in known or not known:  # it follows another frame, so it is not a random match
                 last = max(last, behind)
             known.add(behind)
         at = tail.find(b"\xff", at + 1)
@@ -55,7 +56,7 @@ def counted(window: Window, start: int, end: int) -> int:
 
 
 def _frame(head: bytes, fixed: int) -> tuple[int, int] | None:
-    """(first sample, the one behind the last) of the frame that begins with ``head``; None if it is none."""
+    """Return (first sample, last sample + 1) of the frame that begins with ``head``; None if it is not a frame."""
     if len(head) < 6 or head[1] & 0xFE != 0xF8 or head[3] & 1:
         return None
     size, rate = head[2] >> 4, head[2] & 15

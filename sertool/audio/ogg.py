@@ -1,4 +1,4 @@
-"""The streams of an Ogg file (RFC 3533), one after the other, of which libsndfile reads the first without a word."""
+"""Split chained Ogg files (RFC 3533) into their streams: libsndfile silently reads only the first one."""
 
 import struct
 from dataclasses import dataclass, field
@@ -6,38 +6,39 @@ from dataclasses import dataclass, field
 from sertool.audio import flac
 from sertool.audio.pieces import Piece, Window
 
-_BEGINS, _ENDS = 2, 4  # flags of a page that begins a stream, and of one that ends it
+_BEGINS, _ENDS = 2, 4  # flags of the first and the last page of a stream
 _UNKNOWN = -1  # granule position of a page on which no packet ends
 
 
 class Cut(Exception):
-    """The last page is not whole."""
+    """The last page is incomplete."""
 
 
 class Damaged(Exception):
-    """Pages are missing or broken, or several streams run beside each other: not for libsndfile."""
+    """Pages are missing or broken, or streams are multiplexed: libsndfile cannot read the file."""
 
 
 @dataclass
 class _Link:
     start: int
     end: int
-    last: int = 0  # where the last page begins
+    last: int = 0  # offset of the last page
     granule: int = _UNKNOWN  # position at its end
-    bodies: list[tuple[int, int]] = field(default_factory=list)  # of its pages
+    bodies: list[tuple[int, int]] = field(default_factory=list)  # byte ranges of the page bodies
 
 
 def pieces(window: Window) -> list[Piece]:
-    """What to read of an Ogg file, a piece a link of its chain. Raises Damaged, and Cut."""
+    """Return the pieces of an Ogg file, one per link of its chain. Raise Damaged or Cut."""
     links: list[_Link] = []
-    at, sequence = 0, {}
-    begun = False  # whether a page of data has come in this link
+    at = 0
+    sequence: dict[int, int] = {}  # serial number -> number of the last page
+    begun = False  # whether this link has had a data page
     while at < window.length:
         head = window.get(at, 27)
         if head[:4] != b"OggS" or len(head) < 27:
             if window.find(b"OggS", at + 1) >= 0:
-                raise Damaged(f"what stands at byte {at} is no page")
-            break  # garbage behind the end
+                raise Damaged(f"no Ogg page at byte {at}")
+            break  # trailing garbage
         flags, granule, serial, number, segments = head[5], *struct.unpack("<qII", head[6:22]), head[26]
         table = window.get(at + 27, segments)
         end = at + 27 + segments + sum(table)
@@ -48,10 +49,10 @@ def pieces(window: Window) -> list[Piece]:
                 links.append(_Link(at, end))
                 begun = False
             else:
-                raise Damaged("several streams run beside each other")
+                raise Damaged("its streams are multiplexed")
             sequence = {serial: number}
         elif not links or serial not in sequence:
-            raise Damaged("a stream has no beginning")
+            raise Damaged("a stream has no first page")
         elif number != sequence[serial] + 1:
             raise Damaged(f"{number - sequence[serial] - 1} pages are missing before byte {at}")
         begun |= not flags & _BEGINS
@@ -65,7 +66,7 @@ def pieces(window: Window) -> list[Piece]:
 
 
 def _piece(window: Window, link: _Link, whole: bool) -> Piece:
-    """A link as libsndfile reads it: of Opus it refuses the end of a stream that is not marked as such."""
+    """Return a link as libsndfile accepts it: libsndfile rejects Opus streams whose last page lacks the end flag."""
     page = bytearray(window.get(link.last, link.end - link.last))
     if page[5] & _ENDS:
         return Piece(None if whole else [(link.start, link.end)])
@@ -75,7 +76,7 @@ def _piece(window: Window, link: _Link, whole: bool) -> Piece:
     return Piece([(link.start, link.last), bytes(page)])
 
 
-def _crc(data) -> int:
+def _crc(data: bytes | bytearray) -> int:
     crc = 0
     for byte in data:
         crc = (crc << 8 & 0xFFFFFFFF) ^ _CRC[crc >> 24 ^ byte]
@@ -93,7 +94,7 @@ _CRC = [_crc_of_byte(byte) for byte in range(256)]
 
 
 def _flac(window: Window, link: _Link) -> Piece | None:
-    """A stream of FLAC as a FLAC file, that is without its pages; None if it is another kind of stream."""
+    """Return an Ogg FLAC stream as a FLAC file, without Ogg pages; None for another kind of stream."""
     first, end = link.bodies[0]
     if window.get(first, 5) != b"\x7fFLAC":
         return None

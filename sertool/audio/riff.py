@@ -1,90 +1,96 @@
-"""WAV files (RIFF, RF64, Wave64) as recorders leave them: sizes that were never written, or do not fit."""
+"""Repair WAV files (RIFF, RF64, Wave64) from recorders whose sizes were never written or are wrong."""
 
 import struct
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from sertool.audio.pieces import Part, Piece, Window
 
-#: Bytes by which a header may be wrong where nothing is missing: some count the header itself, some forget a byte.
+#: Bytes by which a size may be wrong without missing audio: some include the header itself, some omit a byte.
 TOLERANCE = 128
-_UNKNOWN = 0x7FFF_0000  # a size near 2 or 4 GiB: a recorder that wrote to a pipe and never knew the length
+_UNKNOWN = 0x7FFF_0000  # sizes near 2 or 4 GiB: the recorder wrote to a pipe and did not know the length
 _W64_RIFF = bytes.fromhex("726966662e91cf11a5d628db04c10000")
-_W64_TAIL = bytes.fromhex("f3acd3118cd100c04f8edb8a")  # of the names of Wave64's chunks
+_W64_TAIL = bytes.fromhex("f3acd3118cd100c04f8edb8a")  # common end of Wave64's chunk names
 
 
 class Cut(Exception):
-    """(seconds that are there, seconds that there should be)"""
+    """Audio is missing; the arguments are (actual seconds, expected seconds)."""
 
 
 @dataclass
 class _Chunk:
     name: bytes
-    start: int  # of what it holds
-    size: int  # as its header says
-    at: int  # of that header
+    start: int  # offset of its content
+    size: int  # of its content, by its header
+    at: int  # offset of its header
 
 
 def is_wave(head: bytes) -> bool:
-    """Whether a file that begins with these 16 bytes is a WAV file of one of the three kinds."""
+    """Return whether a file that begins with these 16 bytes is a WAV file of one of the three kinds."""
     return (head[:4] in (b"RIFF", b"RIFX", b"RF64", b"BW64") and head[8:12] == b"WAVE") or head == _W64_RIFF
 
 
-def pieces(window: Window, note) -> list[Piece]:
-    """What to read of a WAV file; raises Cut if audio is missing. ``note`` is told what was mended."""
-    found: list[list[Part]] = []
+def pieces(window: Window, note: Callable[[str], None]) -> list[Piece]:
+    """Return the pieces of a WAV file and report repairs to ``note``. Raise Cut if audio is missing."""
+    result: list[list[Part]] = []
     at = 0
     while is_wave(window.get(at, 16)):
         more, at = _file(window, at, note)
-        found += more
-    if not found:
+        result += more
+    if not result:
         return [Piece()]
-    if len(found) == 1 and found[0] == [(0, window.length)]:
+    if len(result) == 1 and result[0] == [(0, window.length)]:
         return [Piece()]
-    return [Piece(parts) for parts in found]
+    return [Piece(parts) for parts in result]
 
 
-def _file(window: Window, at: int, note) -> tuple[list[list[Part]], int]:
-    """(the parts of each piece of the WAV file that begins at ``at``, where it ends)."""
+def _file(window: Window, at: int, note: Callable[[str], None]) -> tuple[list[list[Part]], int]:
+    """Return (the parts of each piece, the end) of the WAV file that begins at ``at``."""
     wide = window.get(at, 16) == _W64_RIFF
     big = window.get(at, 4) == b"RIFX"
-    start, told, found = at, {}, []
+    start = at
+    ds64_size: int | None = None  # size of the data chunk according to RF64's ds64 chunk
+    result: list[list[Part]] = []
     at += 40 if wide else 12
-    asis, formats, plain = None, b"", True  # whether libsndfile finds the audio by itself
+    asis: list[Part] | None = None
+    formats, plain = b"", True  # plain: whether libsndfile finds the audio by itself
     while (chunk := _chunk(window, at, wide, big)) is not None:
         size = chunk.size
         if chunk.name == b"ds64":
-            told = {b"data": struct.unpack("<8xQ", window.get(chunk.start, 16).ljust(16, b"\0"))[0]}
+            ds64_size = struct.unpack("<8xQ", window.get(chunk.start, 16).ljust(16, b"\0"))[0]
         elif chunk.name == b"fmt ":
             formats = window.get(chunk.at, chunk.start - chunk.at + min(size, 4096))
         elif chunk.name == b"data":
-            if size == 0xFFFF_FFFF and told:
-                size = told[b"data"]
-            there = window.length - chunk.start
-            if size > there + TOLERANCE and (wide or not _UNKNOWN <= size < 1 << 32):
+            if size == 0xFFFF_FFFF and ds64_size is not None:
+                size = ds64_size
+            actual = window.length - chunk.start
+            if size > actual + TOLERANCE and (wide or not _UNKNOWN <= size < 1 << 32):
                 rate = int.from_bytes(formats[16 + 16 * wide :][:4], "big" if big else "little")
-                raise Cut(there / (rate or 1), size / (rate or 1))
-            mended = _mended(window, chunk, size, there, wide, big, note)
-            if mended is None and plain and not found:
-                found.append([(start, chunk.start + size)])
-                asis = found[0]
+                raise Cut(actual / (rate or 1), size / (rate or 1))
+            mended = _mended(window, chunk, size, actual, wide, big, note)
+            if mended is None and plain and not result:
+                result.append([(start, chunk.start + size)])
+                asis = result[0]
             elif mended is None:
-                found.append([*_header(window, start, wide, big, formats, size), (chunk.start, chunk.start + size)])
+                result.append([*_header(window, start, wide, big, formats, size), (chunk.start, chunk.start + size)])
             else:
-                found.append([*_header(window, start, wide, big, formats, mended), (chunk.start, chunk.start + mended)])
-                size = there if mended == there else size
+                result.append(
+                    [*_header(window, start, wide, big, formats, mended), (chunk.start, chunk.start + mended)]
+                )
+                size = actual if mended == actual else size
         end = chunk.start + size
         at = -(-end // 8) * 8 if wide else end + size % 2
         if not wide and size % 2 and _chunk(window, end, wide, big) and not _chunk(window, end + 1, wide, big):
-            at, plain = end, False  # a writer that does not pad
+            at, plain = end, False  # the writer does not pad chunks
     end = min(max(at, start + 12), window.length)
     behind = end if is_wave(window.get(end, 16)) else window.length
-    if found == [asis]:
-        found = [[(start, behind)]]
-    return found, behind
+    if result == [asis]:
+        result = [[(start, behind)]]
+    return result, behind
 
 
 def _chunk(window: Window, at: int, wide: bool, big: bool) -> _Chunk | None:
-    """The chunk whose header is at ``at``; None if there is none."""
+    """Return the chunk whose header is at ``at``, or None."""
     if wide:
         head = window.get(at, 24)
         if len(head) < 24 or head[4:16] != _W64_TAIL:
@@ -96,21 +102,23 @@ def _chunk(window: Window, at: int, wide: bool, big: bool) -> _Chunk | None:
     return _Chunk(head[:4], at + 8, struct.unpack(">I" if big else "<I", head[4:])[0], at)
 
 
-def _mended(window: Window, chunk: _Chunk, size: int, there: int, wide: bool, big: bool, note) -> int | None:
-    """The size that a data chunk has in truth, None if its header is right or libsndfile knows better."""
-    if size <= 0 < there and not _chunks_to_the_end(window, chunk.start, wide, big):
-        note("its header says that it is empty, as after a crash: all to the end of the file is read")
-        return there
-    if size <= there:
+def _mended(
+    window: Window, chunk: _Chunk, size: int, actual: int, wide: bool, big: bool, note: Callable[[str], None]
+) -> int | None:
+    """Return the true size of a data chunk, or None if its header is right or libsndfile handles it."""
+    if size <= 0 < actual and not _chunks_to_the_end(window, chunk.start, wide, big):
+        note("its header gives a size of zero, as after a crash: read to the end of the file")
+        return actual
+    if size <= actual:
         return None
-    if size > there + TOLERANCE:  # a recorder that never knew the length, as libsndfile knows
+    if size > actual + TOLERANCE:  # unknown length, which libsndfile handles
         return None
-    note(f"its header promises {size - there} bytes more than there are")
-    return there
+    note(f"its header claims {size - actual} bytes more than the file has")
+    return actual
 
 
 def _chunks_to_the_end(window: Window, at: int, wide: bool, big: bool) -> bool:
-    """Whether from here on there are whole chunks to the end of the file."""
+    """Return whether the file consists of complete chunks from ``at`` to its end."""
     while at < window.length:
         chunk = _chunk(window, at, wide, big)
         if chunk is None or chunk.start + chunk.size > window.length:
@@ -120,7 +128,7 @@ def _chunks_to_the_end(window: Window, at: int, wide: bool, big: bool) -> bool:
 
 
 def _header(window: Window, start: int, wide: bool, big: bool, formats: bytes, size: int) -> list[Part]:
-    """The beginning of a WAV file of that format, up to the data chunk's size and with it."""
+    """Return the beginning of a WAV file with that format, up to and including the data chunk's size."""
     if wide:
         name = b"data" + _W64_TAIL
         head = window.get(start, 40)[16:]

@@ -1,6 +1,6 @@
-"""What a trained model is on disk: a folder that anyone can check, run and pass on (docs/bundles.md).
+"""Bundles: trained models on disk, as folders that can be checked, run and shared (docs/bundles.md).
 
-Here are its form, its sums and where it is found; ``archive`` packs and installs it, ``compare`` tells two apart.
+This package has the format, the checksums and the lookup by name; sertool.packaging packs, installs and compares.
 """
 
 from sertool.bundle import container
@@ -25,19 +25,10 @@ from sertool.bundle.folder import (
     sums,
     write,
 )
-from sertool.bundle.manifest import (
-    INPUTS,
-    METADATA_KEY,
-    RESERVED,
-    RUNTIMES,
-    SCHEMA,
-    TASKS,
-    embedded,
-    parse,
-    runtime_of,
-    size,
-)
+from sertool.bundle.manifest import INPUTS, METADATA_KEY, SCHEMA, Manifest, Output, Variant
 from sertool.bundle.store import bundled_folder, find, installed, user_folder
+from sertool.registry import RUNTIMES
+from sertool.tasks import RESERVED, TASKS
 
 __all__ = [
     "CARD",
@@ -53,6 +44,9 @@ __all__ = [
     "TASKS",
     "WEIGHTS",
     "Bundle",
+    "Manifest",
+    "Output",
+    "Variant",
     "beside",
     "bundled_folder",
     "check_lone",
@@ -60,17 +54,13 @@ __all__ = [
     "check_variant",
     "container",
     "digest",
-    "embedded",
     "expected_outputs",
     "find",
     "installed",
-    "parse",
     "place",
     "read",
     "require_digest",
-    "runtime_of",
     "sha256",
-    "size",
     "sums",
     "user_folder",
     "write",

@@ -1,4 +1,4 @@
-"""What an ONNX file refers to outside itself: found without the onnx package, and before anything is loaded."""
+"""Find the external files of an ONNX file, without the onnx package and before loading anything."""
 
 import mmap
 from pathlib import Path
@@ -6,7 +6,7 @@ from pathlib import Path
 from sertool.bundle import names
 from sertool.errors import BundleError
 
-#: Message -> field number -> the message in that field: all places of onnx.proto where a tensor can be.
+#: Message -> field number -> message in that field: all places in onnx.proto that can contain a tensor.
 _FIELDS = {
     "model": {7: "graph", 20: "training", 25: "function"},
     "training": {1: "graph", 2: "graph"},
@@ -19,28 +19,28 @@ _FIELDS = {
     "external": {1: "key", 2: "value"},
 }
 _VARINT, _FIXED64, _BYTES, _FIXED32 = 0, 1, 2, 5
-_DEEPEST = 100  # as protobuf itself reads them
-_MOST = 2_000_000  # fields; a network has some ten thousand
+_DEEPEST = 100  # protobuf's own limit
+_MOST = 2_000_000  # fields; a network has about ten thousand
 
 
 def external_files(path: Path) -> set[str]:
-    """Relative names of the files that hold tensors of an ONNX file (TensorProto.external_data).
+    """Return the relative names of files with tensors of an ONNX file (TensorProto.external_data).
 
-    BundleError for a name that leads out of the file's folder, and for what is not whole, well-formed protobuf.
+    Raises BundleError for a name outside the file's folder, and for incomplete or malformed protobuf.
     """
     try:
         with open(path, "rb") as stream, mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as data:
-            found = _locations(data)
-    except (ValueError, IndexError):  # of no bytes, too, mmap makes a ValueError
-        raise BundleError(f"{path}: not an ONNX file, or not all of it") from None
+            locations = _locations(data)
+    except (ValueError, IndexError):  # mmap raises ValueError for an empty file
+        raise BundleError(f"{path}: not an ONNX file, or incomplete") from None
     except OSError as error:
         raise BundleError(f"{path}: {error.strerror}") from None
-    names.check_paths(sorted(found), f"{path}: external data")
-    return found
+    names.check_paths(sorted(locations), f"{path}: external data")
+    return locations
 
 
-def _locations(data) -> set[str]:
-    found, fields = set(), 0
+def _locations(data: mmap.mmap) -> set[str]:
+    locations, fields = set(), 0
     waiting = [("model", 0, len(data), 0)]
     while waiting:
         message, at, end, depth = waiting.pop()
@@ -70,12 +70,12 @@ def _locations(data) -> set[str]:
             if kind not in (_VARINT, _FIXED64, _BYTES, _FIXED32) or not 0 < number < 1 << 29 or at > end:
                 raise ValueError
         if message == "external" and entry.get("key") == b"location":
-            found.add(entry.get("value", b"").decode())
-    return found
+            locations.add(entry.get("value", b"").decode())
+    return locations
 
 
-def _varint(data, at: int, longest: int) -> tuple[int, int]:
-    """A number of at most so many bytes and the place after it; IndexError or ValueError if there is none."""
+def _varint(data: mmap.mmap, at: int, longest: int) -> tuple[int, int]:
+    """Return (number of at most ``longest`` bytes, position after it); raise IndexError or ValueError if invalid."""
     value = 0
     for place in range(longest):
         byte = data[at + place]

@@ -1,4 +1,4 @@
-"""Where bundles lie that have a name: those that ship with sertool, and the user's own."""
+"""Find bundles by name: those that ship with sertool, and the user's own."""
 
 import os
 import sys
@@ -9,12 +9,12 @@ from sertool.errors import BundleError, UsageError
 
 
 def bundled_folder() -> Path:
-    """Where the models that ship with sertool lie."""
+    """Return the folder of the models that ship with sertool."""
     return Path(__file__).parents[1] / "models"
 
 
 def user_folder() -> Path:
-    """Where the user's own bundles lie: SERTOOL_BUNDLES, or sertool/bundles below the user's data folder."""
+    """Return the folder of the user's bundles: SERTOOL_BUNDLES, or sertool/bundles in the user's data folder."""
     if folder := os.environ.get("SERTOOL_BUNDLES"):
         return Path(folder)
     if sys.platform == "win32":
@@ -27,22 +27,22 @@ def user_folder() -> Path:
 
 
 def installed() -> dict[str, Path]:
-    """Name -> folder of every bundle that can be named: the user's own before those that ship."""
-    found = {}
+    """Return name -> folder of every bundle; the user's own take precedence over bundled ones."""
+    bundles = {}
     for folder in (bundled_folder(), user_folder()):
         try:
             manifests = sorted(folder.glob(f"*/{MANIFEST}"))
         except OSError:
-            continue  # a folder that is not ours to read holds nothing for us
+            continue  # no permission to read the folder
         for manifest in manifests:
-            found[manifest.parent.name] = manifest.parent
-    return found
+            bundles[manifest.parent.name] = manifest.parent
+    return bundles
 
 
 def find(model: str) -> Path:
-    """A name, a bundle folder or a model file to its path; BundleError names what there is instead."""
+    """Return the path of a name, a bundle folder or a model file; raise BundleError, which lists the known names."""
     if not isinstance(model, (str, os.PathLike)):
-        raise UsageError(f"a model is named by a text or a path, not {model!r}")
+        raise UsageError(f"a model must be a string or a path, not {model!r}")
     model, known = os.fspath(model), installed()
     if model in known:
         return known[model]

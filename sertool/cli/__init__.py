@@ -1,4 +1,4 @@
-"""The command line: one file a command, imported when that command is asked for."""
+"""The command line: one module per command, imported when the command runs."""
 
 import difflib
 import errno
@@ -8,13 +8,16 @@ import signal
 import sys
 import threading
 import warnings
+from collections.abc import Sequence
+from types import FrameType
+from typing import Any, TextIO
 
 import click
 
 from sertool._about import __version__
 from sertool.errors import AudioWarning, ExportWarning, SertoolError
 
-#: Command -> the line that `sertool --help` shows. Its module, of the same name, is imported only to run it.
+#: Command -> its line in `sertool --help`. The command's module, of the same name, is imported only to run it.
 COMMANDS = {
     "label": "Label recordings with emotion.",
     "vad": "Find when somebody speaks.",
@@ -34,51 +37,54 @@ COMMANDS = {
 
 
 class ReaderGone(Exception):
-    """Whoever read standard output has closed it."""
+    """The reader of standard output has closed it."""
 
 
 class LazyGroup(click.Group):
-    """Own commands by name without importing them; plugins are loaded when one of theirs may be meant."""
+    """Look up built-in commands by name without importing them; load plugins only if a name is not built in."""
 
-    def invoke(self, ctx):
+    def invoke(self, ctx: click.Context) -> Any:
         try:
             return super().invoke(ctx)
         except BrokenPipeError as error:
-            raise ReaderGone from error  # click would end with 1, as if a file had failed
+            raise ReaderGone from error  # click would exit with 1, as if a file had failed
 
-    def resolve_command(self, ctx, args):
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
         try:
             return super().resolve_command(ctx, args)
         except click.UsageError as error:
             near = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1, cutoff=0.5) if args else []
             if near and "No such command" in error.message:
-                error.message += f" Did you mean {near[0]!r}?"
+                raise click.UsageError(f"{error.message} Did you mean {near[0]!r}?", error.ctx) from None
             raise
 
-    def list_commands(self, ctx):
+    def list_commands(self, ctx: click.Context) -> list[str]:
         self._add_plugins()
         return [*COMMANDS, *(name for name in self.commands if name not in COMMANDS)]
 
-    def get_command(self, ctx, name):
-        if name in COMMANDS:
-            return getattr(importlib.import_module(f".{name}", __name__), name)
-        if name not in self.commands:
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name in COMMANDS:
+            command: click.Command = getattr(importlib.import_module(f".{cmd_name}", __name__), cmd_name)
+            return command
+        if cmd_name not in self.commands:
             self._add_plugins()
-        return self.commands.get(name)
+        return self.commands.get(cmd_name)
 
-    def format_commands(self, ctx, formatter):
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         self._add_plugins()
         rows = list(COMMANDS.items())
         rows += [(name, command.get_short_help_str(100)) for name, command in self.commands.items()]
         with formatter.section("Commands"):
             formatter.write_dl(rows)
 
-    def add_command(self, cmd, name=None):
+    def add_command(self, cmd: click.Command, name: str | None = None) -> None:
         if (name or cmd.name) in COMMANDS:
             raise ValueError(f"command {name or cmd.name!r} is taken")
         super().add_command(cmd, name)
 
-    def _add_plugins(self):
+    def _add_plugins(self) -> None:
         from sertool.plugins import load_plugins
 
         load_plugins().add_commands(self)
@@ -86,23 +92,27 @@ class LazyGroup(click.Group):
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, prog_name="sertool")
-def cli():
+def cli() -> None:
     """Emotion labels on audio: arousal, dominance and valence, or emotion classes, for every recording in a folder.
 
     sertool label FOLDER -o labels.csv
     """
 
 
-#: Exit code of a run that ended because its output could not be written, and what says so.
+#: Exit code if the disk is full, and the errors that mean it.
 FULL, NO_ROOM = 3, (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
-def main(args=None) -> None:
-    """Entry point: errors become one line, Ctrl-C exit code 130, a full disk 3, a closed pipe a quiet end."""
+def main(args: Sequence[str] | None = None) -> None:
+    """Run the command line and exit.
+
+    Errors are printed in one line. Exit codes: 130 after Ctrl-C, 143 after SIGTERM, FULL for a full disk, 141, without
+    a message, if the reader of standard output is gone.
+    """
     sys.stdout, sys.stderr = (stream or open(os.devnull, "w") for stream in (sys.stdout, sys.stderr))  # noqa: SIM115
     _keep_standard_output()
     _clean_up_on_sigterm()
-    warnings.showwarning = _say
+    warnings.showwarning = _print_warning
     try:
         status = cli.main(args, prog_name="sertool", standalone_mode=False)
         sys.stdout.flush()
@@ -111,17 +121,13 @@ def main(args=None) -> None:
     except click.exceptions.Exit as error:
         status = error.exit_code
     except click.ClickException as error:
-        if isinstance(error, click.NoSuchOption):
-            given = sys.argv[1:] if args is None else args
-            file = next((text for text in given if text.startswith("-") and os.path.lexists(text)), None)
-            error.message += f" (to name the file: ./{file})" if file else ""
-        error.show()
+        _with_file_hint(error, sys.argv[1:] if args is None else args).show()
         status = error.exit_code
     except (KeyboardInterrupt, click.Abort) as error:
-        by_signal = isinstance(error.__cause__ or error, Terminated)  # click makes an Abort of it
+        by_signal = isinstance(error.__cause__ or error, Terminated)  # click raises an Abort from it
         status = _complain("terminated", 143) if by_signal else _complain("interrupted", 130)
     except (ReaderGone, BrokenPipeError):
-        # The reader has gone (`| head`): nothing to say, and nobody to say it to.
+        # Redirect standard output, or the interpreter reports the closed pipe again when it flushes at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         status = 141
     except OSError as error:
@@ -131,48 +137,64 @@ def main(args=None) -> None:
     except RuntimeError as error:
         if "can't start new thread" not in str(error):
             raise
-        status = _complain("the system allows no more threads: ask for fewer files at once with --jobs", 1)
+        status = _complain("the system allows no more threads: process fewer files at once with --jobs", 1)
     sys.exit(status if isinstance(status, int) else 0)
 
 
+def _with_file_hint(error: click.ClickException, args: Sequence[str]) -> click.ClickException:
+    """Return the error, with a hint added if an unknown option is the name of an existing file."""
+    file = next((text for text in args if text.startswith("-") and os.path.lexists(text)), None)
+    if file is None or not isinstance(error, click.NoSuchOption):
+        return error
+    return click.UsageError(f"{error.format_message()} (to name the file: ./{file})", error.ctx)
+
+
 def _keep_standard_output() -> None:
-    """Keep the descriptor of results to ourselves: what libraries print goes to standard error, not into a table."""
+    """Reserve standard output for results: output of libraries goes to standard error instead of into a table."""
     try:
         if sys.stdout.fileno() != 1:
             return
         copy = os.dup(1)
         os.dup2(2, 1)
-    except (OSError, AttributeError, ValueError):  # closed, or replaced, as by a test
+    except (OSError, AttributeError, ValueError):  # closed, or replaced, for example by a test
         return
     before = sys.stdout
-    how = {"encoding": before.encoding, "errors": before.errors, "buffering": 1 if before.line_buffering else -1}
-    sys.stdout = open(copy, "w", **how)  # noqa: SIM115
+    buffering = 1 if before.line_buffering else -1
+    sys.stdout = open(copy, "w", buffering, before.encoding, before.errors)  # noqa: SIM115
 
 
 class Terminated(KeyboardInterrupt):
-    """SIGTERM: what is half done is put away, as after Ctrl-C."""
+    """SIGTERM was received: clean up as after Ctrl-C."""
 
 
 def _clean_up_on_sigterm() -> None:
-    def end(number, frame):
+    def end(number: int, frame: FrameType | None) -> None:
         raise Terminated
 
-    own = threading.current_thread() is threading.main_thread()
-    if own and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
+    in_main = threading.current_thread() is threading.main_thread()
+    if in_main and signal.getsignal(signal.SIGTERM) is signal.SIG_DFL:
         signal.signal(signal.SIGTERM, end)
 
 
 _show_warning = warnings.showwarning
 
 
-def _say(message, category, *place) -> None:
-    """What is to be known of a recording or a file without the place in the code; other warnings as ever."""
+def _print_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
+    """Print warnings about recordings and exported files without the location in the code, others as usual."""
     if issubclass(category, (AudioWarning, ExportWarning)):
         print(f"sertool: {message}", file=sys.stderr)
     else:
-        _show_warning(message, category, *place)
+        _show_warning(message, category, filename, lineno, file, line)
 
 
 def _complain(message: str, status: int) -> int:
+    """Print an error and return the exit code."""
     print(f"sertool: {message}", file=sys.stderr)
     return status

@@ -1,12 +1,17 @@
-"""`sertool bundle`: check, show, compare, pack and install what a trained model is on disk."""
+"""`sertool bundle`: check, show, compare, pack and install bundles."""
 
 import functools
 import json
+from collections.abc import Callable
 from pathlib import Path
+from typing import ParamSpec
 
 import click
 
 from sertool.cli.terminal import visible
+from sertool.cli.view import bundle as view
+
+_P = ParamSpec("_P")
 
 _SHA256 = click.option(
     "--sha256", metavar="HEX", help="Refuse all but the bundle with this sha256, as `bundle show` prints it."
@@ -15,7 +20,7 @@ _ARCHIVE_SHA256 = click.option(
     "--sha256", metavar="HEX", help="Refuse all but this sha256, of the zip or of the bundle, as `bundle pack` prints."
 )
 _PATH = click.Path(path_type=Path)
-_THERE = click.Path(exists=True, path_type=Path)
+_EXISTING_PATH = click.Path(exists=True, path_type=Path)
 
 
 @click.group(
@@ -34,7 +39,7 @@ Examples:
   sertool bundle install mine.zip --sha256 HEX   to label with: -m NAME
   sertool bundle uninstall mine"""
 )
-def bundle():
+def bundle() -> None:
     """Check a bundle, compare two, pack and install them.
 
     A bundle is a folder with a bundle.json, as `sertool train`, `distil` and `export` write it; it is named by that
@@ -43,11 +48,11 @@ def bundle():
     """
 
 
-def _faults_end_with_1(command):
-    """What is wrong with a bundle is exit code 1; what is wrong with the command line stays 2."""
+def _faults_end_with_1(command: Callable[_P, int]) -> Callable[_P, int]:
+    """Turn a BundleError into exit code 1; other errors keep exit code 2."""
 
     @functools.wraps(command)
-    def run(*arguments, **options):
+    def run(*arguments: _P.args, **options: _P.kwargs) -> int:
         from sertool.errors import BundleError
 
         try:
@@ -64,7 +69,7 @@ def _faults_end_with_1(command):
 @_SHA256
 @click.option("--json", "as_json", is_flag=True, help='A JSON object; "sound" is true, or false beside a "fault".')
 @_faults_end_with_1
-def check(directory, sha256, as_json):
+def check(directory: str, sha256: str | None, as_json: bool) -> int:
     """Check form and sums, load every variant, run the samples and compare with the expected outputs.
 
     Expected are the float32 model's outputs; a variant may differ by 0.001, and by twice what was measured when it was
@@ -77,18 +82,18 @@ def check(directory, sha256, as_json):
     from sertool.packaging import check
 
     try:
-        found = check.check(bundles.read(bundles.find(directory)), sha256)
+        result = check.check(bundles.read(bundles.find(directory)), sha256)
     except BundleError as error:
         if not as_json:
             raise
         click.echo(json.dumps({"sound": False, "fault": str(error)}, indent=2))
         return 1
     if as_json:
-        click.echo(json.dumps({"sound": True, **found}, indent=2))
+        click.echo(json.dumps({"sound": True, **result}, indent=2))
         return 0
-    click.echo(f"{found['name']} {found['version']}: {found['files']} files as listed in {bundles.SUMS}")
-    click.echo(f"sha256 {found['sha256']}")
-    for variant in found["variants"]:
+    click.echo(f"{result['name']} {result['version']}: {result['files']} files as listed in {bundles.SUMS}")
+    click.echo(f"sha256 {result['sha256']}")
+    for variant in result["variants"]:
         click.echo(
             f"{variant['file']}: {variant['samples']} samples, largest difference {variant['difference']:.1e} "
             f"(at most {variant['allowed']:.2g})"
@@ -103,7 +108,7 @@ def check(directory, sha256, as_json):
 @click.option("--variant", help="Compare outputs of this variant of both.  [default: the one that each labels with]")
 @click.option("--runtime", type=click.Choice(["onnx", "native"]), help="Compare outputs of variants that this runs.")
 @click.option("--json", "as_json", is_flag=True, help="A JSON object, of metrics all figures.")
-def diff(one, other, variant, runtime, as_json):
+def diff(one: str, other: str, variant: str | None, runtime: str | None, as_json: bool) -> int:
     """Show what changed from bundle A to B: bundle.json, files, metrics, and outputs on the samples of both.
 
     Exit codes: 0 equal in all of that, 1 different, 2 one of them cannot be read.
@@ -111,13 +116,14 @@ def diff(one, other, variant, runtime, as_json):
     from sertool import bundle as bundles
     from sertool.packaging.diff import compare, lines
 
-    found = compare(*(bundles.read(bundles.find(name)) for name in (one, other)), variant, runtime)
+    a, b = (bundles.read(bundles.find(name)) for name in (one, other))
+    result = compare(a, b, variant, runtime)
     if as_json:
-        click.echo(json.dumps(found, indent=2))
+        click.echo(json.dumps(result, indent=2))
     else:
-        for line in lines(found):
+        for line in lines(result):
             click.echo(visible(line))
-    return 0 if found["equal"] else 1
+    return 0 if result["equal"] else 1
 
 
 @bundle.command()
@@ -125,7 +131,7 @@ def diff(one, other, variant, runtime, as_json):
 @click.option("-o", "--output", metavar="FILE", type=_PATH, help="[default: NAME-VERSION.zip]")
 @click.option("--force", is_flag=True, help="Replace FILE if it is there.")
 @_faults_end_with_1
-def pack(directory, output, force):
+def pack(directory: str, output: Path | None, force: bool) -> int:
     """Pack a bundle as one zip, its sums checked first.
 
     The same bundle gives the same bytes wherever and whenever it is packed; nothing is compressed. Any unzip reads it.
@@ -135,20 +141,20 @@ def pack(directory, output, force):
     from sertool import bundle as bundles
     from sertool.packaging import archive
 
-    found = bundles.read(bundles.find(directory))
-    output = output or Path(f"{found.manifest['name']}-{found.manifest['version']}.zip")
-    digest = archive.pack(found, output, force)
+    packed = bundles.read(bundles.find(directory))
+    output = output or Path(f"{packed.manifest.name}-{packed.manifest.version}.zip")
+    digest = archive.pack(packed, output, force)
     click.echo(f"{output}: {output.stat().st_size} bytes, sha256 {digest}")
-    click.echo(f"the bundle in it: sha256 {bundles.digest(found.path)}")
+    click.echo(f"the bundle in it: sha256 {bundles.digest(packed.path)}")
     return 0
 
 
 @bundle.command()
-@click.argument("file", type=_THERE)
+@click.argument("file", type=_EXISTING_PATH)
 @click.option("-o", "--output", metavar="DIR", type=_PATH, help="The new folder.  [default: the bundle's name, here]")
 @_ARCHIVE_SHA256
 @_faults_end_with_1
-def unpack(file, output, sha256):
+def unpack(file: Path, output: Path | None, sha256: str | None) -> int:
     """Unpack the zip of a bundle into a new folder and check its sums.
 
     Exit codes: 0 unpacked, 1 the zip is not sound and nothing was written, 2 wrong usage.
@@ -156,18 +162,18 @@ def unpack(file, output, sha256):
     from sertool import bundle as bundles
     from sertool.packaging import archive
 
-    found = archive.unpack(file, output, sha256)
-    click.echo(f"{found.path}: {_title(found)}, sha256 {bundles.digest(found.path)}")
+    unpacked = archive.unpack(file, output, sha256)
+    click.echo(f"{unpacked.path}: {view.title(unpacked)}, sha256 {bundles.digest(unpacked.path)}")
     return 0
 
 
 @bundle.command()
-@click.argument("source", metavar="FILE|FOLDER", type=_THERE)
+@click.argument("source", metavar="FILE|FOLDER", type=_EXISTING_PATH)
 @click.option("--name", help="What to call it.  [default: its own name]")
 @click.option("--force", is_flag=True, help="Replace one of that name, or go before one that ships with sertool.")
 @_ARCHIVE_SHA256
 @_faults_end_with_1
-def install(source, name, force, sha256):
+def install(source: Path, name: str | None, force: bool, sha256: str | None) -> int:
     """Check a bundle, a zip or a folder, and copy it to your bundles, so that `--model NAME` finds it.
 
     Your bundles are below SERTOOL_BUNDLES, by default sertool/bundles in your data folder. A bundle of that name that
@@ -178,15 +184,15 @@ def install(source, name, force, sha256):
     from sertool import bundle as bundles
     from sertool.packaging import archive, check
 
-    found = archive.install(source, name, force, sha256, check.check)
-    click.echo(f"installed {_title(found)} in {found.path}, sha256 {bundles.digest(found.path)}")
-    click.echo(f"label with it: sertool label -m {found.path.name} FOLDER")
+    installed = archive.install(source, name, force, sha256, check.check)
+    click.echo(f"installed {view.title(installed)} in {installed.path}, sha256 {bundles.digest(installed.path)}")
+    click.echo(f"label with it: sertool label -m {installed.path.name} FOLDER")
     return 0
 
 
 @bundle.command()
 @click.argument("name")
-def uninstall(name):
+def uninstall(name: str) -> int:
     """Remove a bundle of yours by its name.
 
     Exit codes: 0 removed, 2 there is none of that name.
@@ -200,70 +206,21 @@ def uninstall(name):
 @bundle.command()
 @click.argument("directory", metavar="BUNDLE")
 @click.option("--json", "as_json", is_flag=True, help="The whole of bundle.json.")
-def show(directory, as_json):
+def show(directory: str, as_json: bool) -> int:
     """Show a bundle: outputs and their range, variants, licence, training, metrics."""
     from sertool import bundle as bundles
     from sertool.errors import BundleError
 
-    found = bundles.read(bundles.find(directory))
+    shown = bundles.read(bundles.find(directory))
     if as_json:
-        click.echo(json.dumps(found.manifest, indent=2))
+        click.echo(json.dumps(shown.manifest.to_dict(), indent=2))
         return 0
     try:
-        lines = _description(found)
+        lines = view.description(shown)
     except (LookupError, TypeError, ValueError, AttributeError):
-        # Both are free in form, for trainings to come; what sertool itself writes is shown.
-        raise BundleError(f"{found.path / bundles.MANIFEST}: training or metrics as no sertool writes them") from None
+        # The format leaves the form of both open; only the form that sertool writes can be shown.
+        path = shown.path / bundles.MANIFEST
+        raise BundleError(f"{path}: training or metrics have an unknown form (--json shows them)") from None
     for line in lines:
         click.echo(visible(line))
     return 0
-
-
-def _title(found) -> str:
-    return f"{found.manifest['name']} {found.manifest['version']}"
-
-
-def _description(found) -> list[str]:
-    from sertool import bundle as bundles
-    from sertool.evaluation.run import REPORTS
-
-    manifest, report = found.manifest, REPORTS[found.manifest["task"]]
-    outputs = ", ".join(f"{o['name']} ({o['range'][0]:g} to {o['range'][1]:g})" for o in manifest["outputs"])
-    lines = [
-        f"{_title(found)}: {manifest['title']}",
-        f"  folder    {found.path}",
-        f"  sha256    {bundles.digest(found.path)}",
-        f"  student   {manifest['student']}, {manifest['task']}",
-        f"  outputs   {outputs}",
-        f"  input     {manifest['sample_rate']} Hz mono, at least {manifest['shortest_samples']} samples",
-    ]
-    if manifest["preprocessing"]:
-        lines.append(f"  prepared  {', '.join(step['step'] for step in manifest['preprocessing'])}")
-    lines.append(f"  window    {manifest['window_s']:g} s")
-    for variant in manifest["variants"]:
-        size = f"{variant['bytes']} bytes"
-        if "max" in variant["difference"]:
-            size += f", at most {variant['difference']['max']:.1e} from torch"
-        if "speed" in variant.get("cost", {}):
-            size += f", {variant['cost']['speed']:.2f} x as fast as fp32"
-        default = " (default)" if variant["name"] == manifest["default"] else ""
-        lines.append(f"  variant   {variant['name']}{default}: {variant['file']}, takes {variant['input']}, {size}")
-    lines.append(f"  licence   {manifest['licence']}")
-    data = ", ".join(entry["corpus"] for entry in manifest["training"].get("data", []))
-    lines.append(
-        f"  trained   on {data or 'data not named'}; targets: {manifest['training'].get('targets', 'not named')}"
-    )
-    for split, measured in manifest["metrics"].items():
-        if split == "robustness":
-            passed = ", ".join(f"{n} {sum(r['passed'][n] for r in measured)}" for n in measured[0]["passed"])
-            lines.append(f"  robust    of {len(measured)} checks passed: {passed}")
-            continue
-        for name, group in [("all", measured["overall"]), *measured["corpus"].items()]:
-            measures = (m for m in report.headline(measured) if m in group["measures"])
-            shown = ", ".join(f"{measure} {_figure(group['measures'][measure]['value'])}" for measure in measures)
-            lines.append(f"  {split:<9} {name}, {group['clips']} clips: {shown}")
-    return [*lines, f"  limits    see {found.path / bundles.CARD}"]
-
-
-def _figure(value) -> str:
-    return "-" if value is None else f"{value:.3f}"

@@ -1,12 +1,18 @@
-"""`sertool crossval`: a recipe's figures on what it never heard."""
+"""`sertool crossval`: cross-validate a recipe."""
 
 import json
 import threading
+from collections.abc import Collection
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from sertool.cli import runs
+from sertool.cli.interrupt import interruptible
+
+if TYPE_CHECKING:
+    from sertool.training.recipe import Recipe
 
 
 @click.command()
@@ -30,7 +36,17 @@ from sertool.cli import runs
     is_flag=True,
     help="Split clips at random, ignoring speakers, to show how much leaking speakers inflate the figures.",
 )
-def crossval(recipe, run, overrides, show, only, listed, baseline, against, random):
+def crossval(
+    recipe: str,
+    run: Path | None,
+    overrides: tuple[str, ...],
+    show: bool,
+    only: tuple[str, ...],
+    listed: bool,
+    baseline: tuple[str, ...],
+    against: Path | None,
+    random: bool,
+) -> int:
     """Train and test a recipe fold by fold, on speakers, sessions or corpora left out.
 
     RECIPE is one of `sertool train`. Its [folds] say what is left out: sessions where the corpus has them (IEMOCAP: one
@@ -52,7 +68,7 @@ def crossval(recipe, run, overrides, show, only, listed, baseline, against, rand
     from sertool.training.recipe import find, load_recipe
 
     if baseline and against:
-        raise UsageError("--baseline and --against exclude each other: both are what this one stands beside")
+        raise UsageError("--baseline and --against exclude each other: there can be one comparison only")
     path = find(recipe)
     resolved = load_recipe(path, overrides, complete=not show)
     if show:
@@ -67,7 +83,7 @@ def crossval(recipe, run, overrides, show, only, listed, baseline, against, rand
         return 0
     if random:
         click.echo(
-            "random split: speakers are in several parts, so these figures flatter; for comparison only", err=True
+            "random split: speakers are in several parts, so these figures are too high; for comparison only", err=True
         )
     if baseline:
         against = run / "baseline"
@@ -80,8 +96,8 @@ def crossval(recipe, run, overrides, show, only, listed, baseline, against, rand
     return _finish(crossval.read_results(run), run, other, against)
 
 
-def _run_folds(recipe, run: Path, only, random: bool, prefix: str = "") -> int | None:
-    """Train and test the folds; the exit code if that ends it, None if all are done and their results written."""
+def _run_folds(recipe: "Recipe", run: Path, only: Collection[str], random: bool, prefix: str = "") -> int | None:
+    """Train and test the folds; return the exit code to end with, or None if all are done and results are written."""
     from sertool.errors import UsageError
     from sertool.training import crossval
 
@@ -95,16 +111,16 @@ def _run_folds(recipe, run: Path, only, random: bool, prefix: str = "") -> int |
             continue
         folder = crossval.folder(run, fold.name)
         done = (folder / crossval.REPORT).exists()
-        with runs.interruptible(stop):
+        with interruptible(stop):
             runs.draw(crossval.run_fold(recipe, fold, folder, stop.is_set), stop, f"{prefix}fold {fold.name} ")
         if not (folder / crossval.REPORT).exists():
-            click.echo(f"interrupted in {prefix}fold {fold.name}; the same command goes on from there", err=True)
+            click.echo(f"interrupted in {prefix}fold {fold.name}; run the same command again to continue", err=True)
             return 130
         report = json.loads((folder / crossval.REPORT).read_text(encoding="utf-8"))
         figures = ", ".join(f"{n} {report['overall']['measures'][n]['value']:.3f}" for n in _shown(report))
         click.echo(
             f"{prefix}fold {fold.name} ({number} of {len(folds)}), {report['clips']} clips: {figures}"
-            f"{', as before' * done}"
+            f"{', from an earlier run' * done}"
         )
     if any(not (crossval.folder(run, name) / crossval.REPORT).exists() for name in names):
         return None if prefix else 0
@@ -112,13 +128,17 @@ def _run_folds(recipe, run: Path, only, random: bool, prefix: str = "") -> int |
     return None
 
 
-def _shown(report: dict) -> list[str]:
+def _shown(report: dict[str, Any]) -> list[str]:
+    """Return the measures to print for a fold."""
     measures = report["overall"]["measures"]
     return [name for name in measures if name in ("WA", "UA", "macro-F1") or name.endswith("CCC")]
 
 
-def _other(against: Path, run: Path, recipe) -> dict:
-    """What another cross-validation found; UsageError, before folds are trained, if it cannot stand beside this one."""
+def _other(against: Path, run: Path, recipe: "Recipe") -> dict[str, Any]:
+    """Return the results of another cross-validation.
+
+    Raise UsageError, before any fold is trained, if they cannot be compared with this one.
+    """
     from sertool.errors import UsageError
     from sertool.plugins import load_plugins
     from sertool.training import crossval
@@ -134,34 +154,37 @@ def _other(against: Path, run: Path, recipe) -> dict:
     return other
 
 
-def _finish(found: dict, run: Path, other: dict | None, against: Path | None) -> int:
+def _finish(results: dict[str, Any], run: Path, other: dict[str, Any] | None, against: Path | None) -> int:
+    """Print the results, next to those of ``other`` in folder ``against``; return the exit code."""
     from sertool.evaluation import categorical, folds
     from sertool.training import crossval
 
-    summary = found["summary"]
-    if other:
+    summary = results["summary"]
+    if other and against:
         names = [against.name, run.name] if against.name != run.name else [str(against), str(run)]
-        names = [f"{n} (leaks)" if "leak" in x["split"] else n for n, x in zip(names, (other, found), strict=True)]
+        names = [f"{n} (leaks)" if "leak" in x["split"] else n for n, x in zip(names, (other, results), strict=True)]
         summary = folds.summary(
-            {name: list(x["folds"].values()) for name, x in zip(names, (other, found), strict=True)}
+            {name: list(x["folds"].values()) for name, x in zip(names, (other, results), strict=True)}
         )
     lines = [*folds.markdown(summary)]
-    confusion = found["summary"]["recipes"][run.name].get("confusion")
+    confusion = results["summary"]["recipes"][run.name].get("confusion")
     if confusion:
-        lines += ["", *categorical.confusion_markdown(confusion, found["outputs"])]
-        crossval.write_confusion(run / "confusion.csv", confusion, found["outputs"])
-        _draw(run, {run.name: (found["outputs"], confusion)})
-    click.echo("\n".join(["", f"{found['split']}; mean ± standard deviation over {len(found['folds'])} folds", *lines]))
+        lines += ["", *categorical.confusion_markdown(confusion, results["outputs"])]
+        crossval.write_confusion(run / "confusion.csv", confusion, results["outputs"])
+        _draw(run, {run.name: (results["outputs"], confusion)})
+    heading = f"{results['split']}; mean ± standard deviation over {len(results['folds'])} folds"
+    click.echo("\n".join(["", heading, *lines]))
     click.echo(f"\nwrote {run / crossval.RESULTS}, {crossval.PREDICTIONS}{' and confusion.csv' * bool(confusion)}")
     return 0
 
 
-def _draw(run: Path, confusions: dict) -> None:
+def _draw(run: Path, confusions: dict[str, tuple[list[str], list[list[int]]]]) -> None:
+    """Draw confusion.png if matplotlib is installed."""
     from sertool.errors import UsageError
     from sertool.evaluation import plots
 
     try:
         plots.require()
     except UsageError:
-        return  # the CSV has the same
+        return  # confusion.csv has the same data
     plots.confusion(run / "confusion.png", confusions, "all folds")

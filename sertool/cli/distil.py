@@ -1,4 +1,6 @@
-"""`sertool distil`: a teacher and unlabelled audio to a student's bundle."""
+"""`sertool distil`: distil a teacher into a student's bundle."""
+
+from pathlib import Path
 
 import click
 
@@ -8,7 +10,7 @@ from sertool.cli import runs
 @click.command()
 @runs.options
 @click.option("--teacher", is_flag=True, help="Write the teacher as a bundle into the run's folder and stop.")
-def distil(recipe, run, overrides, show, teacher):
+def distil(recipe: str, run: Path | None, overrides: tuple[str, ...], show: bool, teacher: bool) -> int:
     """Distil a teacher into a small student, on audio without labels.
 
     RECIPE is a TOML file, or the name of one that a plugin ships: wav2small-paper is arXiv 2408.13920 as published

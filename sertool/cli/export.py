@@ -1,4 +1,4 @@
-"""`sertool export`: a trained network to a bundle of measured files."""
+"""`sertool export`: export a trained network as a bundle of measured files."""
 
 import json
 from pathlib import Path
@@ -6,6 +6,7 @@ from pathlib import Path
 import click
 
 from sertool.cli.terminal import Finite, bar, libraries_silenced, on_terminal
+from sertool.cli.view import export as view
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 
@@ -93,26 +94,26 @@ Examples:
 @click.option("--overwrite", is_flag=True, help="Replace an existing bundle.")
 @click.option("--json", "as_json", is_flag=True, help="Print the measurements as JSON.")
 def export(
-    source,
-    output,
-    formats,
-    form,
-    check,
-    layout,
-    splits,
-    corpora,
-    calibrate,
-    max_diff,
-    max_metric_drop,
-    max_bytes,
-    min_speed,
-    runs,
-    name,
-    weights,
-    tokens,
-    overwrite,
-    as_json,
-):
+    source: str,
+    output: Path,
+    formats: tuple[str, ...],
+    form: str,
+    check: Path | None,
+    layout: str | None,
+    splits: tuple[str, ...],
+    corpora: str,
+    calibrate: Path | None,
+    max_diff: float | None,
+    max_metric_drop: float | None,
+    max_bytes: int | None,
+    min_speed: float | None,
+    runs: int,
+    name: str | None,
+    weights: bool,
+    tokens: Path | None,
+    overwrite: bool,
+    as_json: bool,
+) -> int:
     """Export a trained network as a bundle, in several formats, and measure each file.
 
     MODEL is a bundle with its torch weights (wav2small, wav2small-emotion), or a network that a plugin registers, with
@@ -130,12 +131,12 @@ def export(
     if min_speed is not None and not runs:
         raise UsageError("--min-speed needs --runs above 0")
     if output.exists() and not ((output / "bundle.json").is_file() or not any(output.iterdir())):
-        raise UsageError(f"{output} holds something else than a bundle: choose another -o")
+        raise UsageError(f"{output} is neither a bundle nor an empty folder: choose another -o")
     if (output / "bundle.json").is_file() and not overwrite:
-        raise UsageError(f"{output} is there already: choose another -o, or add --overwrite")
+        raise UsageError(f"{output} already exists: choose another -o, or add --overwrite")
     running.require_torch()
-    from sertool.export import pipeline
-    from sertool.export.variants import Limits
+    from sertool.exporting import pipeline
+    from sertool.exporting.variants import Limits
 
     with bar(0, "", "loading", shown=on_terminal()) as shown, libraries_silenced():
         written = pipeline.export(
@@ -155,9 +156,10 @@ def export(
         width, difference = pipeline.export_tokens(source, tokens)
         click.echo(f"wrote {tokens}: tokens of {width} values, at most {difference:.1e} from torch", err=True)
     if as_json:
-        click.echo(json.dumps({"variants": written.variants, "default": written.default, "missed": written.missed}))
+        entries = [entry.to_dict() | {"written": entry.name in written.kept} for entry in written.variants]
+        click.echo(json.dumps({"variants": entries, "default": written.default, "missed": written.missed}))
     else:
-        _table(written.variants)
+        view.table(written)
     for line in written.missed:
         click.echo(f"sertool: not written: {line}", err=True)
     if not written.default:
@@ -165,23 +167,3 @@ def export(
         return 1
     click.echo(f"wrote {output}; `sertool label -m {output}` runs its {written.default}", err=True)
     return 1 if written.missed else 0
-
-
-def _table(entries: list[dict]) -> None:
-    """One line a variant, what missed a gate too."""
-    from sertool import bundle as bundles
-
-    heads = ["variant", "bytes", "from torch", "mean"]
-    heads += [f"{check['metric']} {check['on']}" for check in entries[0].get("checks", [])]
-    heads += ["speed", "peak MB", "added MB"] if "cost" in entries[0] else []
-    rows = [heads]
-    for entry in entries:
-        row = [entry["name"], str(bundles.size(entry)), *(f"{entry['difference'][key]:.1e}" for key in ("max", "mean"))]
-        row += [f"{check['value']:.4f} ({0.0 - check['drop']:+.4f})" for check in entry.get("checks", [])]
-        if cost := entry.get("cost"):
-            row += [f"{cost['speed']:.2f}", f"{cost['peak_bytes'] / 1e6:.0f}", f"{cost['added_bytes'] / 1e6:.1f}"]
-        rows.append(row + ([] if entry["written"] else ["not written"]))
-    widths = [max(len(row[i]) for row in rows if i < len(row)) for i in range(max(map(len, rows)))]
-    for row in rows:
-        cells = [f"{row[0]:<{widths[0]}}", *(f"{c:>{w}}" for c, w in zip(row[1:], widths[1:], strict=False))]
-        click.echo("  ".join(cells).rstrip())

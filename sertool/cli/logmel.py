@@ -1,11 +1,16 @@
-"""`sertool logmel`: what the models hear."""
+"""`sertool logmel`: show or save the models' input features."""
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
 from sertool.cli.recordings import check_output
 from sertool.cli.terminal import visible
+
+if TYPE_CHECKING:
+    from sertool._types import Samples
+    from sertool.features.mel import Geometry
 
 
 @click.command()
@@ -31,7 +36,7 @@ from sertool.cli.terminal import visible
     is_flag=True,
     help="Keep the level as recorded. Without it, the level is normalised first, as in the models.",
 )
-def logmel(file, output, plot, n_fft, raw):
+def logmel(file: Path, output: Path | None, plot: Path | None, n_fft: str, raw: bool) -> int:
     """Show or save the LogMel of a recording.
 
     16 kHz, mono; power in dB per mel filter from 0 to 8000 Hz, floor -100 dB.
@@ -68,13 +73,13 @@ def logmel(file, output, plot, n_fft, raw):
     return 0
 
 
-def _plot(frames, seconds: float, shape, path: Path, title: str) -> None:
+def _plot(frames: "Samples", seconds: float, geometry: "Geometry", path: Path, title: str) -> None:
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(9, 3.2), layout="constrained")
     axes = figure.subplots()
     picture = axes.imshow(
-        frames.T, origin="lower", aspect="auto", extent=(0, seconds, 0, shape.n_mels), vmin=-80, cmap="magma"
+        frames.T, origin="lower", aspect="auto", extent=(0, seconds, 0, geometry.n_mels), vmin=-80, cmap="magma"
     )
     axes.set(xlabel="seconds", ylabel="mel filter")
     axes.set_title(title, parse_math=False)

@@ -1,8 +1,9 @@
-"""`sertool plugins`: what is installed, what it registers, what failed; and a new one to begin with."""
+"""`sertool plugins`: list plugins, what they register and failures; write a skeleton of a new one."""
 
 import json
 import shlex
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -10,7 +11,7 @@ import click
 @click.group(invoke_without_command=True)
 @click.option("--json", "as_json", is_flag=True, help="A JSON list instead of a table.")
 @click.pass_context
-def plugins(context, as_json):
+def plugins(context: click.Context, as_json: bool) -> int | None:
     """List plugins, what they register, and which failed.
 
     A plugin comes from an installed package with an entry point in group "sertool", or is a .py file in the folder
@@ -24,7 +25,7 @@ def plugins(context, as_json):
 
     loaded = load_plugins()
     loaded.add_commands(cli)
-    rows = [
+    rows: list[dict[str, Any]] = [
         {
             "name": plugin.name,
             "version": plugin.version,
@@ -63,7 +64,7 @@ def plugins(context, as_json):
     type=click.Path(path_type=Path),
     help="The folder to write, new or empty.  [default: sertool-NAME]",
 )
-def new(name, kind, folder):
+def new(name: str, kind: str, folder: Path | None) -> int:
     """Write a plugin to begin with: a package that installs, passes its tests and does something small.
 
     NAME is what it registers; the package is sertool-NAME, imported as sertool_NAME. A model comes with a recipe for
@@ -77,13 +78,13 @@ def new(name, kind, folder):
     """
     from sertool.templates import skeleton
 
-    wanted = skeleton(name, kind)
-    folder = folder or Path(wanted.project)
-    written = wanted.write(folder)
+    plugin = skeleton(name, kind)
+    folder = folder or Path(plugin.project)
+    written = plugin.write(folder)
     click.echo(f"wrote {folder}:")
     for path in written:
         click.echo(f"  {path.as_posix()}")
     click.echo("next:")
-    for line in (f"cd {shlex.quote(str(folder))}", "pip install -e '.[test]'", "pytest", wanted.use):
+    for line in (f"cd {shlex.quote(str(folder))}", "pip install -e '.[test]'", "pytest", plugin.use):
         click.echo(f"  {line}")
     return 0

@@ -1,34 +1,40 @@
-"""What commands share that go through recordings: the list on standard input, progress, Ctrl-C, what is refused."""
+"""Shared by commands that read recordings: lists on standard input, progress, Ctrl-C, checks of outputs."""
 
 import atexit
 import codecs
 import contextlib
 import os
 import shutil
-import signal
 import sys
 import tempfile
 import threading
-import time
+from collections import Counter
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import click
 
-from sertool.cli.terminal import bar, libraries_silenced, visible
+from sertool.cli.interrupt import interruptible
+from sertool.cli.terminal import Bar, bar, libraries_silenced, visible
+
+if TYPE_CHECKING:
+    from sertool.recordings.pool import Meter, Summary
+    from sertool.recordings.scan import Recording
 
 
-def with_standard_input(paths) -> list[str]:
-    """PATHs with - replaced by what is on standard input: a list of files, or a recording, as a file that is kept here.
+def with_standard_input(paths: Iterable[str]) -> list[str]:
+    """Return the paths, with - replaced by the files listed on standard input, or a copy of a recording on it.
 
-    Raises UsageError if it is neither.
+    Raises UsageError if standard input is neither.
     """
-    listed = []
+    listed: list[str] = []
     for path in paths:
         listed += _standard_input() if path == "-" else [path]
     return listed
 
 
-#: How the formats begin that may come through a pipe: (offset, bytes).
+#: First bytes of the formats that can be read from a pipe: (offset, bytes).
 _AUDIO = (
     *(
         (0, magic)
@@ -62,42 +68,42 @@ def _standard_input() -> list[str]:
         (codecs.BOM_UTF16_LE, "utf-16-le"),
         (codecs.BOM_UTF16_BE, "utf-16-be"),
     ):
-        if data.startswith(mark):  # as Windows writes lists
+        if data.startswith(mark):  # a list written on Windows
             data = os.fsencode(data[len(mark) :].decode(encoding, "replace"))
             break
     separated = b"\0" in data
     names = [name for name in (data.split(b"\0") if separated else data.splitlines()) if name]
     for name in names:
-        strange = any(byte < 32 and byte not in b"\t\n\r" for byte in name) or len(name) > 4096
-        if strange and not os.path.lexists(os.fsdecode(name[:4096])):
+        implausible = any(byte < 32 and byte not in b"\t\n\r" for byte in name) or len(name) > 4096
+        if implausible and not os.path.lexists(os.fsdecode(name[:4096])):
             raise UsageError("standard input is neither a list of files nor audio of a known kind")
     return [Listed(os.fsdecode(name)) for name in names]
 
 
-def passed_over(passed) -> str:
-    """One line on the files of folders that are no audio, counted by their endings; "" if there are none."""
+def passed_over(skipped: Counter[str]) -> str:
+    """Return one line with the number of skipped non-audio files by extension, or "" if there are none."""
     from sertool import audio
 
-    if not passed:
+    if not skipped:
         return ""
-    most = ", ".join(f"{count} {visible(ending)}" for ending, count in passed.most_common(5))
-    more = f" and {len(passed) - 5} other endings" if len(passed) > 5 else ""
-    readable = sum(count for ending, count in passed.items() if ending in audio.EXTENSIONS_AV)
-    way = f"; {readable} of them can be read with pip install 'sertool[av]'" if readable else ""
-    return f"passed over, no audio by their names: {most}{more}{way}"
+    most = ", ".join(f"{count} {visible(ending)}" for ending, count in skipped.most_common(5))
+    more = f" and {len(skipped) - 5} other extensions" if len(skipped) > 5 else ""
+    readable = sum(count for ending, count in skipped.items() if ending in audio.EXTENSIONS_AV)
+    hint = f"; {readable} of them can be read with pip install 'sertool[av]'" if readable else ""
+    return f"skipped files without an audio extension: {most}{more}{hint}"
 
 
-def none_found(paths, passed=None) -> int:
-    """Say so; the exit code."""
+def none_found(paths: Iterable[str], skipped: Counter[str] | None = None) -> int:
+    """Print that there are no recordings; return the exit code."""
     where = ", ".join("the list on standard input" if path == "-" else visible(path) for path in paths)
     click.echo(f"sertool: no audio files in {where}", err=True)
-    if passed:
-        click.echo(passed_over(passed), err=True)
+    if skipped:
+        click.echo(passed_over(skipped), err=True)
     return 1
 
 
-def check_output(output: Path, inputs=(), folder: Path | None = None) -> None:
-    """UsageError if a file cannot be written, is one of the inputs, or one that is in their folder already."""
+def check_output(output: Path, inputs: Iterable[Path] = (), folder: Path | None = None) -> None:
+    """Raise UsageError if a file cannot be written, is one of the inputs, or exists in the input ``folder``."""
     from sertool.errors import UsageError
 
     if not output.absolute().parent.is_dir():
@@ -107,23 +113,24 @@ def check_output(output: Path, inputs=(), folder: Path | None = None) -> None:
     if output.exists() and any(os.path.exists(path) and path.samefile(output) for path in inputs):
         raise UsageError(f"{output} is one of the recordings: choose another name")
     if folder and output.exists() and folder.resolve() in output.resolve().parents:
-        raise UsageError(f"{output} is a file of {folder}, which is read: choose another name")
+        raise UsageError(f"{output} is a file of the input folder {folder}: choose another name")
 
 
-def check_writable(output: Path, recordings) -> None:
+def check_writable(output: Path, recordings: "Sequence[Recording]") -> None:
+    """Raise UsageError if the output has no folder or is one of the recordings, or if no recording exists."""
     from sertool.errors import UsageError
 
     if not output.absolute().parent.is_dir():
         raise UsageError(f"cannot write {output}: there is no folder {output.parent}")
-    if not any(os.path.lexists(r.path) for r in recordings):  # a slip in the path is no reason to begin a table
+    if not any(os.path.lexists(r.path) for r in recordings):  # a mistyped path: do not start a table
         raise UsageError(f"{visible(recordings[0].name)}: {recordings[0].error or 'no such file or folder'}")
     if output.exists() and any(os.path.exists(r.path) and r.path.samefile(output) for r in recordings):
         raise UsageError(f"{output} is one of the recordings: choose another -o")
 
 
 @contextlib.contextmanager
-def writing(output: Path | None):
-    """An OSError that names no file is about the output, which is written meanwhile."""
+def writing(output: Path | None) -> Iterator[None]:
+    """Set the file name of an OSError without one to that of the output, which is being written."""
     try:
         yield
     except OSError as error:
@@ -133,14 +140,24 @@ def writing(output: Path | None):
 
 
 @contextlib.contextmanager
-def under_way(recordings, doing: str, meter, stop: threading.Event, jobs: int, kept: str, *, shown: bool):
-    """Yields a Bar over the recordings, if it is ``shown`` and they take a while; Ctrl-C sets ``stop``.
+def under_way(
+    recordings: "Sequence[Recording]",
+    doing: str,
+    meter: "Meter",
+    stop: threading.Event,
+    jobs: int,
+    note: str,
+    *,
+    shown: bool,
+) -> Iterator[Bar]:
+    """Yield a Bar over the recordings, visible if ``shown`` and they take a while; Ctrl-C sets ``stop``.
 
-    Decoders are silent meanwhile. ``kept`` tells who presses it twice what is kept.
+    Messages of decoders are suppressed. ``note`` is printed after a second Ctrl-C and says which results are kept.
     """
     many = len(recordings) > 1
     with contextlib.ExitStack() as stack:
-        _interruptible(stack, stop, jobs, kept)
+        message = f"\ninterrupted: finishing up to {jobs} files in progress; Ctrl-C again to exit at once"
+        stack.enter_context(interruptible(stop, message, lambda: _exit(note)))
         stack.enter_context(libraries_silenced())
         yield stack.enter_context(
             bar(
@@ -154,34 +171,19 @@ def under_way(recordings, doing: str, meter, stop: threading.Event, jobs: int, k
         )
 
 
-def _is_long(recordings) -> bool:
-    """Whether it takes more than about a second, judged by the files' size."""
+def _is_long(recordings: "Sequence[Recording]") -> bool:
+    """Return whether the work takes more than about a second, estimated from the files' sizes."""
     return sum(os.path.getsize(r.path) for r in recordings if os.path.isfile(r.path)) > 2_000_000
 
 
-def _interruptible(stack, stop: threading.Event, jobs: int, kept: str) -> None:
-    """First Ctrl-C, SIGTERM or SIGHUP: finish what is in flight. Another one, later: leave at once."""
-    first = 0.0
-
-    def handle(number, frame):
-        nonlocal first
-        if not stop.is_set():
-            first = time.monotonic()
-            stop.set()
-            click.echo(
-                f"\ninterrupted: finishing up to {jobs} files in flight; Ctrl-C again to leave at once", err=True
-            )
-        elif time.monotonic() - first > 0.5:  # some wrappers send the same signal twice
-            click.echo(f"\nstopped; {kept}", err=True)
-            os._exit(130)
-
-    for number in {signal.SIGINT, signal.SIGTERM, getattr(signal, "SIGHUP", signal.SIGTERM)}:
-        if signal.getsignal(number) is not signal.SIG_IGN:  # who started us wants it ignored
-            stack.callback(signal.signal, number, signal.signal(number, handle))
+def _exit(note: str) -> None:
+    """End the process at once: running threads cannot be interrupted."""
+    click.echo(f"\nstopped; {note}", err=True)
+    os._exit(130)
 
 
 def duration(seconds: float) -> str:
-    """For a person, in the unit that suits."""
+    """Return a duration as text, in s, min or h."""
     return (
         f"{seconds:.1f} s"
         if seconds < 60
@@ -191,8 +193,8 @@ def duration(seconds: float) -> str:
     )
 
 
-def took(summary) -> str:
-    """ "; SECONDS of audio in WALL, real-time factor", of a summary with any audio."""
+def took(summary: "Summary") -> str:
+    """Return "; DURATION in WALL TIME, real-time factor ...", or "" for a summary without audio."""
     if not summary.seconds:
         return ""
     return (

@@ -1,17 +1,27 @@
-"""What `train`, `distil` and `crossval` share: find the recipe, draw the run, survive Ctrl-C, write the bundle."""
+"""Shared by `train`, `distil` and `crossval`: find the recipe, show progress, handle Ctrl-C, write the bundle."""
 
-import contextlib
+import importlib
 import json
-import signal
 import threading
 import time
+from collections.abc import Callable, Collection, Generator
 from pathlib import Path
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
+from sertool.cli.interrupt import interruptible
+from sertool.cli.options import Command
 from sertool.cli.terminal import bar, on_terminal
 
-#: The options of all three, outermost first.
+if TYPE_CHECKING:
+    from sertool._types import Progress as Report
+    from sertool.bundle import Bundle
+    from sertool.training.loop import Progress
+
+_Recipe = TypeVar("_Recipe")
+
+#: The options of all three commands, outermost first.
 OPTIONS = (
     click.argument("recipe"),
     click.option(
@@ -32,15 +42,17 @@ OPTIONS = (
 )
 
 
-def options(command):
-    """Decorator that gives a command OPTIONS."""
+def options(command: Command) -> Command:
+    """Add OPTIONS to a command."""
     for option in reversed(OPTIONS):
         command = option(command)
     return command
 
 
-def train_and_release(recipe: str, run: Path | None, overrides, show: bool, kind: str, teacher: bool = False) -> int:
-    """The whole of `sertool KIND RECIPE`; the exit code."""
+def train_and_release(
+    recipe: str, run: Path | None, overrides: Collection[str], show: bool, kind: str, teacher: bool = False
+) -> int:
+    """Run `sertool KIND RECIPE`; return the exit code."""
     from sertool.training.recipe import DistilRecipe, Recipe, find, load_recipe
 
     path = find(recipe)
@@ -49,75 +61,69 @@ def train_and_release(recipe: str, run: Path | None, overrides, show: bool, kind
         click.echo(json.dumps(resolved.as_dict(), indent=2))
         return 0
     require_torch()
-    from sertool.export import release
+    from sertool.exporting import release
     from sertool.training import distil, loop, supervised
 
     release.check(resolved)
     run = run or Path("runs") / path.stem
-    if teacher:
+    if teacher and isinstance(resolved, DistilRecipe):
         return _release(release.release_teacher, resolved, run)
     if not (run / "last.pt").exists():
         release.rehearse(resolved)
         if not (resolved.model.start or "weights" in resolved.model.options):
             click.echo(f"{resolved.model.name} begins with random weights", err=True)
-    steps = {"train": supervised.train, "distil": distil.distil}[kind]
     stop = threading.Event()
     with interruptible(stop):
-        last = draw(steps(resolved, run, stop.is_set), stop, rank=loop.rank)
+        if isinstance(resolved, DistilRecipe):
+            steps = distil.distil(resolved, run, stop.is_set)
+        else:
+            steps = supervised.train(resolved, run, stop.is_set)
+        last = draw(steps, stop, rank=loop.rank)
     first = loop.rank() == 0
     loop.leave()
     if last and (last.stage != "training" or last.done < last.total):
         where = f"at step {last.done} of {last.total}" if last.stage == "training" else f"while {last.stage}"
         if first:
-            click.echo(f"interrupted {where}; the same command goes on from there", err=True)
+            click.echo(f"interrupted {where}; run the same command again to continue", err=True)
         return 130
     return _release(release.release, resolved, run) if first else 0
 
 
 def require_torch() -> None:
-    """UsageError if what training needs is not installed."""
+    """Raise UsageError if the packages for training are not installed."""
     from sertool.errors import UsageError
 
     try:
-        import onnx  # noqa: F401
-        import torch  # noqa: F401
+        for name in ("onnx", "torch"):
+            importlib.import_module(name)
     except ImportError as error:
         raise UsageError(f"training needs {error.name}: pip install 'sertool[train]'") from None
 
 
-def _release(write, recipe, run: Path) -> int:
+def _release(
+    write: "Callable[[_Recipe, Path, Report], tuple[Bundle, tuple[str, ...]]]", recipe: _Recipe, run: Path
+) -> int:
+    """Write a bundle into the run's folder and print the variants that missed a gate; return the exit code."""
     with bar(0, "clips", "measuring", shown=on_terminal()) as shown:
         bundle, missed = write(recipe, run, lambda stage, done, total: shown.update(done, stage, total))
-    click.echo(f"wrote {bundle.path}; look at it with: sertool bundle show {bundle.path}")
+    click.echo(f"wrote {bundle.path}; inspect it with: sertool bundle show {bundle.path}")
     for line in missed:
         click.echo(f"sertool: not written: {line}", err=True)
     return 1 if missed else 0
 
 
-@contextlib.contextmanager
-def interruptible(stop: threading.Event):
-    """The first Ctrl-C or SIGTERM asks for a stop at the step's end; another one leaves at once."""
-    before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+def draw(
+    progress: "Generator[Progress, None, None]",
+    stop: threading.Event,
+    prefix: str = "",
+    rank: Callable[[], int] = lambda: 0,
+) -> "Progress | None":
+    """Show a run's progress until it is done or stopped; return the last Progress, if any.
 
-    def first(*_):
-        stop.set()
-        restore()
-
-    def restore():
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-    for number in before:
-        signal.signal(number, first)
-    try:
-        yield
-    finally:
-        restore()
-
-
-def draw(progress, stop: threading.Event, prefix: str = "", rank=lambda: 0):
-    """Draw a run's progress until it is done or stopped; the last Progress, if any. Only the first process speaks."""
-    last, terminal, clock = None, on_terminal() and rank() == 0, _Clock()
+    Only the process of rank 0 prints.
+    """
+    last: Progress | None = None
+    terminal, clock = on_terminal() and rank() == 0, _Clock()
     with bar(1, "", "starting", shown=terminal, state=lambda: _state(last)) as shown:
         for last in progress:
             if terminal:
@@ -131,21 +137,22 @@ def draw(progress, stop: threading.Event, prefix: str = "", rank=lambda: 0):
 
 
 class _Clock:
-    """When a line of a log file is due, and how long a stage will take at its pace so far."""
+    """Decide when to print a line if there is no terminal, and estimate how long a stage takes at its speed so far."""
 
     EVERY_S = 10.0
 
-    def __init__(self):
-        self.stage, self.spoke = None, 0.0
+    def __init__(self) -> None:
+        self.stage: str | None = None
+        self.began, self.first, self.printed = 0.0, 0, 0.0
 
-    def due(self, progress) -> str | None:
-        """Time left as text, if a line is due."""
+    def due(self, progress: "Progress") -> str | None:
+        """Return the time left as text, empty if unknown, or None if no line is due."""
         now = time.monotonic()
         if progress.stage != self.stage:
             self.stage, self.began, self.first = progress.stage, now, progress.done
-        if progress.done < progress.total and now - self.spoke < self.EVERY_S:
+        if progress.done < progress.total and now - self.printed < self.EVERY_S:
             return None
-        self.spoke = now
+        self.printed = now
         done = progress.done - self.first
         if not done or progress.done == progress.total:
             return ""
@@ -153,7 +160,8 @@ class _Clock:
         return f"{int(seconds // 3600)}:{int(seconds // 60 % 60):02}:{int(seconds % 60):02} left"
 
 
-def _state(progress) -> str:
+def _state(progress: "Progress | None") -> str:
+    """Return losses and validation metrics as text."""
     if progress is None:
         return ""
     losses = " ".join(f"{name} {value:.3f}" for name, value in (progress.losses or {}).items())

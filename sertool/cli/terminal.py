@@ -1,35 +1,43 @@
-"""What commands share: progress bars on a terminal and nothing elsewhere, names that are safe to print."""
+"""Shared by commands: progress bars on a terminal, names that are safe to print."""
 
 import contextlib
 import math
 import os
 import sys
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
 
 import click
 
+if TYPE_CHECKING:
+    from rich.progress import Progress, Task, TaskID
+
 
 class Bar:
-    """A progress bar; where it is not shown, ``update`` does nothing and ``print`` prints."""
+    """A progress bar. If it is not shown (no ``progress``), ``update`` does nothing and ``print`` still prints."""
 
-    def __init__(self, progress=None, task=None):
-        self._progress, self._task = progress, task
+    def __init__(self, progress: "tuple[Progress, TaskID] | None" = None) -> None:
+        self._progress = progress
 
     def update(self, done: int, description: str, total: int | None = None) -> None:
         if self._progress:
-            total = {} if total is None else {"total": total}
-            self._progress.update(self._task, completed=done, description=description, **total)
+            progress, task = self._progress
+            progress.update(task, completed=done, description=description, total=total)
 
     def print(self, line: str) -> None:
-        """A line on standard output, above the bar where both are on the same terminal."""
+        """Print a line on standard output, above the bar if both are on the same terminal."""
         if self._progress:
-            self._progress.console.out(line, highlight=False)
+            progress, _ = self._progress
+            progress.console.out(line, highlight=False)
         else:
             click.echo(line)
 
 
 @contextlib.contextmanager
-def bar(total: int, unit: str, description: str, *, shown: bool, state=str, transient: bool = False):
-    """Yields a Bar that counts to ``total``; beside the count stands what ``state()`` says at that moment."""
+def bar(
+    total: int, unit: str, description: str, *, shown: bool, state: Callable[[], str] = str, transient: bool = False
+) -> Iterator[Bar]:
+    """Yield a Bar that counts to ``total`` and shows the current text of ``state()`` next to the count."""
     if not shown:
         yield Bar()
         return
@@ -41,7 +49,7 @@ def bar(total: int, unit: str, description: str, *, shown: bool, state=str, tran
     class State(ProgressColumn):
         max_refresh = 0.2
 
-        def render(self, task):
+        def render(self, task: "Task") -> Text:
             return Text(state())
 
     columns = [
@@ -54,13 +62,13 @@ def bar(total: int, unit: str, description: str, *, shown: bool, state=str, tran
     ]
     console = Console(stderr=True)
     with Progress(*columns, console=console, redirect_stdout=False, transient=transient) as progress:
-        yield Bar(progress, progress.add_task(description, total=total))
+        yield Bar((progress, progress.add_task(description, total=total)))
 
 
 class Finite(click.FloatRange):
-    """A number within bounds that is one: no NaN, no infinity."""
+    """A number within bounds; neither NaN nor infinite."""
 
-    def convert(self, value, param, ctx):
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
         number = super().convert(value, param, ctx)
         if not math.isfinite(number):
             self.fail(f"{value} is not a finite number.", param, ctx)
@@ -68,35 +76,35 @@ class Finite(click.FloatRange):
 
 
 def on_terminal() -> bool:
-    """Whether a person watches standard error."""
+    """Return whether standard error is a terminal."""
     return sys.stderr.isatty()
 
 
 def visible(text: str) -> str:
-    """A file's name on a terminal: what would move the cursor or change colours is spelt out."""
+    """Return a file name for a terminal, with characters that move the cursor or change colours escaped."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 
 @contextlib.contextmanager
-def libraries_silenced():
-    """Keep decoders' own remarks off the terminal: libmpg123 writes to file descriptor 2 without naming a file.
+def libraries_silenced() -> Iterator[None]:
+    """Suppress messages that decoders print: libmpg123 writes to file descriptor 2 without naming a file.
 
-    Python's standard error goes on over a copy of it.
+    Python's standard error is redirected to a copy of the descriptor and still works.
     """
     try:
-        own = sys.stderr.fileno() == 2
-    except (OSError, AttributeError):  # replaced, as by a test
-        own = False
-    if not own:
+        original = sys.stderr.fileno() == 2
+    except (OSError, AttributeError):  # replaced, for example by a test
+        original = False
+    if not original:
         yield
         return
-    before, copy, nowhere = sys.stderr, os.dup(2), os.open(os.devnull, os.O_WRONLY)
+    before, copy, null = sys.stderr, os.dup(2), os.open(os.devnull, os.O_WRONLY)
     with open(copy, "w", encoding=before.encoding, errors="backslashreplace", buffering=1) as sys.stderr:
-        os.dup2(nowhere, 2)
+        os.dup2(null, 2)
         try:
             yield
         finally:
             sys.stderr.flush()
             os.dup2(copy, 2)
             sys.stderr = before
-            os.close(nowhere)
+            os.close(null)

@@ -1,4 +1,6 @@
-"""`sertool train`: labelled audio to a bundle."""
+"""`sertool train`: train a model on labelled audio."""
+
+from pathlib import Path
 
 import click
 
@@ -7,7 +9,7 @@ from sertool.cli import runs
 
 @click.command()
 @runs.options
-def train(recipe, run, overrides, show):
+def train(recipe: str, run: Path | None, overrides: tuple[str, ...], show: bool) -> int:
     """Train a model from a recipe and write it as a bundle.
 
     RECIPE is a TOML file, or the name of one that a plugin ships (wav2small-labels, resnet). A run whose folder holds

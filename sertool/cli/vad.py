@@ -1,4 +1,4 @@
-"""`sertool vad`: recordings in, when somebody speaks out."""
+"""`sertool vad`: find speech in recordings."""
 
 import collections
 import contextlib
@@ -6,12 +6,13 @@ import errno
 import os
 import sys
 import threading
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import click
 
 from sertool._machine import cores
-from sertool.audio import SAMPLE_RATE
+from sertool.cli import options
 from sertool.cli.recordings import (
     check_writable,
     duration,
@@ -23,9 +24,10 @@ from sertool.cli.recordings import (
     writing,
 )
 from sertool.cli.terminal import on_terminal, visible
+from sertool.cli.view import vad as view
 from sertool.errors import UsageError
 from sertool.recordings import pool
-from sertool.recordings.scan import scan
+from sertool.recordings.scan import Recording, scan
 from sertool.speech import formats, job
 from sertool.speech import plot as drawing
 from sertool.speech.detect import SILENT
@@ -36,7 +38,8 @@ _GAP = round(_DEFAULT.threshold - _DEFAULT.lower, 6)
 _SECONDS = click.FloatRange(min=0, max=3600)
 
 
-def _time(option: str, default: float, text: str):
+def _time(option: str, default: float, text: str) -> Callable[[options.Command], options.Command]:
+    """Return an option for a duration."""
     return click.option(option, type=_SECONDS, default=default, show_default=True, metavar="SECONDS", help=text)
 
 
@@ -105,27 +108,25 @@ Examples:
 @_time("--shortest-speech", _DEFAULT.shortest_speech_s, "Shorter speech is dropped.")
 @_time("--shortest-silence", _DEFAULT.shortest_silence_s, "Shorter pauses are speech.")
 @_time("--padding", _DEFAULT.padding_s, "Added to speech on both sides.")
-@click.option(
-    "-j", "--jobs", type=click.IntRange(min=1), help="Files in parallel, one thread each.  [default: all cores]"
-)
-@click.option("--glob", "pattern", metavar="PATTERN", help="In folders, take only files that match, such as '*.wav'.")
-@click.option("--overwrite", is_flag=True, help="Overwrite existing output.")
+@options.jobs
+@options.pattern
+@options.overwrite
 @click.option("-q", "--quiet", is_flag=True, help="No progress and no summary; failures are still named.")
 def vad(
-    paths,
-    output,
-    form,
-    plot,
-    threshold,
-    lower,
-    shortest_speech,
-    shortest_silence,
-    padding,
-    jobs,
-    pattern,
-    overwrite,
-    quiet,
-):
+    paths: tuple[str, ...],
+    output: Path | None,
+    form: str | None,
+    plot: Path | None,
+    threshold: float,
+    lower: float | None,
+    shortest_speech: float,
+    shortest_silence: float,
+    padding: float,
+    jobs: int | None,
+    pattern: str | None,
+    overwrite: bool,
+    quiet: bool,
+) -> int:
     """Find when somebody speaks.
 
     PATH is a file, a folder (searched recursively), a pattern such as '*.wav', or - for a list of files on standard
@@ -135,10 +136,10 @@ def vad(
     parameters = _parameters(threshold, lower, shortest_speech, shortest_silence, padding)
     aligned = form is None and output is None and sys.stdout.isatty()
     form = form or _by_ending(output)
-    passed = collections.Counter()
-    recordings = scan(with_standard_input(paths), pattern, passed)
+    skipped: collections.Counter[str] = collections.Counter()
+    recordings = scan(with_standard_input(paths), pattern, skipped)
     if not recordings:
-        return none_found(paths, passed)
+        return none_found(paths, skipped)
     if plot:
         if len(recordings) > 1:
             raise UsageError(f"--plot draws one recording, not {len(recordings)}")
@@ -149,53 +150,58 @@ def vad(
     jobs = jobs or cores()
 
     stop, meter, summary = threading.Event(), pool.Meter(), pool.Summary()
-    watched = on_terminal() and not quiet and (aligned or output is not None or not sys.stdout.isatty())
-    speech, spoken, unwritten, result = 0.0, 0, 0, None
+    show_bar = on_terminal() and not quiet and (aligned or output is not None or not sys.stdout.isatty())
+    speech, with_speech, unwritten, result = 0.0, 0, 0, None
     with (
         writing(output),
-        under_way(recordings, "listening", meter, stop, jobs, "what was finished is kept", shown=watched) as shown,
+        under_way(recordings, "detecting", meter, stop, jobs, "finished files are kept", shown=show_bar) as shown,
         contextlib.ExitStack() as stack,
     ):
-        table = _Table(recordings, shown.print) if aligned else None
+        table = view.Table(recordings, shown.print) if aligned else None
         writer = None if aligned else _writer(stack, form, target, stems)
-        wanted = form == "probabilities" or plot is not None
-        results = job.detect_all(recordings, parameters, jobs=jobs, probabilities=wanted, stop=stop, meter=meter)
+        with_probabilities = form == "probabilities" or plot is not None
+        results = job.detect_all(
+            recordings, parameters, jobs=jobs, probabilities=with_probabilities, stop=stop, meter=meter
+        )
         for done, result in enumerate(pool.timed(results, summary), start=1):
-            name, found = result.recording.name, result.found
-            if found:
-                speech, spoken = speech + found.speech, spoken + bool(found.segments)
+            name, detected = result.recording.name, result.found
+            if detected:
+                speech, with_speech = speech + detected.speech, with_speech + bool(detected.segments)
             if table:
                 table.write(result)
-            elif found:
+            elif writer and detected:
                 try:
-                    writer.write(name, found)
+                    writer.write(name, detected)
                 except OSError as error:
                     if error.errno != errno.ENAMETOOLONG:
                         raise
-                    click.echo(f"{visible(name)}: cannot be written beside the others: its name is too long", err=True)
+                    click.echo(f"{visible(name)}: cannot write its file: the name is too long", err=True)
                     unwritten += 1
-            if not table and (result.failed or (found.silent and not quiet)):
+            if not table and (detected is None or (detected.silent and not quiet)):
                 click.echo(f"{visible(name)}: {visible(result.error or SILENT)}", err=True)
             for text in () if quiet else result.notes:
                 click.echo(f"{visible(name)}: {visible(text)}", err=True)
-            shown.update(done, "finishing" if stop.is_set() else "listening")
+            shown.update(done, "finishing" if stop.is_set() else "detecting")
     if plot and result and result.found:
         drawing.plot(plot, result.recording.path.name, pool.decoded(result.recording), result.found, parameters)
     finished = summary.labelled + summary.failed
     if not quiet and summary.labelled and (aligned or output or len(recordings) > 1):
-        counts = f"{spoken} with speech, {summary.labelled - spoken} without, {summary.failed} failed; "
+        counts = f"{with_speech} with speech, {summary.labelled - with_speech} without, {summary.failed} failed; "
         share = f"{duration(speech)} of {duration(summary.seconds)} are speech ({speech / summary.seconds:.0%})"
         click.echo(f"{counts if len(recordings) > 1 else ''}{share}{took(summary)}", err=True)
-    if passed and not quiet:
-        click.echo(passed_over(passed), err=True)
+    if skipped and not quiet:
+        click.echo(passed_over(skipped), err=True)
     if finished < len(recordings):
         click.echo(f"interrupted: {finished} files done, {len(recordings) - finished} to go", err=True)
         return 130
     return 1 if summary.failed or unwritten else 0
 
 
-def _parameters(threshold, lower, shortest_speech, shortest_silence, padding) -> Parameters:
-    if lower is None:  # as silero-vad has it
+def _parameters(
+    threshold: float, lower: float | None, shortest_speech: float, shortest_silence: float, padding: float
+) -> Parameters:
+    """Return the parameters of the segmenter. Raise UsageError if they are invalid."""
+    if lower is None:  # the default of silero-vad
         lower = min(threshold, max(round(threshold - _GAP, 6), 0.01))
     try:
         return Parameters(threshold, lower, shortest_speech, shortest_silence, padding)
@@ -204,66 +210,51 @@ def _parameters(threshold, lower, shortest_speech, shortest_silence, padding) ->
 
 
 def _by_ending(output: Path | None) -> str:
+    """Return the format for a file extension, csv for standard output. Raise UsageError if it is unknown."""
     if output is None:
         return "csv"
     for form, ending in formats.ENDINGS.items():
         if output.suffix.lower() == ending.lower():
             return form
-    raise UsageError(f"{output}: name it .csv, .rttm, .txt or .TextGrid, or say what to write with --format")
+    raise UsageError(f"{output}: name it .csv, .rttm, .txt or .TextGrid, or choose the format with --format")
 
 
-def _target(form: str, output: Path | None, recordings, stems: dict, overwrite: bool) -> Path | dict[str, Path] | None:
-    """The file to write, or one for each recording by its name, or None for standard output; UsageError."""
+def _target(
+    form: str, output: Path | None, recordings: Sequence[Recording], stems: dict[str, str], overwrite: bool
+) -> Path | dict[str, Path] | None:
+    """Return the file to write, or a file for each recording by its name, or None for standard output.
+
+    Raise UsageError if the output does not suit the format, exists, or is one of the recordings.
+    """
     ending, single, many = formats.ENDINGS[form], form in formats.SINGLE, len(recordings) > 1
     if output:
         check_writable(output, recordings)
     suffix = "" if output is None or output.is_dir() else output.suffix.lower()
     named = suffix == ending.lower() or bool(suffix and not many)
     if single and many and (output is None or named):
-        raise UsageError(f"--format {form} is a file a recording: for these {len(recordings)} name a folder with -o")
+        raise UsageError(f"--format {form} writes one file per recording: name a folder with -o")
     if output is None:
         return None
     into = single and not named
     if output.exists() and output.is_dir() != into:
-        raise UsageError(f"{output} is a {'file, which must be a folder' if into else 'folder, which must be a file'}")
+        raise UsageError(f"{output} is a {'file, but must be a folder' if into else 'folder, but must be a file'}")
     targets = {r.name: output / (stems[r.name] + ending) for r in recordings} if into else {"": output}
-    own = {os.path.realpath(recording.path) for recording in recordings}
+    inputs = {os.path.realpath(recording.path) for recording in recordings}
     for path in targets.values():
-        if os.path.realpath(path) in own:
+        if os.path.realpath(path) in inputs:
             raise UsageError(f"{path} is one of the recordings: choose another -o")
         if os.path.lexists(path) and not overwrite:
             raise UsageError(f"{path} exists: --overwrite replaces it")
     return targets if into else output
 
 
-def _writer(stack, form: str, target: Path | dict[str, Path] | None, stems: dict[str, str]):
-    """For what _target says; closed with the stack."""
+def _writer(
+    stack: contextlib.ExitStack, form: str, target: Path | dict[str, Path] | None, stems: dict[str, str]
+) -> formats.Files | formats.Writer:
+    """Return a writer to the result of _target; the stack closes the file."""
     if isinstance(target, dict):
         return formats.Files(form, target, stems)
     if target is None:
-        sys.stdout.reconfigure(encoding="utf-8", newline="")
+        sys.stdout.reconfigure(encoding="utf-8", newline="")  # type: ignore[union-attr]  # a text stream
         return formats.Writer(form, sys.stdout, stems)
     return formats.Writer(form, stack.enter_context(target.open("w", encoding="utf-8", newline="")), stems)
-
-
-class _Table:
-    """What a person reads: the segments of one recording, or a line a recording."""
-
-    def __init__(self, recordings, print_line):
-        self._file = min(max(4, *(len(visible(recording.name)) for recording in recordings)), 48)
-        self._alone, self._print = len(recordings) == 1, print_line
-        heads = ("start", "end", "length") if self._alone else ("length", "segments", "speech", "share")
-        self._print(f"{'file':<{self._file}}" + "".join(f"{head:>10}" for head in heads))
-
-    def write(self, result: job.Heard) -> None:
-        name, found = visible(result.recording.name), result.found
-        name = f"{name if len(name) <= self._file else '…' + name[1 - self._file :]:<{self._file}}"
-        if found is None or found.silent:
-            self._print(f"{name}  {visible(result.error or SILENT)}")
-        elif self._alone:
-            for start, end in found.segments:
-                times = (sample / SAMPLE_RATE for sample in (start, end, end - start))
-                self._print(name + "".join(f"{time:>10.3f}" for time in times))
-        else:
-            share = f"{found.speech / found.seconds:.0%}"
-            self._print(f"{name}{found.seconds:>10.3f}{len(found.segments):>10}{found.speech:>10.3f}{share:>10}")

@@ -1,4 +1,4 @@
-"""Labelled audio as rows, and splits that are checked."""
+"""Labelled audio as rows, and validated splits."""
 
 from sertool.corpora.rows import Row, check_speakers_disjoint, select
 

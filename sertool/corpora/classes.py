@@ -1,6 +1,8 @@
-"""Emotion classes: what corpora call them, and which of their labels count as which class."""
+"""Emotion classes: synonyms in corpora, and which label counts as which class."""
 
-#: A class as other corpora spell it -> as sertool does.
+from collections.abc import Container
+
+#: Class name in other corpora -> class name in sertool.
 SYNONYMS = {
     "anger": "angry",
     "excitement": "excited",
@@ -11,18 +13,20 @@ SYNONYMS = {
     "surprise": "surprised",
 }
 
-#: A label that a model without a class of its own for it counts as another one, as arXiv 2512.23435 does.
+#: Label -> class it counts as for a model that has no class for the label, as in arXiv 2512.23435.
 COUNTS_AS = {"calm": "neutral", "excited": "happy"}
 
 
 def canonical(emotion: str) -> str:
-    """A corpus's label under sertool's spelling of it, lower case."""
+    """Return sertool's name for a corpus's label, in lower case."""
     name = emotion.strip().lower()
     return SYNONYMS.get(name, name)
 
 
-def class_of(emotion: str, classes) -> str | None:
-    """Which of ``classes`` a corpus's label counts as; None for another emotion, or none."""
+def class_of(emotion: str, classes: Container[str]) -> str | None:
+    """Return which of ``classes`` a corpus's label counts as; None for other emotions and for an empty label."""
     name = canonical(emotion)
-    name = name if name in classes else COUNTS_AS.get(name)
-    return name if name in classes else None
+    if name in classes:
+        return name
+    other = COUNTS_AS.get(name)
+    return other if other in classes else None

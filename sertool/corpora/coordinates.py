@@ -1,9 +1,9 @@
-"""Arousal, dominance and valence of emotion terms, for corpora that carry only category labels.
+"""Arousal, dominance and valence of emotion terms, for corpora that have category labels only.
 
 Source: J. A. Russell and A. Mehrabian, "Evidence for a three-factor theory of emotions", Journal of Research in
 Personality 11 (1977), 273-294: mean ratings of 151 terms on pleasure, arousal and dominance, each from -1 to 1. The
-values are as later works quote them; the paper itself was not at hand. They describe the word, not the recording: a
-target made from them is not a human rating of the clip.
+values are quoted from later works; the paper itself was not available. They describe the word, not the recording: a
+target computed from them is not a human rating of the clip.
 """
 
 #: Term of the paper -> (pleasure, arousal, dominance).
@@ -22,7 +22,7 @@ RUSSELL_MEHRABIAN_1977 = {
     "neutral": (0.0, 0.0, 0.0),  # the origin of the scales
 }
 
-#: Label of a corpus, lower case -> term of the paper. A label that is not here gets no target.
+#: Label of a corpus, lower case -> term of the paper. Other labels get no target.
 TERMS = {
     "anger": "angry",
     "boredom": "bored",
@@ -38,12 +38,12 @@ TERMS = {
 
 
 def coordinates(emotion: str, strength: float = 1.0) -> tuple[float, float, float] | None:
-    """Arousal, dominance and valence in [0, 1] for a label, None if the label has no published place.
+    """Return arousal, dominance and valence in [0, 1] for a label; None if there are no published values for it.
 
-    ``strength`` moves the point along the line from neutral (0.5, 0.5, 0.5): 0 is neutral, 1 the term itself.
+    ``strength`` scales the distance from neutral (0.5, 0.5, 0.5): 0 is neutral, 1 is the term itself.
     """
     term = TERMS.get(emotion.lower())
     if term is None:
         return None
     pleasure, arousal, dominance = RUSSELL_MEHRABIAN_1977[term]
-    return tuple(0.5 + 0.5 * strength * value for value in (arousal, dominance, pleasure))
+    return 0.5 + 0.5 * strength * arousal, 0.5 + 0.5 * strength * dominance, 0.5 + 0.5 * strength * pleasure

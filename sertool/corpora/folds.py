@@ -1,4 +1,4 @@
-"""Rows to folds that are checked: leave one session, speaker or corpus out."""
+"""Split rows into validated folds: leave one session, speaker or corpus out."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
@@ -13,7 +13,7 @@ BY = ("session", "speaker", "corpus")
 
 @dataclass(frozen=True)
 class Fold:
-    """What trains, validates and tests together; ``name`` says what is left out."""
+    """Rows for training, validation and test; ``name`` is the group that is left out."""
 
     name: str
     train: list[Row]
@@ -22,26 +22,26 @@ class Fold:
 
 
 def leave_one_out(rows: list[Row], by: str, always: Iterable[Row] = (), number: int = 0) -> list[Fold]:
-    """A fold a session or a speaker: it tests, the next one validates, the rest trains, as in arXiv 2512.23435.
+    """Make a fold per session or speaker: it is the test set, the next one validates, the rest trains.
 
-    ``always`` are rows that train in every fold. With ``number``, groups are put together to so many folds, as even in
-    clips as may be. Raises UsageError if a row lacks the label or there are fewer than three groups, SertoolError if
-    a speaker is in two parts.
+    As in arXiv 2512.23435. ``always`` are rows that train in every fold. With ``number``, groups are merged into that
+    many folds with clip counts as even as possible. Raises UsageError if a row lacks the label or there are fewer than
+    three groups, SertoolError if a speaker is in two parts.
     """
     groups: dict[str, list[Row]] = {}
     several = len({row.corpus for row in rows}) > 1
     for row in rows:
         value = getattr(row, by)
         if not value:
-            raise UsageError(f"{row.file}: {row.corpus} names no {by} of it; choose other folds with folds.by")
+            raise UsageError(f"{row.file}: {row.corpus} has no {by} for it; choose other folds with folds.by")
         groups.setdefault(f"{row.corpus}-{value}" if several else value, []).append(row)
     if number:
-        groups = _together(groups, number)
+        groups = _merged(groups, number)
     names = sorted(groups)
     if len(names) < 3:
         raise UsageError(
-            f"leaving one {by} out takes three or more; there are {len(names)}: {', '.join(names)} "
-            "(one tests, one validates, the rest trains)"
+            f"leaving one {by} out needs at least three; there are {len(names)}: {', '.join(names)} "
+            "(one for the test, one for validation, the rest for training)"
         )
     folds = []
     for at, name in enumerate(names):
@@ -54,15 +54,15 @@ def leave_one_out(rows: list[Row], by: str, always: Iterable[Row] = (), number: 
 def leave_corpus_out(
     rows: list[Row], train: str, val: str, always: Iterable[Row] = (), share: float = 0.0, seed: int = 0
 ) -> list[Fold]:
-    """A fold a corpus: all of it tests, of the others the splits ``train`` and ``val`` do what they are called.
+    """Make a fold per corpus: all of it is the test set; splits ``train`` and ``val`` of the others train and validate.
 
-    With a ``share`` these splits are made: that of the others' clips, of whole speakers, validates. ``always`` are rows
-    that train in every fold. Raises UsageError if there is one corpus only, or one without these
-    splits; SertoolError if a speaker is in two parts.
+    With a ``share``, these splits are made here: that share of the others' clips, in whole speakers, validates.
+    ``always`` are rows that train in every fold. Raises UsageError if there is only one corpus, or if the others lack
+    these splits; SertoolError if a speaker is in two parts.
     """
     corpora = sorted({row.corpus for row in rows})
     if len(corpora) < 2:
-        raise UsageError(f"leaving one corpus out takes two or more; there is {', '.join(corpora)}")
+        raise UsageError(f"leaving one corpus out needs at least two; there is only {', '.join(corpora)}")
     folds = []
     for name in corpora:
         others = [row for row in rows if row.corpus != name]
@@ -70,24 +70,26 @@ def leave_corpus_out(
         parts = [[row for row in others if row.split == split] for split in (train, val)]
         for split, part in zip((train, val), parts, strict=True):
             if not part:
-                raise UsageError(f"without {name} no row is in split {split!r}; name the splits, or give data.hold_out")
+                raise UsageError(
+                    f"apart from {name} no row is in split {split!r}; name the splits, or set data.hold_out"
+                )
         folds.append(_checked(Fold(name, [*parts[0], *always], parts[1], [r for r in rows if r.corpus == name])))
     return folds
 
 
 def random_split(rows: list[Row], number: int, seed: int, always: Iterable[Row] = ()) -> list[Fold]:
-    """Folds of clips drawn at random, whoever speaks: what leaks shows in figures that are too good.
+    """Make folds of randomly drawn clips, ignoring speakers: speaker leakage shows as results that are too good.
 
-    ``number`` parts; one tests, the next one validates, the rest trains. Speakers are not checked, that is the point.
-    UsageError for fewer than three parts, or clips.
+    ``number`` parts: one is the test set, the next one validates, the rest trains. Speakers are deliberately not
+    checked. Raises UsageError for fewer than three parts, or fewer clips than parts.
     """
     if not 3 <= number <= len(rows):
         raise UsageError(
-            f"a random split takes three folds or more, and a clip for each, not {number} of {len(rows)} clips; "
-            "give folds.number"
+            f"a random split needs at least three folds and a clip for each, not {number} folds of {len(rows)} clips; "
+            "set folds.number"
         )
     part = np.random.default_rng(seed).permutation(len(rows)) % number
-    groups = [[row for row, mine in zip(rows, part, strict=True) if mine == n] for n in range(number)]
+    groups = [[row for row, its_part in zip(rows, part, strict=True) if its_part == n] for n in range(number)]
     return [
         Fold(
             f"random-{n + 1}",
@@ -100,22 +102,23 @@ def random_split(rows: list[Row], number: int, seed: int, always: Iterable[Row] 
 
 
 def hold_out(rows: list[Row], share: float, seed: int, train: str, val: str, by: str = "speaker") -> list[Row]:
-    """The rows, put into splits ``train`` and ``val``: ``share`` of the clips validate.
+    """Return the rows, assigned to splits ``train`` and ``val``: ``share`` of the clips validate.
 
-    By "speaker" these are whole speakers, in the number that comes closest to it, but at least one; by "clip" any,
-    whose speakers then train, too (the production model of arXiv 2512.23435). UsageError if there is but one of them.
+    ``by`` "speaker" holds out whole speakers, as many as come closest to the share, but at least one; "clip" holds out
+    any clips, so that their speakers also train (the production model of arXiv 2512.23435). Raises UsageError if there
+    is only one speaker or clip.
     """
     if len(rows) < 2:
-        raise UsageError("data.hold_out takes two clips or more")
+        raise UsageError("data.hold_out needs at least two clips")
     if by == "clip":
         out = {*np.random.default_rng(seed).permutation(len(rows))[: max(1, round(share * len(rows)))].tolist()}
         return [replace(row, split=val if at in out else train) for at, row in enumerate(rows)]
-    counts: dict[tuple, int] = {}
+    counts: dict[tuple[str, str], int] = {}
     for row in rows:
         counts[row.corpus, row.speaker] = counts.get((row.corpus, row.speaker), 0) + 1
     speakers = sorted(counts)
     if len(speakers) < 2:
-        raise UsageError("data.hold_out takes two speakers or more")
+        raise UsageError("data.hold_out needs at least two speakers")
     order = [speakers[i] for i in np.random.default_rng(seed).permutation(len(speakers))]
     sums = np.cumsum([counts[speaker] for speaker in order])
     number = 1 + int(np.argmin(np.abs(sums[:-1] - share * len(rows))))
@@ -123,8 +126,8 @@ def hold_out(rows: list[Row], share: float, seed: int, train: str, val: str, by:
     return [replace(row, split=val if (row.corpus, row.speaker) in out else train) for row in rows]
 
 
-def _together(groups: dict[str, list[Row]], number: int) -> dict[str, list[Row]]:
-    """The largest group first, each into the fold that has the fewest clips so far."""
+def _merged(groups: dict[str, list[Row]], number: int) -> dict[str, list[Row]]:
+    """Assign groups, largest first, each to the fold that has the fewest clips so far."""
     folds: list[list[Row]] = [[] for _ in range(number)]
     for name in sorted(groups, key=lambda name: (-len(groups[name]), name)):
         min(folds, key=len).extend(groups[name])

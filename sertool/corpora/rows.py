@@ -1,4 +1,4 @@
-"""One row a recording, whatever corpus it comes from."""
+"""One row per recording, the same for every corpus."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -9,7 +9,7 @@ from sertool.errors import SertoolError
 
 @dataclass(frozen=True)
 class Row:
-    """A recording and what is known of it; unknown is an empty string, or None for a number."""
+    """A recording and its metadata; an unknown text is an empty string, an unknown number None."""
 
     file: Path
     corpus: str
@@ -28,13 +28,13 @@ class Row:
 
 
 def select(rows: Iterable[Row], split: str, corpora: Iterable[str] = ()) -> list[Row]:
-    """The rows of one split, of the named corpora only if any are named."""
+    """Return the rows of one split, restricted to ``corpora`` if any are given."""
     wanted = set(corpora)
     return [row for row in rows if row.split == split and (not wanted or row.corpus in wanted)]
 
 
 def check_speakers_disjoint(**parts: Iterable[Row]) -> None:
-    """Raise SertoolError if one speaker of one corpus is in two parts, naming speaker and parts."""
+    """Raise SertoolError, naming speaker and parts, if a speaker of a corpus is in two parts."""
     seen: dict[tuple[str, str], str] = {}
     for part, rows in parts.items():
         for row in rows:
@@ -42,5 +42,5 @@ def check_speakers_disjoint(**parts: Iterable[Row]) -> None:
             if first != part:
                 raise SertoolError(
                     f"speaker {row.speaker!r} of {row.corpus} is in both {first!r} and {part!r} ({row.file}): "
-                    "results would be measured on a voice that was trained on"
+                    "the model would be tested on a speaker that it was trained on"
                 )

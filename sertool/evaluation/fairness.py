@@ -1,38 +1,46 @@
-"""Is a model as good, and as much inclined to one answer, for every language and for both sexes?
+"""Check that a model is equally good, and equally biased to no answer, for every language and for both sexes.
 
-The fairness tests of audEERING's ser-tests (Derington et al., arXiv 2312.06270) that open corpora allow, on their
-thresholds. Language: a group's mean output, and the share of its outputs in each quarter (of classes: of its answers
-that are each class), are those of all groups. Sex: the CCC of women's and men's recordings, or the recall of each
-class, is the same. Corpora differ in what they act, so each class counts the same in every group, and a class that not
-all groups have does not count. Not taken over: accents, pitch and sentiment, whose corpora there are not.
+The fairness tests of audEERING's ser-tests (Derington et al., arXiv 2312.06270) that open corpora allow, with their
+thresholds. Language: a group's mean output, and the share of its outputs in each quarter (for classes: the share of
+each class among its predictions), equal those of all groups. Sex: the CCC of women's and men's recordings, or the
+recall of each class, is equal. Corpora differ in the emotions they contain, so each class has the same weight in every
+group, and classes that some groups lack are left out. Not included: accents, pitch and sentiment, because there are no
+open corpora for them.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
+from sertool._types import Array, Floats
+from sertool.corpora import Row
 from sertool.corpora.classes import canonical
 from sertool.evaluation.metrics import ccc
 from sertool.tasks import TASKS
 
-#: Quarters of the outputs' range, for shares.
+#: Boundaries of the four quarters of the output range.
 EDGES = (0.25, 0.5, 0.75)
 
-#: A group is compared from so many clips of a class on.
+#: Fewest clips of a class in a group for it to be compared.
 SMALLEST = 10
 
 RESAMPLES = 200
 
+#: figure(outputs [n, k], indices of clips): the number that is compared between groups.
+_Figure: TypeAlias = Callable[[Floats, Array], float]
+
 
 @dataclass(frozen=True)
 class Result:
-    """One comparison: how far ``groups`` differ in ``check``, with its 95 % bootstrap interval.
+    """One comparison: by how much ``groups`` differ in ``check``, with a 95 % bootstrap interval.
 
-    Of languages this is the largest difference from the mean of all groups, of sexes that between them.
+    For languages the difference is the largest deviation from the mean of all groups, for sexes that between the two.
 
-    ``passed``: it is below the ``limit``. ``constant`` and ``random`` are the differences of a predictor of one value,
-    and of one that guesses.
+    ``passed``: the difference is below ``limit``. ``constant`` and ``random`` are the differences of a constant and of
+    a random predictor.
     """
 
     check: str
@@ -46,24 +54,30 @@ class Result:
     random: float
 
 
-def evaluate(rows, outputs, names, task: str, seed: int = 0) -> list[Result]:
-    """The comparisons that the rows allow; none where they name neither languages nor sexes of enough clips.
+def evaluate(rows: Sequence[Row], outputs: Array, names: Sequence[str], task: str, seed: int = 0) -> list[Result]:
+    """Run the comparisons that the rows allow; none if they lack languages and sexes with enough clips.
 
-    ``rows`` [n] of sertool.corpora.Row, ``outputs`` [n, k] under their ``names``.
+    ``rows`` [n], ``outputs`` [n, k], ``names`` [k] of the outputs.
     """
     outputs = np.asarray(outputs, np.float64).reshape(len(rows), len(names))
     rng = np.random.default_rng(seed)
     constant = np.full_like(outputs, 0.5)
-    constant[:, 0] += 1e-3  # of classes, always the first
+    constant[:, 0] += 1e-3  # for classes: always the first one
     guessed = np.clip(rng.normal(0.5, 1 / 6, outputs.shape), 0, 1)
     labels = np.array([canonical(row.emotion) for row in rows])
-    found = []
+    results = []
     for check, limit, key, usable, figure in _checks(rows, names, task, labels):
         groups = _groups(rows, key, labels, usable)
         if len(groups) < 2:
             continue
 
-        def difference(values, resample=None, groups=groups, figure=figure, key=key):
+        def difference(
+            values: Floats,
+            resample: np.random.Generator | None = None,
+            groups: dict[str, list[Array]] = groups,
+            figure: _Figure = figure,
+            key: str = key,
+        ) -> float:
             figures = []
             for parts in groups.values():
                 parts = [part if resample is None else resample.choice(part, len(part)) for part in parts]
@@ -74,14 +88,14 @@ def evaluate(rows, outputs, names, task: str, seed: int = 0) -> list[Result]:
 
         drawn = [difference(outputs, rng) for _ in range(RESAMPLES)]
         low, high = np.nanpercentile(drawn, [2.5, 97.5]).tolist()
-        own = difference(outputs)
-        others = difference(constant), difference(guessed)
-        found.append(Result(check, list(groups), limit, own, low, high, own < limit, *others))
-    return found
+        model = difference(outputs)
+        baselines = difference(constant), difference(guessed)
+        results.append(Result(check, list(groups), limit, model, low, high, model < limit, *baselines))
+    return results
 
 
 def summary(results: list[Result]) -> dict[str, float]:
-    """Share of the comparisons passed by "model", "constant" and "random"."""
+    """Return the share of comparisons that "model", "constant" and "random" pass."""
     return {
         "model": float(np.mean([r.passed for r in results])),
         "constant": float(np.mean([r.constant < r.limit for r in results])),
@@ -89,28 +103,33 @@ def summary(results: list[Result]) -> dict[str, float]:
     }
 
 
-def _checks(rows, names, task: str, labels) -> list[tuple[str, float, str, np.ndarray, Callable]]:
-    """(what is said of it, limit, what groups go by, [n] whether a row counts, figure(outputs, places)) each."""
+def _checks(
+    rows: Sequence[Row], names: Sequence[str], task: str, labels: Array
+) -> list[tuple[str, float, str, npt.NDArray[np.bool_], _Figure]]:
+    """Return (description, limit, key of the groups, [n] whether a row is used, figure) of each check."""
     everything = np.ones(len(rows), bool)
-    made = []
+    checks: list[tuple[str, float, str, npt.NDArray[np.bool_], _Figure]] = []
     for k, name in enumerate(names):
         if TASKS[task].has_classes:
-            made.append((f"language: share of {name}", 0.1, "language", everything, _share_of_class(k)))
-            own = labels == name
-            made.append((f"sex: recall of {name}", 0.1, "sex", own, _share_of_class(k)))
+            checks.append((f"language: share of {name}", 0.1, "language", everything, _share_of_class(k)))
+            of_class = labels == name
+            checks.append((f"sex: recall of {name}", 0.1, "sex", of_class, _share_of_class(k)))
             continue
-        made.append((f"language: mean {name}", 0.03, "language", everything, _mean(k)))
+        checks.append((f"language: mean {name}", 0.03, "language", everything, _mean(k)))
         for quarter in range(4):
-            about = f"language: share of {name} in quarter {quarter + 1}"
-            made.append((about, 0.1, "language", everything, _share_of_quarter(k, quarter)))
+            description = f"language: share of {name} in quarter {quarter + 1}"
+            checks.append((description, 0.1, "language", everything, _share_of_quarter(k, quarter)))
         true = np.array([np.nan if (value := getattr(row, name, None)) is None else value for row in rows], float)
         if not np.isnan(true).all():
-            made.append((f"sex: CCC of {name}", 0.075, "sex+", ~np.isnan(true), _agreement(k, true)))
-    return made
+            checks.append((f"sex: CCC of {name}", 0.075, "sex+", ~np.isnan(true), _agreement(k, true)))
+    return checks
 
 
-def _groups(rows, key: str, labels, usable) -> dict[str, list[np.ndarray]]:
-    """Group -> places of its clips, class by class, of the classes that all groups have; "sex+": all in one."""
+def _groups(rows: Sequence[Row], key: str, labels: Array, usable: npt.NDArray[np.bool_]) -> dict[str, list[Array]]:
+    """Return group -> indices of its clips by class, for the classes that all groups have.
+
+    A "+" after the key ("sex+") puts all clips into one class.
+    """
     values = np.array([getattr(row, key.removesuffix("+")) or "" for row in rows], object)
     classes = np.zeros(len(rows), str) if key.endswith("+") else labels
     groups = [value for value in sorted(set(values)) if value and (usable & (values == value)).sum() >= SMALLEST]
@@ -119,17 +138,17 @@ def _groups(rows, key: str, labels, usable) -> dict[str, list[np.ndarray]]:
     return {group: [places[group][c] for c in common] for group in groups} if common else {}
 
 
-def _mean(k: int):
+def _mean(k: int) -> _Figure:
     return lambda outputs, places: outputs[places, k].mean()
 
 
-def _share_of_quarter(k: int, quarter: int):
+def _share_of_quarter(k: int, quarter: int) -> _Figure:
     return lambda outputs, places: (np.digitize(outputs[places, k], EDGES) == quarter).mean()
 
 
-def _share_of_class(k: int):
+def _share_of_class(k: int) -> _Figure:
     return lambda outputs, places: (outputs[places].argmax(axis=1) == k).mean()
 
 
-def _agreement(k: int, true: np.ndarray):
+def _agreement(k: int, true: Floats) -> _Figure:
     return lambda outputs, places: ccc(true[places], outputs[places, k])

@@ -1,63 +1,69 @@
-"""Pictures of an evaluation, as arXiv 2408.13920 and 2512.23435 show theirs. Needs matplotlib; no display."""
+"""Plots of an evaluation, in the style of arXiv 2408.13920 and 2512.23435. Needs matplotlib, but no display."""
 
 import functools
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
+from typing import Any, ParamSpec
 
 import numpy as np
 
+from sertool._types import Array, Floats
 from sertool.errors import UsageError
 from sertool.evaluation.metrics import BINS, row_shares
 
-#: Okabe and Ito's colours, which colour-blind readers tell apart.
+#: Okabe and Ito's colours, distinguishable for colour-blind readers.
 COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#F0E442")
 MARKERS = "os^vDPX<>"
 _GREY = "#999999"
 
 
-def _as_written(draw):
-    """A $ in a name of a folder, a class or a model is one, and begins no formula."""
+_P = ParamSpec("_P")
+
+
+def _plain_text(draw: Callable[_P, None]) -> Callable[_P, None]:
+    """Turn formulas off: a $ in the name of a folder, a class or a model is literal."""
 
     @functools.wraps(draw)
-    def plain(*arguments, **options):
+    def plain(*arguments: _P.args, **options: _P.kwargs) -> None:
         import matplotlib
 
         with matplotlib.rc_context({"text.parse_math": False}):
-            return draw(*arguments, **options)
+            draw(*arguments, **options)
 
     return plain
 
 
 def require() -> None:
-    """UsageError if matplotlib is not installed."""
+    """Raise UsageError if matplotlib is not installed."""
     try:
         import matplotlib.figure  # noqa: F401
     except ImportError:
         raise UsageError("--plots needs matplotlib: pip install 'sertool[eval]'") from None
 
 
-@_as_written
-def scatter(path: Path, outputs: dict[str, np.ndarray], classes: list[str], title: str) -> None:
-    """2408.13920, Fig. 1: a point a recording in the arousal-valence plane, coloured by class; a panel a model.
+@_plain_text
+def scatter(path: Path, outputs: dict[str, Array], classes: list[str], title: str) -> None:
+    """Draw recordings in the arousal-valence plane, coloured by class, a panel per model (2408.13920, Fig. 1).
 
-    ``outputs`` are name -> [n, 2] of arousal and valence; ``classes`` [n], empty where unknown. The large marks are the
-    classes' means.
+    ``outputs`` are name -> [n, 2] of arousal and valence; ``classes`` [n], empty if unknown. The large markers are the
+    class means.
     """
     values = np.concatenate(list(outputs.values()))
     low, high = min(0, values.min()) - 0.02, max(1, values.max()) + 0.02
-    classes = np.array(classes, str)
-    # Frequent classes first, so that these have the colours that differ most.
-    names, counts = np.unique(classes[classes != ""], return_counts=True)
+    labels = np.array(classes, str)
+    # Frequent classes first, so that they get the most distinct colours.
+    names, counts = np.unique(labels[labels != ""], return_counts=True)
     order = np.argsort(-counts, kind="stable")
     looks = [
-        (f"{names[k]} ({counts[k]})", classes == names[k], {"color": COLOURS[i % 8], "marker": MARKERS[i // 8 % 9]})
+        (f"{names[k]} ({counts[k]})", labels == names[k], {"color": COLOURS[i % 8], "marker": MARKERS[i // 8 % 9]})
         for i, k in enumerate(order)
     ]
     figure = _figure(4.2 * len(outputs) + 1.8, 4.6)
     panels = figure.subplots(1, len(outputs), sharex=True, sharey=True, squeeze=False)[0]
-    size = float(np.clip(9000 / max(len(classes), 1), 7, 36))
+    size = float(np.clip(9000 / max(len(labels), 1), 7, 36))
     for axes, (model, points) in zip(panels, outputs.items(), strict=True):
         _neutral(axes, both=True)
-        unknown = points[classes == ""]
+        unknown = points[labels == ""]
         axes.scatter(*unknown.T, s=size, c=_GREY, alpha=0.5, linewidths=0, label="no class" if len(unknown) else None)
         for _, inside, look in looks:
             axes.scatter(*points[inside].T, s=size, alpha=0.6, linewidths=0, **look)
@@ -73,11 +79,11 @@ def scatter(path: Path, outputs: dict[str, np.ndarray], classes: list[str], titl
     figure.savefig(path, dpi=150)
 
 
-@_as_written
-def course(path: Path, courses: dict[str, dict], names: list[str], title: str) -> None:
-    """2408.13920, Fig. 3: models' outputs over the time of a recording, a panel an output; gaps where it is silent.
+@_plain_text
+def course(path: Path, courses: dict[str, dict[str, Any]], names: list[str], title: str) -> None:
+    """Draw models' outputs over the time of a recording, a panel per output (2408.13920, Fig. 3); silence is a gap.
 
-    ``courses`` are name -> what evaluation.run.course gives; a window's output stands at its middle.
+    ``courses`` are name -> result of evaluation.run.course; a window's output is drawn at its middle.
     """
     last, unit, scale = _duration(courses)
     figure = _figure(10, 1.0 + 1.8 * len(names))
@@ -96,11 +102,11 @@ def course(path: Path, courses: dict[str, dict], names: list[str], title: str) -
     figure.savefig(path, dpi=150)
 
 
-@_as_written
-def probabilities(path: Path, courses: dict[str, dict], names: list[str], title: str) -> None:
-    """Classes' probabilities over the time of a recording, stacked to 1, a panel a model; gaps where it is silent.
+@_plain_text
+def probabilities(path: Path, courses: dict[str, dict[str, Any]], names: list[str], title: str) -> None:
+    """Draw class probabilities over the time of a recording, stacked to 1, a panel per model; silence is a gap.
 
-    As ``course``; a window's probabilities stand around its middle, up to half-way to those of its neighbours.
+    Arguments as ``course``; a window's probabilities extend from its middle half-way to the neighbours' middles.
     """
     last, unit, scale = _duration(courses)
     figure = _figure(10, 1.3 + 1.9 * len(courses))
@@ -120,11 +126,11 @@ def probabilities(path: Path, courses: dict[str, dict], names: list[str], title:
     figure.savefig(path, dpi=150)
 
 
-@_as_written
+@_plain_text
 def confusion(path: Path, confusions: dict[str, tuple[list[str], list[list[int]]]], title: str) -> None:
-    """2512.23435, Fig. 1: what each true class was taken for, as shares of it and as clips; a panel a model.
+    """Draw confusion matrices, as shares of the true class and as clips, a panel per model (2512.23435, Fig. 1).
 
-    ``confusions`` are name -> (classes, counts [k, k], a row a true class). The row of a class without clips is grey.
+    ``confusions`` are name -> (classes, counts [k, k] with a row per true class). Rows without clips are grey.
     """
     from matplotlib import colormaps
 
@@ -148,22 +154,22 @@ def confusion(path: Path, confusions: dict[str, tuple[list[str], list[list[int]]
     figure.savefig(path, dpi=150)
 
 
-@_as_written
-def reliability(path: Path, bins: dict[str, dict[str, np.ndarray]], title: str) -> None:
-    """Reliability diagrams (Guo et al. 2017): accuracy against confidence by bin, and how many clips are in each.
+@_plain_text
+def reliability(path: Path, bins: dict[str, dict[str, Array]], title: str) -> None:
+    """Draw reliability diagrams (Guo et al. 2017): accuracy against confidence, and the share of clips, by bin.
 
-    ``bins`` are name -> what metrics.reliability gives; a panel a model. The gap to perfect calibration is hatched.
+    ``bins`` are name -> result of metrics.reliability; a panel per model. The gap to perfect calibration is hatched.
     """
     width, centres = 1 / BINS, (np.arange(BINS) + 0.5) / BINS
     figure = _figure(4.2 * len(bins) + 0.6, 5.8)
     panels = figure.subplots(2, len(bins), sharex=True, sharey="row", squeeze=False, height_ratios=[3, 1])
-    for (above, below), (model, found) in zip(panels.T, bins.items(), strict=True):
-        there = found["clips"] > 0
-        clips, confidence, accuracy = (found[name][there] for name in ("clips", "confidence", "accuracy"))
+    for (above, below), (model, values) in zip(panels.T, bins.items(), strict=True):
+        filled = values["clips"] > 0
+        clips, confidence, accuracy = (values[name][filled] for name in ("clips", "confidence", "accuracy"))
         error = clips @ np.abs(accuracy - confidence) / clips.sum()
-        above.bar(centres[there], accuracy, width, color=COLOURS[5], edgecolor="white", label="accuracy")
+        above.bar(centres[filled], accuracy, width, color=COLOURS[5], edgecolor="white", label="accuracy")
         above.bar(
-            centres[there],
+            centres[filled],
             confidence - accuracy,
             width,
             bottom=accuracy,
@@ -176,7 +182,7 @@ def reliability(path: Path, bins: dict[str, dict[str, np.ndarray]], title: str) 
         above.plot([0, 1], [0, 1], color="black", linewidth=1, linestyle="--", label="no gap")
         above.text(0.04, 0.95, f"ECE {error:.3f}\n{clips.sum()} clips", va="top", transform=above.transAxes)
         above.set(title=model, xlim=(0, 1), ylim=(0, 1))
-        below.bar(centres[there], clips / clips.sum(), width, color=_GREY, edgecolor="white")
+        below.bar(centres[filled], clips / clips.sum(), width, color=_GREY, edgecolor="white")
         below.set(xlabel="confidence (largest probability)")
     panels[0, 0].set_ylabel("accuracy")
     panels[1, 0].set_ylabel("share of clips")
@@ -185,19 +191,19 @@ def reliability(path: Path, bins: dict[str, dict[str, np.ndarray]], title: str) 
     figure.savefig(path, dpi=150)
 
 
-@_as_written
-def bars(path: Path, reports: dict[str, dict], title: str) -> None:
-    """2408.13920, Fig. 2 and 4: the main measures by model with 95 % intervals; a panel a measure.
+@_plain_text
+def bars(path: Path, reports: dict[str, dict[str, Any]], title: str) -> None:
+    """Draw the main measures by model with 95 % intervals, a panel per measure (2408.13920, Fig. 2 and 4).
 
-    CCC of each output, or AUC where there are classes only; of models of classes WA and UA, with a line where UA is by
-    chance. Bars stand for all recordings and, if there are several, for each corpus.
+    CCC of each output, or AUC if there are only classes; WA and UA for models of classes, with a line at the chance
+    level of UA. Bars are for all recordings and, if there are several corpora, for each corpus.
     """
     from matplotlib.patches import Patch
 
     measures = _measures(reports)
     corpora = list(next(iter(reports.values()))["groups"]["corpus"])
-    told = [c for c in corpora if any(m in _group(r, c)["measures"] for r in reports.values() for m in measures)]
-    groups = ["all", *told] if len(corpora) > 1 else ["all"]
+    measured = [c for c in corpora if any(m in _group(r, c)["measures"] for r in reports.values() for m in measures)]
+    groups = ["all", *measured] if len(corpora) > 1 else ["all"]
     figure = _figure(max(5.5, 2.0 + 0.28 * len(groups) * (len(reports) + 1)), 1.2 + 2.1 * len(measures))
     panels = figure.subplots(len(measures), 1, sharex=True, squeeze=False)[:, 0]
     width = 0.8 / max(2, len(reports))
@@ -205,13 +211,14 @@ def bars(path: Path, reports: dict[str, dict], title: str) -> None:
     for axes, measure in zip(panels, measures, strict=True):
         chance = 0.5 if measure.endswith("AUC") else 0
         for i, report in enumerate(reports.values()):
-            found = [_group(report, group)["measures"].get(measure) for group in groups]
+            figures = [_group(report, group)["measures"].get(measure) for group in groups]
             shift = (i - (len(reports) - 1) / 2) * width
-            there = [(place + shift, at["value"], at["low"], at["high"]) for place, at in enumerate(found) if at]
-            for place, value, low, high in there:
-                axes.bar(place, value - chance, width * 0.92, bottom=chance, color=COLOURS[i % 8])
-                if low is not None:
-                    axes.vlines(place, low, high, color="black", linewidth=1.2)
+            for place, figure_of_group in enumerate(figures):
+                if figure_of_group:
+                    value, low, high = (figure_of_group[key] for key in ("value", "low", "high"))
+                    axes.bar(place + shift, value - chance, width * 0.92, bottom=chance, color=COLOURS[i % 8])
+                    if low is not None:
+                        axes.vlines(place + shift, low, high, color="black", linewidth=1.2)
         axes.axhline(chance, color="black", linewidth=0.8)
         if measure == "UA":
             for classes in {len(report["overall"]["confusion"]) for report in reports.values()}:
@@ -229,31 +236,35 @@ def bars(path: Path, reports: dict[str, dict], title: str) -> None:
     figure.savefig(path, dpi=150)
 
 
-@_as_written
-def sweep(path: Path, rows: list[dict], title: str) -> None:
-    """2408.13920, Fig. 5: time, and the memory that a model adds, over the length of the audio; a line a model.
+@_plain_text
+def sweep(path: Path, rows: Sequence[Mapping[str, Any]], title: str) -> None:
+    """Draw time, and the memory that a model adds, over the audio length, a line per model (2408.13920, Fig. 5).
 
-    ``rows`` are those of bench.sweep. A third panel has the parts' time of models that tell it.
+    ``rows`` are those of bench.sweep. If rows have the times of a model's parts, they are drawn in a third panel.
     """
     from matplotlib.ticker import LogLocator, NullLocator, StrMethodFormatter
 
-    told = [row for row in rows if "error" not in row]
-    names = list(dict.fromkeys((row["model"], row["format"]) for row in told))
-    parts = [name for name in names if any("parts" in row for row in told if (row["model"], row["format"]) == name)]
-    seconds = sorted({row["audio_s"] for row in told})
+    measured = [row for row in rows if "error" not in row]
+    names = list(dict.fromkeys((row["model"], row["format"]) for row in measured))
+    parts = [name for name in names if any("parts" in row for row in measured if (row["model"], row["format"]) == name)]
+    seconds = sorted({row["audio_s"] for row in measured})
     figure = _figure(4.6 * (3 if parts else 2), 4.4)
     panels = figure.subplots(1, 3 if parts else 2)
     for i, name in enumerate(names):
-        own = [row for row in told if (row["model"], row["format"]) == name]
+        of_model = [row for row in measured if (row["model"], row["format"]) == name]
         look = {"color": COLOURS[i % 8], "marker": MARKERS[i // 8 % 9], "markersize": 4, "linewidth": 1.3}
-        audio = [row["audio_s"] for row in own]
-        panels[0].plot(audio, [row["seconds"] for row in own], label=" ".join(name), **look)
+        audio = [row["audio_s"] for row in of_model]
+        panels[0].plot(audio, [row["seconds"] for row in of_model], label=" ".join(name), **look)
         panels[0].fill_between(
-            audio, [row["low_s"] for row in own], [row["high_s"] for row in own], color=look["color"], alpha=0.2
+            audio,
+            [row["low_s"] for row in of_model],
+            [row["high_s"] for row in of_model],
+            color=look["color"],
+            alpha=0.2,
         )
-        panels[1].plot(audio, [row["added_bytes"] / 1e6 for row in own], **look)
-        for part, line in zip(own[0].get("parts", {}) if name in parts else (), ("-", "--", ":"), strict=False):
-            times = [row["parts"][part]["seconds"] for row in own]
+        panels[1].plot(audio, [row["added_bytes"] / 1e6 for row in of_model], **look)
+        for part, line in zip(of_model[0].get("parts", {}) if name in parts else (), ("-", "--", ":"), strict=False):
+            times = [row["parts"][part]["seconds"] for row in of_model]
             label = f"{' '.join(name)}: {part}"
             panels[2].plot(audio, times, linestyle=line, label=label, **look)
     titles = ("time of one run (s)", "memory added to the runtime (MB)", "time of its parts (s)")
@@ -273,43 +284,44 @@ def sweep(path: Path, rows: list[dict], title: str) -> None:
     figure.savefig(path, dpi=150)
 
 
-def _measures(reports: dict[str, dict]) -> list[str]:
-    """CCC of each output, or AUC if there is no CCC; of models of classes WA and UA."""
-    there = list(dict.fromkeys(name for report in reports.values() for name in report["overall"]["measures"]))
-    return [n for n in there if n.endswith("CCC")] or [n for n in there if n.endswith(("AUC", "WA", "UA"))]
+def _measures(reports: dict[str, dict[str, Any]]) -> list[str]:
+    """Return the CCC of each output, or AUC if there is no CCC; WA and UA for models of classes."""
+    available = list(dict.fromkeys(name for report in reports.values() for name in report["overall"]["measures"]))
+    return [n for n in available if n.endswith("CCC")] or [n for n in available if n.endswith(("AUC", "WA", "UA"))]
 
 
-def _group(report: dict, group: str) -> dict:
-    return report["overall"] if group == "all" else report["groups"]["corpus"][group]
+def _group(report: dict[str, Any], group: str) -> dict[str, Any]:
+    result: dict[str, Any] = report["overall"] if group == "all" else report["groups"]["corpus"][group]
+    return result
 
 
-def _duration(courses: dict[str, dict]) -> tuple[float, str, int]:
-    """Seconds of the recording, and the unit that its axis has and that unit's seconds."""
+def _duration(courses: dict[str, dict[str, Any]]) -> tuple[float, str, int]:
+    """Return the seconds of the recording, the unit of the time axis and that unit's seconds."""
     last = max(course["end"][-1] for course in courses.values())
-    return last, *(("min", 60) if last > 180 else ("s", 1))
+    return (last, "min", 60) if last > 180 else (last, "s", 1)
 
 
-def _middles(course: dict) -> np.ndarray:
-    return (np.array(course["start"]) + np.array(course["end"])) / 2
+def _middles(course: dict[str, Any]) -> Floats:
+    return (np.array(course["start"], np.float64) + np.array(course["end"], np.float64)) / 2
 
 
-def _values(course: dict, name: str) -> np.ndarray:
+def _values(course: dict[str, Any], name: str) -> Floats:
     return np.array(course.get(name, [None] * len(course["start"])), np.float64)
 
 
-def _windows(title: str, courses: dict[str, dict]) -> str:
+def _windows(title: str, courses: dict[str, dict[str, Any]]) -> str:
     window = next(iter(courses.values()))
     return f"{title}: windows of {window['window']:g} s, {window['hop']:g} s apart"
 
 
-def _neutral(axes, both: bool = False) -> None:
-    """Thin lines through 0.5, where the neutral point is."""
+def _neutral(axes: Any, both: bool = False) -> None:
+    """Draw thin lines through 0.5, the neutral point."""
     axes.axhline(0.5, color=_GREY, linewidth=0.8, zorder=0)
     if both:
         axes.axvline(0.5, color=_GREY, linewidth=0.8, zorder=0)
 
 
-def _figure(width: float, height: float):
+def _figure(width: float, height: float) -> Any:
     from matplotlib.figure import Figure
 
     return Figure(figsize=(width, height), layout="constrained")

@@ -1,16 +1,20 @@
-"""From a corpus and models to outputs, and from those to what is written."""
+"""Run models on a corpus, and write their outputs, reports and plots."""
 
 import csv
 import hashlib
 import math
-from collections.abc import Iterator
+import threading
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
+from types import ModuleType
+from typing import Any, TextIO, TypeAlias, TypeVar, cast
 
 import numpy as np
 
 from sertool import audio
 from sertool import bundle as bundles
 from sertool._about import __version__
+from sertool._types import Array, Samples
 from sertool.corpora import Row
 from sertool.corpora.classes import canonical
 from sertool.corpora.reading import rows_of
@@ -18,119 +22,135 @@ from sertool.errors import AudioError, SertoolError, UsageError
 from sertool.evaluation import bootstrap, categorical, dimensional, plots
 from sertool.evaluation.grouped import SMALLEST_GROUP
 from sertool.labelling import Labeller, job
+from sertool.labelling.labels import Labels
 from sertool.plugins import load_plugins
 from sertool.recordings.pool import Meter
 from sertool.recordings.scan import Recording, printable
 
-#: Task of a bundle -> what reports on its outputs.
-REPORTS = {"dimensional": dimensional, "categorical": categorical}
+#: Task of a bundle -> module that reports on its outputs.
+REPORTS: dict[str, ModuleType] = {"dimensional": dimensional, "categorical": categorical}
 
 SCHEMA = "sertool.evaluation/1"
 
 _LABELS = ("corpus", "speaker", "session", "sex", "language", "split", "emotion")
 _TRUTH = ("arousal", "dominance", "valence")
 
-#: A long recording's windows begin this share of a window apart.
+#: Hop between the windows of a plotted recording, as a share of the window.
 COURSE_HOP = 1 / 4
 
+_T = TypeVar("_T")
 
-def read(root: Path, layout: str | None, splits=(), corpora=()) -> tuple[str, list[Row]]:
-    """(layout, rows) of a corpus in ROOT, of the named splits and corpora only if any are named.
 
-    Without a layout ROOT needs a manifest.csv. UsageError names what there is instead of what was asked for.
+def read(
+    root: Path, layout: str | None, splits: Sequence[str] = (), corpora: Sequence[str] = ()
+) -> tuple[str, list[Row]]:
+    """Return (layout, rows) of a corpus in ``root``, restricted to the given splits and corpora if any are given.
+
+    Without a layout, ``root`` must have a manifest.csv. Raises UsageError, which lists the available names, if a
+    layout, split or corpus does not exist.
     """
     if layout is None:
         if not (root / "manifest.csv").is_file():
-            known = ", ".join(load_plugins().names("corpora")) or "none is installed"
-            raise UsageError(f"{root}: no manifest.csv in it; say how it is laid out: --layout NAME ({known})")
+            known = ", ".join(load_plugins().names("corpora")) or "none installed"
+            raise UsageError(f"{root}: no manifest.csv in it; give the layout: --layout NAME ({known})")
         layout = "manifest"
     rows = rows_of(layout, root)
     for option, wanted in (("split", splits), ("corpus", corpora)):
-        there = {getattr(row, option) for row in rows}
-        if unknown := sorted(set(wanted) - there):
-            raise UsageError(f"{root}: no {option} {unknown[0]!r} (there are: {', '.join(sorted(there - {''}))})")
+        available = {getattr(row, option) for row in rows}
+        if unknown := sorted(set(wanted) - available):
+            raise UsageError(f"{root}: no {option} {unknown[0]!r} (there are: {', '.join(sorted(available - {''}))})")
     chosen = [r for r in rows if (not splits or r.split in splits) and (not corpora or r.corpus in corpora)]
     if not chosen:
-        raise UsageError(f"{root}: no recording is in both these splits and these corpora")
+        raise UsageError(f"{root}: no recording is in both the given splits and the given corpora")
     return layout, chosen
 
 
 def labellers(models: list[str], runtime: str | None = None) -> dict[str, Labeller]:
-    """Models by a name that tells them apart, in order: their own, or as they were given where two share one.
+    """Load models, in order, by unique names: the bundles' names, or ``models`` if two bundles share a name.
 
-    ``runtime`` as Labeller takes it. UsageError for a model that is given twice, and for models of different tasks.
+    ``runtime`` as in Labeller. Raises UsageError if a model is given twice, or if the models' tasks differ.
     """
-    loaded, tasks = {}, {}
+    loaded: dict[str, Labeller] = {}
+    tasks: dict[str, str] = {}
     for model in models:
         if model in loaded:
             raise UsageError(f"{model} is given twice")
         loaded[model] = Labeller(model, runtime=runtime, regardless=True)
-        task = loaded[model].bundle.manifest["task"]
+        task = loaded[model].bundle.manifest.task
         tasks.setdefault(task, model)
         if len(tasks) > 1:
             (one, first), (other, second) = tasks.items()
-            raise UsageError(f"{first} is {one}, {second} is {other}: no figure is for both; evaluate each on its own")
-    own = [labeller.bundle.manifest["name"] for labeller in loaded.values()]
-    alike = len(set(own)) < len(own)
-    return loaded if alike else dict(zip(own, loaded.values(), strict=True))
+            raise UsageError(
+                f"{first} is {one}, {second} is {other}: they cannot be compared; evaluate each separately"
+            )
+    names = [labeller.bundle.manifest.name for labeller in loaded.values()]
+    ambiguous = len(set(names)) < len(names)
+    return loaded if ambiguous else dict(zip(names, loaded.values(), strict=True))
 
 
 class Whole:
-    """A Labeller that hears each recording in one piece, without detector and windows, as both papers measure."""
+    """A Labeller that labels each recording in one piece, without VAD and windows, as both papers measure."""
 
-    def __init__(self, labeller: Labeller):
+    def __init__(self, labeller: Labeller) -> None:
         self._labeller = labeller
 
-    def __getattr__(self, name: str):
+    def __getattr__(self, name: str) -> Any:
         return getattr(self._labeller, name)
 
-    def rows(self, blocks):
-        """Labeller.whole."""
+    def rows(self, blocks: Iterable[Samples]) -> tuple[list[Labels], float]:
+        """Label a recording as Labeller.whole does."""
         return self._labeller.whole(blocks)
 
-    def label(self, samples: np.ndarray, rate: float) -> dict:
-        """As Labeller.label, of samples in one piece."""
+    def label(self, samples: Array, rate: float) -> Labels:
+        """Label an array as Labeller.label does, but in one piece."""
         rows, seconds = self.rows([audio.mono(samples, rate)])
         return self._labeller.average(rows, seconds)
 
 
 class Cropped:
-    """A Labeller that hears the middle ``seconds`` of each recording; all of a shorter one."""
+    """A Labeller that labels the middle ``seconds`` of each recording, or all of a shorter one."""
 
-    def __init__(self, labeller: Labeller, seconds: float):
+    def __init__(self, labeller: Labeller | Whole, seconds: float) -> None:
         self._labeller, self._samples = labeller, round(seconds * audio.SAMPLE_RATE)
 
-    def __getattr__(self, name: str):
+    def __getattr__(self, name: str) -> Any:
         return getattr(self._labeller, name)
 
-    def rows(self, blocks):
-        """As Labeller.rows, of the middle."""
+    def rows(self, blocks: Iterable[Samples]) -> tuple[list[Labels], float]:
+        """Label the middle of a recording as Labeller.rows does."""
         samples = np.concatenate([np.zeros(0, np.float32), *blocks])
         start = max(0, (len(samples) - self._samples) // 2)
         return self._labeller.rows([samples[start : start + self._samples]])
 
 
-def cropped(models: dict[str, Labeller], crops: list[float]) -> dict[str, Labeller]:
-    """Each model as it is, and after it as it does on the middle of each recording, for so many seconds each."""
-    return {
-        label: found
-        for name, labeller in models.items()
-        for label, found in ((name, labeller), *((f"{name} {s:g} s", Cropped(labeller, s)) for s in crops))
-    }
+AnyLabeller: TypeAlias = Labeller | Whole | Cropped
 
 
-def task(models: dict[str, Labeller]) -> str:
-    """The task that all of ``labellers`` have."""
-    return next(iter(models.values())).bundle.manifest["task"]
+def cropped(models: Mapping[str, Labeller | Whole], crops: Sequence[float]) -> dict[str, AnyLabeller]:
+    """Return each model, followed by its versions Cropped to each number of seconds in ``crops``."""
+    result: dict[str, AnyLabeller] = {}
+    for name, labeller in models.items():
+        result[name] = labeller
+        for seconds in crops:
+            result[f"{name} {seconds:g} s"] = Cropped(labeller, seconds)
+    return result
 
 
-def outputs(labeller: Labeller, rows: list[Row], jobs: int, stop, meter) -> Iterator[tuple[Path, list | str]]:
-    """(file, outputs [k], or the reason why there are none) as files are finished, each file once.
+def task(models: Mapping[str, AnyLabeller]) -> str:
+    """Return the task of ``models``, which is the same for all of them."""
+    return next(iter(models.values())).bundle.manifest.task
 
-    The numbers are those that `sertool label` writes, six decimals. Setting ``stop`` begins no new file.
+
+def outputs(
+    labeller: AnyLabeller, rows: Sequence[Row], jobs: int, stop: threading.Event | None, meter: Meter | None
+) -> Iterator[tuple[Path, list[float] | str]]:
+    """Yield (file, outputs [k] or an error message) as files are finished, each file once.
+
+    The numbers are those that `sertool label` writes, with six decimals. Setting ``stop`` starts no new file.
     """
     recordings = [Recording(file, str(file)) for file in dict.fromkeys(Path(row.file) for row in rows)]
-    for result in job.label_all(labeller, recordings, jobs=jobs, stop=stop, meter=meter):
+    as_labeller = cast(Labeller, labeller)  # Whole and Cropped forward the other attributes to a Labeller
+    for result in job.label_all(as_labeller, recordings, jobs=jobs, stop=stop, meter=meter):
         (labels,) = result.rows
         yield result.recording.path, labels["error"] or [labels[name] for name in labeller.outputs]
 
@@ -141,13 +161,14 @@ def course(
     window: float | None = None,
     meter: Meter | None = None,
     runtime: str | None = None,
-) -> dict:
-    """A model's outputs over a recording: ``window``, ``hop`` in seconds, ``start``, ``end`` and each output as lists.
+) -> dict[str, Any]:
+    """Return a model's outputs over time: ``window``, ``hop`` in seconds; lists ``start``, ``end`` and each output.
 
-    Windows overlap by three quarters; outputs of a silent one are None. SertoolError names a file that cannot be read.
+    Windows overlap by three quarters; outputs of silent windows are None. Raises SertoolError if the file cannot be
+    read.
     """
     window = window or Labeller(model, runtime=runtime).window
-    # What is drawn over time has all of it.
+    # Without VAD: the plot covers the whole recording.
     labeller = Labeller(model, None, window, window * COURSE_HOP, vad=False, runtime=runtime)
     try:
         blocks = audio.blocks(file)
@@ -158,22 +179,28 @@ def course(
     return {"window": labeller.window, "hop": labeller.hop, **columns}
 
 
-def spread(items: list, number: int) -> list:
-    """``number`` of the items, or all if they are fewer, evenly over the whole list, the same ones each time."""
+def spread(items: Sequence[_T], number: int) -> list[_T]:
+    """Return ``number`` evenly spaced items, or all if there are fewer; always the same ones."""
     number = min(number, len(items))
     return [items[i * len(items) // number] for i in range(number)]
 
 
-def document(corpus: dict, rows: list[Row], models: dict[str, tuple[Labeller, dict]], settings: dict, **more) -> dict:
-    """Everything that an evaluation found, ready for JSON: NaN and infinities become None.
+def document(
+    corpus: dict[str, Any],
+    rows: Sequence[Row],
+    models: Mapping[str, tuple[AnyLabeller, dict[str, Any]]],
+    settings: dict[str, Any],
+    **more: Any,
+) -> dict[str, Any]:
+    """Return all results of an evaluation, ready for JSON: NaN and infinities become None.
 
-    ``corpus`` says what was evaluated, ``rows`` of it were labelled; ``models`` are name -> (Labeller, report).
+    ``corpus`` describes the corpus, ``rows`` are its labelled rows; ``models`` are name -> (Labeller, report).
     """
     described = [
         {
             "name": name,
             "id": labeller.bundle.id,
-            "variant": labeller.runtime.variant["name"],
+            "variant": labeller.runtime.variant.name,
             "sha256": bundles.sha256(labeller.bundle.file(labeller.runtime.variant)),
             "outputs": labeller.outputs,
             "window_s": labeller.window,
@@ -182,7 +209,7 @@ def document(corpus: dict, rows: list[Row], models: dict[str, tuple[Labeller, di
         for name, (labeller, report) in models.items()
     ]
     settings = {**settings, "interval": bootstrap.COVERAGE, "smallest_group": SMALLEST_GROUP}
-    return _finite(
+    result: dict[str, Any] = _finite(
         {
             "schema": SCHEMA,
             "sertool": __version__,
@@ -192,32 +219,48 @@ def document(corpus: dict, rows: list[Row], models: dict[str, tuple[Labeller, di
             **more,
         }
     )
+    return result
 
 
-def draw(folder: Path, rows, outputs: dict, models: dict, reports: dict, course: dict | None, title: str) -> list[str]:
-    """Draw pictures into a folder, those that there is something for; their names.
+def draw(
+    folder: Path,
+    rows: Sequence[Row],
+    outputs: Mapping[str, Any],
+    models: Mapping[str, AnyLabeller],
+    reports: dict[str, dict[str, Any]],
+    course: dict[str, Any] | None,
+    title: str,
+) -> list[str]:
+    """Draw the plots that there are data for into a folder and return their names.
 
-    Of dimensional models scatter.png, of categorical ones confusion.png and reliability.png; of both bars.png and
-    course.png. Of the models by name: outputs [n, k] of the rows, Labeller, report. ``course``: its file and each
-    model's course.
+    scatter.png for dimensional models, confusion.png and reliability.png for categorical ones; bars.png and course.png
+    for both. ``outputs`` [n, k] of the rows, ``models`` and ``reports`` are by model name. ``course`` has its file and
+    each model's course.
     """
-    own = {"dimensional": _draw_planes, "categorical": _draw_classes}[task(models)]
-    drawn = own(folder, rows, outputs, models, reports, title)
+    draw_task = {"dimensional": _draw_planes, "categorical": _draw_classes}[task(models)]
+    drawn = draw_task(folder, rows, outputs, models, reports, title)
     if any(REPORTS[task(models)].headline(report) for report in reports.values()):
         plots.bars(folder / "bars.png", reports, f"{title}, 95 % intervals")
         drawn.append("bars.png")
     return drawn + ([draw_course(folder, models, course)] if course else [])
 
 
-def draw_course(folder: Path, models: dict, course: dict) -> str:
-    """Draw course.png as ``draw`` does; its name."""
+def draw_course(folder: Path, models: Mapping[str, AnyLabeller], course: dict[str, Any]) -> str:
+    """Draw course.png as ``draw`` does, and return its name."""
     over_time = {"dimensional": plots.course, "categorical": plots.probabilities}[task(models)]
     names = list(dict.fromkeys(name for model in course["models"] for name in models[model].outputs))
     over_time(folder / "course.png", course["models"], names, Path(course["file"]).name)
     return "course.png"
 
 
-def _draw_planes(folder, rows, outputs, models, reports, title):
+def _draw_planes(
+    folder: Path,
+    rows: Sequence[Row],
+    outputs: Mapping[str, Any],
+    models: Mapping[str, AnyLabeller],
+    reports: dict[str, dict[str, Any]],
+    title: str,
+) -> list[str]:
     planes = {
         name: np.array(outputs[name])[:, [labeller.outputs.index("arousal"), labeller.outputs.index("valence")]]
         for name, labeller in models.items()
@@ -230,24 +273,37 @@ def _draw_planes(folder, rows, outputs, models, reports, title):
     return ["scatter.png"]
 
 
-def _draw_classes(folder, rows, outputs, models, reports, title):
-    told = [name for name, report in reports.items() if report["overall"]["measures"]]
-    if not told:
+def _draw_classes(
+    folder: Path,
+    rows: Sequence[Row],
+    outputs: Mapping[str, Any],
+    models: Mapping[str, AnyLabeller],
+    reports: dict[str, dict[str, Any]],
+    title: str,
+) -> list[str]:
+    measured = [name for name, report in reports.items() if report["overall"]["measures"]]
+    if not measured:
         return []
-    matrices = {name: (models[name].outputs, reports[name]["overall"]["confusion"]) for name in told}
+    matrices = {name: (models[name].outputs, reports[name]["overall"]["confusion"]) for name in measured}
     plots.confusion(folder / "confusion.png", matrices, f"{title}: true and predicted class")
-    bins = {name: categorical.reliability(rows, outputs[name], models[name].outputs) for name in told}
+    bins = {name: categorical.reliability(rows, outputs[name], models[name].outputs) for name in measured}
     plots.reliability(folder / "reliability.png", bins, f"{title}: confidence and accuracy")
     return ["confusion.png", "reliability.png"]
 
 
 def write_predictions(
-    stream, root: Path, rows: list[Row], found: dict[str, dict[Path, list | str]], names: dict, classes: bool = False
+    stream: TextIO,
+    root: Path,
+    rows: Sequence[Row],
+    found: Mapping[str, Mapping[Path, Sequence[float] | str]],
+    names: Mapping[str, Sequence[str]],
+    classes: bool = False,
 ) -> None:
-    """CSV of a row a recording and model: model, file (relative to ROOT), labels, ``true_`` numbers, outputs, error.
+    """Write CSV with a row per recording and model.
 
-    ``found`` is model -> file -> outputs or error; ``names`` is model -> names of its outputs. Where these are
-    ``classes``, the most probable one stands before them, as ``predicted``; ``emotion`` is the corpus's label.
+    Columns: model, file (relative to ``root``), labels, ``true_`` numbers, outputs, error. ``found`` is model -> file
+    -> outputs or error; ``names`` is model -> names of its outputs. If the outputs are ``classes``, a column
+    ``predicted`` with the most probable one precedes them; ``emotion`` is the corpus's label.
     """
     columns = list(dict.fromkeys(name for model in found for name in names[model]))
     columns = ["predicted", *columns] if classes else columns
@@ -256,12 +312,12 @@ def write_predictions(
     for model, by_file in found.items():
         for row in rows:
             answer = by_file[Path(row.file)]
-            failed = isinstance(answer, str)
-            values = {} if failed else dict(zip(names[model], answer, strict=True))
+            error = answer if isinstance(answer, str) else ""
+            values: dict[str, Any] = {} if isinstance(answer, str) else dict(zip(names[model], answer, strict=True))
             if values and classes:
-                values["predicted"] = max(values, key=values.get)
+                values["predicted"] = max(values, key=values.__getitem__)
             known = [getattr(row, name) for name in (*_LABELS, *_TRUTH)]
-            cells = [model, _relative(root, row), *known, *map(values.get, columns), answer if failed else ""]
+            cells = [model, _relative(root, row), *known, *map(values.get, columns), error]
             table.writerow([printable(cell) if isinstance(cell, str) else cell for cell in cells])
 
 
@@ -270,14 +326,14 @@ def _relative(root: Path, row: Row) -> str:
     return str(file.relative_to(root)) if file.is_relative_to(root) else str(file)
 
 
-def _digest(root: Path, rows: list[Row]) -> str:
-    """A sum that is the same exactly if the same files with the same labels were measured."""
+def _digest(root: Path, rows: Sequence[Row]) -> str:
+    """Return a checksum of the measured files' names and labels."""
     known = [[_relative(root, row), *(getattr(row, name) for name in (*_LABELS, *_TRUTH))] for row in rows]
     lines = sorted(repr(values) for values in known)
     return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 
 
-def _finite(value):
+def _finite(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: _finite(inner) for key, inner in value.items()}
     if isinstance(value, (list, tuple)):

@@ -1,4 +1,4 @@
-"""The C front-end: LogMel and utterance statistics, streaming or at once."""
+"""The C front-end: LogMel and utterance statistics, streaming or in one call."""
 
 from sertool.features.logmel import LogMel, logmel
 from sertool.features.statistics import Statistics

@@ -1,18 +1,19 @@
-"""Samples to what a model's file takes."""
+"""Convert samples to the input of a model file."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from typing import Any
 
-import numpy as np
-
+from sertool._types import Samples
 from sertool.features.logmel import logmel
 from sertool.features.mel import GEOMETRIES, Geometry
 
 
-def features(frontend: dict, form: str) -> Callable[[np.ndarray], np.ndarray]:
-    """From float32 [n] at 16 kHz to a file's input: the samples for "waveform", frames [frames, n_mels] for "logmel".
+def features(frontend: Mapping[str, Any], form: str) -> Callable[[Samples], Samples]:
+    """Return a function from float32 [n] at 16 kHz to the input of a model file.
 
-    ``frontend`` as a bundle names it: n_fft, hop, n_mels, normalise. ValueError for a LogMel that the C kernel lacks;
-    the function raises it for samples that LogMel cannot take.
+    The input is the samples for "waveform", frames [frames, n_mels] for "logmel". ``frontend`` is a bundle's: n_fft,
+    hop, n_mels, normalise. Raises ValueError if the C kernel does not support that LogMel; the function raises
+    ValueError for samples that LogMel does not accept.
     """
     if form == "waveform":
         return lambda samples: samples

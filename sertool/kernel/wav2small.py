@@ -1,58 +1,59 @@
-"""Wav2Small in C: weights and samples to outputs."""
+"""Bindings of the C engine of Wav2Small: weights and samples to outputs."""
 
 import numpy as np
+import numpy.typing as npt
 
-from sertool.kernel import ISAS, as_samples, available_isas, check, ffi, floats, lib
+from sertool._types import Samples
+from sertool.kernel import ISAS, as_samples, check, ffi, floats, isa_error, lib
 
 
 class Engine:
-    """A network of the C kernel; working memory does not depend on the length of the recording.
+    """A network of the C kernel; its working memory does not depend on the length of the recording.
 
-    ``weights``: a container (sertool.bundle.container), which is kept and not copied; engines may share it. One thread
-    at a time may use an engine. isa: a name of sertool.kernel.ISAS. Raises ValueError for weights of no
-    network that the kernel has, and for an instruction set that this processor lacks.
+    ``weights``: a container (sertool.bundle.container), which is referenced, not copied; engines may share it. An
+    engine is not thread-safe. isa: a name of sertool.kernel.ISAS. Raises ValueError if the weights are not those of a
+    network that the kernel supports, or if the CPU lacks the instruction set.
     """
 
-    def __init__(self, weights: bytes, isa: str = "best"):
+    def __init__(self, weights: bytes, isa: str = "best") -> None:
         if isa not in ISAS or not lib.ser_isa_available(ISAS[isa]):
-            raise ValueError(
-                f"instruction set {isa!r} is not to be had here (there are: {', '.join(available_isas())})"
-            )
+            raise isa_error(isa)
         self._weights = ffi.from_buffer(weights)
-        size = lib.ser_wav2small_size(self._weights, len(weights), ISAS[isa])
+        size: int = lib.ser_wav2small_size(self._weights, len(weights), ISAS[isa])
         if not size:
-            raise ValueError("not the weights of a network that this sertool has in C")
-        self.memory = size  #: Bytes that it works in, beside the weights.
+            raise ValueError("not the weights of a network that sertool's C engine supports")
+        self.memory = size  #: Bytes of working memory, without the weights.
         self._memory = ffi.new("unsigned char[]", size)
         engine = ffi.new("ser_wav2small **")
         check(lib.ser_wav2small_init(self._memory, size, self._weights, len(weights), ISAS[isa], engine))
         self._engine = engine[0]
-        self.outputs, self.passes = lib.ser_wav2small_outputs(self._engine), lib.ser_wav2small_passes(self._engine)
+        self.outputs: int = lib.ser_wav2small_outputs(self._engine)
+        self.passes: int = lib.ser_wav2small_passes(self._engine)
 
-    def run(self, samples) -> np.ndarray:
-        """Outputs float32 [outputs] for float32 [n] at 16 kHz; ValueError on NaN, infinity, or below 33 samples."""
+    def run(self, samples: npt.ArrayLike) -> Samples:
+        """Return float32 [outputs] for float32 [n] at 16 kHz. Raise ValueError on NaN, infinity or n < 33."""
         samples, out = as_samples(samples), np.empty(self.outputs, np.float32)
         check(lib.ser_wav2small_run(self._engine, floats(samples), len(samples), floats(out)))
         return out
 
-    def push(self, samples) -> None:
-        """Take float32 [n] in. A recording is pushed ``passes`` times, whole, with a ``next`` after each time.
+    def push(self, samples: npt.ArrayLike) -> None:
+        """Process float32 [n]. Push the whole recording ``passes`` times and call ``next`` after each pass.
 
-        ValueError on NaN or infinity, and for more samples than there were the first time.
+        Raises ValueError on NaN or infinity, and if a pass has more samples than the first one.
         """
         samples = as_samples(samples)
         check(lib.ser_wav2small_push(self._engine, floats(samples), len(samples)))
 
     def next(self) -> None:
-        """End a pass; ValueError if it was shorter than 33 samples or than the first."""
+        """End a pass. Raise ValueError if it was shorter than 33 samples or than the first pass."""
         check(lib.ser_wav2small_next(self._engine))
 
-    def finish(self) -> np.ndarray:
-        """Outputs float32 [outputs] after the last pass; then ready for another recording. ValueError before that."""
+    def finish(self) -> Samples:
+        """Return float32 [outputs] after the last pass and reset the engine. Raise ValueError before the last pass."""
         out = np.empty(self.outputs, np.float32)
         check(lib.ser_wav2small_finish(self._engine, floats(out)))
         return out
 
     def reset(self) -> None:
-        """Forget what was pushed."""
+        """Discard the pushed samples."""
         lib.ser_wav2small_reset(self._engine)

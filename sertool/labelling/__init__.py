@@ -1,5 +1,6 @@
-"""The main job: recordings in, one row each out."""
+"""Label recordings, files or arrays, and write the labels as tables."""
 
 from sertool.labelling.labeller import Labeller
+from sertool.labelling.labels import Labels
 
-__all__ = ["Labeller"]
+__all__ = ["Labeller", "Labels"]

@@ -1,57 +1,85 @@
-"""Many recordings, several at a time, every one of them to its rows."""
+"""Label many recordings, several at a time."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from sertool.labelling import table
 from sertool.labelling.journal import Journal, stamp
 from sertool.labelling.labeller import Labeller
+from sertool.labelling.labels import Labels
 from sertool.recordings.pool import FAULTS, Meter, decoded, each, reason
 from sertool.recordings.scan import Recording
 
 
 @dataclass(frozen=True)
 class Result:
-    """A finished recording: its rows as they go into the table, its length, whether it failed or was done before."""
+    """A finished recording.
+
+    ``rows`` are its rows of the label table, ``seconds`` its length, ``taken_over`` whether the rows come from a
+    journal, ``notes`` remarks on the file for the user.
+    """
 
     recording: Recording
-    rows: list[dict]
+    rows: list[dict[str, Any]]
     seconds: float
     failed: bool
     taken_over: bool = False
-    notes: tuple[str, ...] = ()  # what a person should know of it
+    notes: tuple[str, ...] = ()
+
+    @property
+    def name(self) -> str:
+        """The recording's name in the table."""
+        return self.recording.name
+
+    @property
+    def error(self) -> str | None:
+        """Why the recording has no labels; None if it has."""
+        return self.rows[0]["error"] if self.failed else None
+
+    @property
+    def labels(self) -> list[Labels]:
+        """The labels as in the table, rounded to six decimals: one, or one per window; none if the recording failed."""
+        rows = [] if self.failed else self.rows
+        return [Labels({key: value for key, value in row.items() if key != "file"}) for row in rows]
 
 
 def label_one(labeller: Labeller, recording: Recording, windows: bool, meter: Meter | None = None) -> Result:
-    """A recording's result; whatever is wrong with the file ends up in the row's ``error``."""
-    columns, notes = labeller.columns, []
+    """Label a recording; a fault of the file becomes the row's ``error``."""
+    columns, notes = labeller.columns, list[str]()
     try:
         blocks = decoded(recording, notes.append)
         rows, seconds = labeller.rows(meter.count(blocks) if meter else blocks)
         whole = labeller.average(rows, seconds)
-        kept = rows if windows else [whole]
-        found = [table.row(recording.name, r, columns) for r in kept]
-        return Result(recording, found, seconds, failed=False, notes=tuple(notes))
+        labelled = rows if windows else [whole]
+        return Result(
+            recording,
+            [table.row(recording.name, labels, columns) for labels in labelled],
+            seconds,
+            failed=False,
+            notes=tuple(notes),
+        )
     except FAULTS as fault:
         return Result(recording, [table.row(recording.name, {"error": reason(fault)}, columns)], 0.0, failed=True)
 
 
 def label_all(
     labeller: Labeller,
-    recordings: list[Recording],
+    recordings: Sequence[Recording],
     *,
-    jobs: int,
+    jobs: int = 1,
     windows: bool = False,
     ordered: bool = False,
     journal: Journal | None = None,
     stop: threading.Event | None = None,
     meter: Meter | None = None,
 ) -> Iterator[Result]:
-    """Results as they are finished, or in the order of ``recordings`` if ``ordered``; each recording exactly once.
+    """Label recordings in ``jobs`` threads; yield each Result as it is finished, or in their order if ``ordered``.
 
-    Setting ``stop`` begins no new file; those in flight are finished and yielded. With a journal, recordings that it
-    holds are taken over, and each new one is noted as soon as it is finished.
+    A recording that cannot be labelled has a Result with ``error``; it does not end the run. Once ``stop`` is set, no
+    further file is started; those in progress are finished and yielded. Results of recordings in the journal are taken
+    from it, and each new one is added as soon as it is finished.
     """
     lock = threading.Lock()
 
@@ -67,4 +95,4 @@ def label_all(
                 journal.add(recording, before, result.rows, result.failed)
         return result
 
-    return each(work, recordings, jobs=jobs, ordered=ordered, stop=stop)
+    return each(work, list(recordings), jobs=jobs, ordered=ordered, stop=stop)

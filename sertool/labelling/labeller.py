@@ -1,13 +1,16 @@
-"""One recording to its rows."""
+"""Label one recording."""
 
-from collections.abc import Iterable
-from pathlib import Path
+from collections.abc import Iterable, Iterator
+from os import PathLike
+from typing import Any
 
 import numpy as np
 
 from sertool import audio
 from sertool._about import DEFAULT_MODEL
+from sertool._types import Array, Samples
 from sertool.errors import AudioError, UsageError
+from sertool.labelling.labels import Labels
 from sertool.labelling.windows import SHORTEST_REST
 from sertool.labelling.windows import windows as cut
 from sertool.runtime import Runtime
@@ -17,12 +20,13 @@ from sertool.tasks import TASKS
 
 
 class Labeller:
-    """Emotion labels from one model.
+    """A model that labels recordings; thread-safe, picklable by name.
 
-    ``model``: a name, a bundle folder or a model file; ``variant``: one of the bundle's, by default its own choice, or
-    the one that it has for ``runtime``, "onnx" or "native". ``window`` and ``hop`` in seconds; the bundle's own window,
-    end to end, by default. With ``vad`` the windows of a recording longer than one are cut from its speech. One of
-    more than a second in which nothing sounds like speech has no label then, unless it is labelled ``regardless``.
+    ``model``: a name, a bundle folder or a model file. ``variant``: the name of one of the bundle's variants, by
+    default the bundle's default or one for ``runtime``, "onnx" or "native". ``window`` and ``hop`` are in seconds, by
+    default the bundle's window without overlap. With ``vad``, windows of a recording longer than one window are cut
+    from its speech, and a recording of more than a second without speech raises AudioError unless ``regardless``.
+    Raises BundleError or UsageError.
     """
 
     def __init__(
@@ -34,14 +38,14 @@ class Labeller:
         vad: bool = True,
         runtime: str | None = None,
         regardless: bool = False,
-    ):
-        self._made_with = (model, variant, window, hop, vad, runtime, regardless)
+    ) -> None:
+        self._arguments = (model, variant, window, hop, vad, runtime, regardless)
         self.runtime, self.vad, self.regardless = Runtime(model, variant, runtime=runtime), vad, regardless
         self.bundle = self.runtime.bundle
         self.outputs = self.bundle.outputs
-        self.task = TASKS[self.bundle.manifest["task"]]
+        self.task = TASKS[self.bundle.manifest.task]
         self.columns = self.task.columns(self.outputs)
-        self.window = float(self.bundle.manifest["window_s"] if window is None else window)
+        self.window = float(self.bundle.manifest.window_s if window is None else window)
         self.hop = float(self.window if hop is None else hop)
         samples, step = self.window * audio.SAMPLE_RATE, self.hop * audio.SAMPLE_RATE
         if not (self.runtime.shortest <= samples < float("inf") and 1 <= step <= samples):
@@ -50,99 +54,105 @@ class Labeller:
                 f"({self.runtime.shortest / audio.SAMPLE_RATE:g} s), the hop must be above 0 and at most the window"
             )
 
-        # A model that cuts what it hears to a length of its own would not hear a rest that joins a window.
-        self._join = not any(step["step"] == "length" for step in self.bundle.manifest["preprocessing"])
+        # A model that cuts its input to a fixed length would discard a rest that is joined to a window.
+        self._join = not any(step["step"] == "length" for step in self.bundle.manifest.preprocessing)
         share = 1 + SHORTEST_REST * self._join
         self._whole, longest = int(samples * share), self.runtime.longest
         if longest and samples * share > longest:
             most = int(longest / share / audio.SAMPLE_RATE)
-            raise UsageError(f"window {self.window:g} s: {self.bundle.manifest['name']} takes at most {most} s at once")
+            raise UsageError(f"window {self.window:g} s: {self.bundle.manifest.name} takes at most {most} s at once")
 
-    def __reduce__(self):
-        """To another process it goes by what it was made with, which loads the model there."""
-        return Labeller, self._made_with
+    def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
+        return Labeller, self._arguments  # the other process loads the model again
 
-    def label(self, recording, rate: float | None = None, *, windows: bool = False) -> dict | list[dict]:
-        """Labels of a file, or of an array [samples] or [samples, channels] with its ``rate`` in Hz.
+    def label(self, recording: str | PathLike[str] | Array, rate: float | None = None) -> Labels:
+        """Label a recording as a whole: the mean over its windows, weighted by duration.
 
-        Returns a dict with start, end (seconds), the model's outputs under their names (of a categorical model the
-        probabilities, and the likeliest class as emotion), speech (seconds, None without VAD) and error (None); with
-        ``windows=True`` a list of such dicts, in which a silent window has an error and no outputs. Raises AudioError.
+        ``recording``: a file, or samples [n] or [n, channels] with their ``rate`` in Hz. Raises AudioError if it cannot
+        be read, is silent or contains no speech.
         """
-        if isinstance(recording, (str, Path)):
-            blocks = audio.blocks(recording)
-        elif rate is None:
-            raise UsageError("an array needs its rate: label(samples, rate)")
-        else:
-            blocks = [audio.mono(recording, rate)]
-        rows, seconds = self.rows(blocks)
-        return rows if windows else self.average(rows, seconds)
+        windows, length = self.rows(self._blocks(recording, rate))
+        return self.average(windows, length)
 
-    def rows(self, blocks: Iterable[np.ndarray]) -> tuple[list[dict], float]:
-        """(a row a window, length of the recording in seconds); a silent window has an ``error`` and no outputs.
+    def windows(self, recording: str | PathLike[str] | Array, rate: float | None = None) -> Iterator[Labels]:
+        """Label a recording window by window while reading it; arguments and errors are those of ``label``.
 
-        ``start`` and ``end`` are places in the recording, even where non-speech between them was left out. AudioError
-        if a long recording has no speech; what decoding raises passes through.
+        ``start`` and ``end`` are times in the recording, even if non-speech between them was left out. A silent window
+        has an ``error`` and no outputs.
         """
-        window, hop = (round(seconds * audio.SAMPLE_RATE) for seconds in (self.window, self.hop))
-        length, rows = 0, []
+        return self._stream(self._blocks(recording, rate))
 
-        def counted():
+    def rows(self, blocks: Iterable[Samples]) -> tuple[list[Labels], float]:
+        """Label 16 kHz blocks [n]; return (``windows`` as a list, length of the recording in seconds)."""
+        length = 0
+
+        def counted() -> Iterator[Samples]:
             nonlocal length
             for block in blocks:
                 length += len(block)
                 yield block
 
-        if not self.vad:
-            pieces = cut(counted(), window, hop, self._join)
-            rows = [self._row(start, start + len(samples), samples) for start, samples in pieces]
-            return rows, length / audio.SAMPLE_RATE
-        speech = Speech(counted(), self._whole)
-        for start, samples in cut(speech, window, hop, self._join):
-            row = self._row(speech.time(start), speech.time(start + len(samples) - 1) + 1, samples)
-            rows.append(row | {"speech": len(samples) / audio.SAMPLE_RATE if speech.cut else speech.seconds})
-        if (speech.cut and not rows) or (rows and not speech.heard and not self.regardless):
-            raise AudioError(SILENT if speech.peak < SILENCE else "no speech found; --no-vad labels it all the same")
-        return rows, length / audio.SAMPLE_RATE
+        return list(self._stream(counted())), length / audio.SAMPLE_RATE
 
-    def whole(self, blocks: Iterable[np.ndarray]) -> tuple[list[dict], float]:
-        """As ``rows``, but one row of all of the recording, however long: neither detector nor windows."""
+    def whole(self, blocks: Iterable[Samples]) -> tuple[list[Labels], float]:
+        """Label 16 kHz blocks [n] in one piece, without speech detection and windows; return the same as ``rows``."""
         samples = np.concatenate([np.zeros(0, np.float32), *blocks])
         return [self._row(0, len(samples), samples)] if len(samples) else [], len(samples) / audio.SAMPLE_RATE
 
-    def average(self, rows: list[dict], seconds: float) -> dict:
-        """One row for a recording of so many seconds from the rows of its windows, weighted by duration.
+    def average(self, windows: list[Labels], length: float) -> Labels:
+        """Average the windows of a recording of ``length`` seconds, weighted by duration.
 
-        AudioError if no window has outputs.
+        Raises AudioError if no window has outputs.
         """
-        labelled = [row for row in rows if row["error"] is None]
+        labelled = [window for window in windows if window.error is None]
         if not labelled:
-            raise AudioError(rows[0]["error"] if rows else "empty: the file holds no audio")
-        if len(rows) == 1:
-            return rows[0] | {"start": 0.0, "end": seconds}
-        weights = np.array([row["speech"] or row["end"] - row["start"] for row in labelled])
-        values = np.array([[row[name] for name in self.outputs] for row in labelled])
-        means = weights @ values / weights.sum()
-        return {
-            "start": 0.0,
-            "end": seconds,
-            **self.task.row(self.outputs, means),
-            "speech": self.hop * (len(rows) - 1) + rows[-1]["speech"] if self.vad else None,
-            "error": None,
-        }
+            raise AudioError(windows[0].error if windows else "empty: the file holds no audio")
+        if len(windows) == 1:
+            return windows[0].replace(start=0.0, end=length)
+        weights = np.array([window.speech or window.end - window.start for window in labelled])
+        values = np.array([[window[name] for name in self.outputs] for window in labelled])
+        speech = self.hop * (len(windows) - 1) + windows[-1].speech if self.vad else None
+        return self._labels(0.0, length, weights @ values / weights.sum(), speech=speech)
 
-    def _row(self, start: int, end: int, samples: np.ndarray) -> dict:
-        row = {
-            "start": start / audio.SAMPLE_RATE,
-            "end": end / audio.SAMPLE_RATE,
-            **dict.fromkeys(self.columns),
-            "speech": None,
-            "error": None,
-        }
+    def _blocks(self, recording: str | PathLike[str] | Array, rate: float | None) -> Iterable[Samples]:
+        if isinstance(recording, str | PathLike):
+            return audio.blocks(recording)
+        if rate is None:
+            raise UsageError("an array needs its rate: label(samples, rate)")
+        return [audio.mono(recording, rate)]
+
+    def _stream(self, blocks: Iterable[Samples]) -> Iterator[Labels]:
+        window, hop = (round(seconds * audio.SAMPLE_RATE) for seconds in (self.window, self.hop))
+        if not self.vad:
+            for start, samples in cut(blocks, window, hop, self._join):
+                yield self._row(start, start + len(samples), samples)
+            return
+        speech, any_window = Speech(blocks, self._whole), False
+        for start, samples in cut(speech, window, hop, self._join):
+            any_window = True
+            if not (speech.heard or self.regardless):
+                raise _no_speech(speech)
+            row = self._row(speech.time(start), speech.time(start + len(samples) - 1) + 1, samples)
+            yield row.replace(speech=len(samples) / audio.SAMPLE_RATE if speech.cut else speech.seconds)
+        if speech.cut and not any_window:
+            raise _no_speech(speech)
+
+    def _row(self, start: int, end: int, samples: Samples) -> Labels:
+        """Label samples that were cut from ``start`` to ``end`` of a recording, in samples."""
+        times = start / audio.SAMPLE_RATE, end / audio.SAMPLE_RATE
         try:
             if peak(samples) < SILENCE:
                 raise AudioError(SILENT)
-            row |= self.task.row(self.outputs, self.runtime.run(samples))
+            return self._labels(*times, self.runtime.run(samples))
         except AudioError as error:
-            row["error"] = str(error)
-        return row
+            return self._labels(*times, None, error=str(error))
+
+    def _labels(
+        self, start: float, end: float, values: Array | None, speech: float | None = None, error: str | None = None
+    ) -> Labels:
+        outputs = dict.fromkeys(self.columns) if values is None else self.task.row(self.outputs, values)
+        return Labels({"start": start, "end": end, **outputs, "speech": speech, "error": error})
+
+
+def _no_speech(speech: Speech) -> AudioError:
+    return AudioError(SILENT if speech.peak < SILENCE else "no speech found; --no-vad labels it anyway")

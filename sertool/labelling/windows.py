@@ -1,35 +1,37 @@
-"""Cut a stream of blocks into windows without holding more than one of them."""
+"""Cut a stream of blocks into windows; only one window is held in memory."""
 
 from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-#: A rest at the end shorter than this share of the window joins the window before it.
+from sertool._types import Samples
+
+#: A rest at the end that is shorter than this share of the window is joined to the last window.
 SHORTEST_REST = 1 / 8
 
 
-def windows(blocks: Iterable[np.ndarray], window: int, hop: int, join: bool = True) -> Iterator[tuple[int, np.ndarray]]:
-    """(start, samples) for windows of ``window`` samples, ``hop`` <= window apart, over float32 blocks of any length.
+def windows(blocks: Iterable[Samples], window: int, hop: int, join: bool = True) -> Iterator[tuple[int, Samples]]:
+    """Yield (start, samples) of windows of ``window`` samples, ``hop`` <= window apart, of blocks of any length.
 
-    The last window ends with the recording: it is as short as the rest, or, where the rest would be shorter than an
-    eighth of a window, longer by that rest. A recording of up to 9/8 windows is one window. Unless rests ``join``: then
-    each is a window of its own.
+    The last window ends with the recording: it is as short as the rest or, if the rest is shorter than an eighth of a
+    window, longer by that rest. So a recording of up to 9/8 windows is one window. Without ``join``, every rest is a
+    window of its own.
     """
     rest = int(window * SHORTEST_REST) if join else 0
-    held, first = np.zeros(0, np.float32), 0  # `held` begins at sample `first`; the next window too, or later
+    pending, first = np.zeros(0, np.float32), 0  # `pending` begins at sample `first`, the next window there or later
     start = 0
     for block in blocks:
-        held = np.concatenate([held, block]) if len(held) else block
-        # Cut only what certainly has a window or more behind it.
-        while first + len(held) - start >= window + max(rest, 1):
-            yield start, held[start - first : start - first + window]
+        pending = np.concatenate([pending, block]) if len(pending) else block
+        # Cut only windows that cannot be the last one.
+        while first + len(pending) - start >= window + max(rest, 1):
+            yield start, pending[start - first : start - first + window]
             start += hop
-            drop = min(start - first, len(held))
-            held, first = held[drop:], first + drop
-    end = first + len(held)
+            drop = min(start - first, len(pending))
+            pending, first = pending[drop:], first + drop
+    end = first + len(pending)
     while start < end:
-        if end - start < window + max(rest, 1):  # no whole window with a rest that counts
-            yield start, held[start - first :]
+        if end - start < window + max(rest, 1):  # the last window
+            yield start, pending[start - first :]
             return
-        yield start, held[start - first : start - first + window]
+        yield start, pending[start - first : start - first + window]
         start += hop

@@ -1,1 +1,1 @@
-"""Measure what a model costs: weights, operations, time, memory."""
+"""Measure the cost of a model: weights, operations, time, memory."""

@@ -1,4 +1,4 @@
-"""Torch building blocks that students share; importing this package imports torch."""
+"""Torch building blocks shared by the student networks; importing this package imports torch."""
 
 from sertool.nn.logmel import LogMel
 from sertool.nn.normalise import UtteranceNorm

@@ -1,9 +1,10 @@
-"""Checkpoint folders as Hugging Face publishes them: read from disk, never downloaded, loaded whole or not at all."""
+"""Read checkpoint folders in Hugging Face format from disk; nothing is downloaded, and all weights must match."""
 
 import contextlib
 import json
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -15,7 +16,7 @@ from sertool.nn.weights import read_weights as file_weights
 CONFIG = "config.json"
 PREPROCESSOR = "preprocessor_config.json"
 
-#: Where the weights may be, the safe format first. An index lists the files that they are split over.
+#: Files of the weights, the safe format first. An index lists the files that the weights are split over.
 FILES = (
     "model.safetensors",
     "model.safetensors.index.json",
@@ -23,13 +24,13 @@ FILES = (
     "pytorch_model.bin.index.json",
 )
 
-#: torch.nn.utils.weight_norm's names, in checkpoints of before 2023, to those of torch.nn.utils.parametrizations.
+#: Names of torch.nn.utils.weight_norm, in checkpoints from before 2023 -> of torch.nn.utils.parametrizations.
 WEIGHT_NORM = {
     "pos_conv_embed.conv.weight_g": "pos_conv_embed.conv.parametrizations.weight.original0",
     "pos_conv_embed.conv.weight_v": "pos_conv_embed.conv.parametrizations.weight.original1",
 }
 
-#: Keys of transformers' speech configurations that decide what the encoder computes and which weights it has.
+#: Keys of transformers' speech configurations that determine the encoder's computation and weights.
 ENCODER = (
     "hidden_size",
     "num_hidden_layers",
@@ -46,41 +47,41 @@ ENCODER = (
     "conv_bias",
     "num_conv_pos_embeddings",
     "num_conv_pos_embedding_groups",
-    "mask_time_prob",  # above 0, the weights hold masked_spec_embed; SpecAugment itself is off
+    "mask_time_prob",  # above 0, the weights include masked_spec_embed; SpecAugment itself is off
     "mask_feature_prob",
 )
 
 
-def override(settings: dict, config: dict | None) -> dict:
-    """``settings`` with the values of ``config``; UsageError if that has a key that ``settings`` has not."""
+def override(settings: dict[str, Any], config: dict[str, Any] | None) -> dict[str, Any]:
+    """Return ``settings`` updated with ``config``; raise UsageError for keys that ``settings`` lacks."""
     for key in config or {}:
         if key not in settings:
-            raise UsageError(f"config: there is no {key!r} (there are: {', '.join(settings)})")
+            raise UsageError(f"config: no key {key!r} (there are: {', '.join(settings)})")
     return settings | (config or {})
 
 
 def construct(create: Callable[[], nn.Module], folder: Path | None) -> nn.Module:
-    """What ``create()`` returns: with random weights, or without any where ``folder`` has them (see ``load``).
+    """Return ``create()``: with random weights, or on the meta device if ``folder`` is given (see ``load``).
 
-    UsageError if transformers refuses a value of its configuration, which is the folder's or the option ``config``.
+    Raises UsageError if transformers rejects its configuration, which is the folder's or the option ``config``.
     """
-    # On the meta device a network costs neither memory nor the time for random weights that are not kept.
+    # On the meta device, random weights that ``load`` replaces cost neither memory nor time.
     with torch.device("meta") if folder else contextlib.nullcontext():
         try:
             return create()
-        except Exception as error:  # transformers raises a class of its own for each kind of check
+        except Exception as error:  # transformers raises many kinds of errors
             where = folder / CONFIG if folder else "config"
-            raise UsageError(f"{where}: transformers refuses it ({_line(error)})") from None
+            raise UsageError(f"{where}: transformers rejects it ({_line(error)})") from None
 
 
 def load(network: nn.Module, weights: dict[str, Tensor], folder: Path, repo: str) -> None:
-    """Put all of a folder's ``weights`` into ``network``, as float32; UsageError as ``fill`` raises it."""
+    """Load all of a folder's ``weights`` into ``network``, as float32; raises UsageError as ``fill``."""
     weights = {_modern(key, weights): value.float() for key, value in weights.items()}
-    fill(network, weights, folder, f"is this {repo}, whole?", assign=True)
+    fill(network, weights, folder, f"check that this is a complete copy of {repo}", assign=True)
 
 
-def read_config(folder: Path, repo: str) -> dict:
-    """config.json of a published folder; UsageError if it is not there."""
+def read_config(folder: Path, repo: str) -> dict[str, Any]:
+    """Read config.json of a published folder; raise UsageError if it is missing."""
     path = folder / CONFIG
     if not path.is_file():
         raise _missing(path, repo)
@@ -88,7 +89,7 @@ def read_config(folder: Path, repo: str) -> dict:
 
 
 def read_weights(folder: Path, repo: str) -> dict[str, Tensor]:
-    """All tensors of a folder, by key, from the first of FILES that is there; UsageError names what is wrong."""
+    """Read all tensors of a folder, by key, from the first existing file of FILES; raise UsageError if that fails."""
     path = next((folder / name for name in FILES if (folder / name).is_file()), None)
     if path is None:
         raise _missing(folder / "model.safetensors", repo, "(or pytorch_model.bin) ")
@@ -97,18 +98,18 @@ def read_weights(folder: Path, repo: str) -> dict[str, Tensor]:
     index = read_json(path).get("weight_map")
     if not isinstance(index, dict) or not index:
         raise UsageError(f"{path}: no 'weight_map'; download it again")
-    weights = {}
+    weights: dict[str, Tensor] = {}
     for name in sorted(set(map(str, index.values()))):
         if name != Path(name).name or name in ("", ".", ".."):
-            raise UsageError(f"{path}: {name!r} is not a name of a file beside it")
+            raise UsageError(f"{path}: {name!r} is not the name of a file in the same folder")
         if not (folder / name).is_file():
             raise _missing(folder / name, repo)
         weights |= file_weights(folder / name)
     return weights
 
 
-def read_json(path: Path) -> dict:
-    """The table in a JSON file; UsageError if there is none."""
+def read_json(path: Path) -> dict[str, Any]:
+    """Read a JSON object from a file; raise UsageError if that fails."""
     try:
         table = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
@@ -121,7 +122,7 @@ def read_json(path: Path) -> dict:
 
 
 def _modern(key: str, weights: dict[str, Tensor]) -> str:
-    """The key in today's spelling; as it is, and so left over, if ``weights`` hold that too."""
+    """Return the current name of a key; the key itself, which ``fill`` rejects, if ``weights`` have that name too."""
     for old, new in WEIGHT_NORM.items():
         if key.endswith(old) and (modern := key.removesuffix(old) + new) not in weights:
             return modern

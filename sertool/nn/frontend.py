@@ -1,6 +1,7 @@
-"""What a network computes of a waveform before its first layer, and the network without that."""
+"""The front end of a network (LogMel, normalisation), and the network without it."""
 
 import copy
+from typing import Any
 
 import torch
 from torch import nn
@@ -11,32 +12,32 @@ from sertool.nn.logmel import LogMel
 from sertool.nn.normalise import UtteranceNorm
 
 
-def describe(network: nn.Module) -> dict:
-    """The front end as a bundle names it.
+def describe(network: nn.Module) -> dict[str, Any]:
+    """Return the front end as in a bundle's manifest.
 
-    {"name": "logmel", "n_fft", "hop", "n_mels", "normalise"} for a network of one LogMel, "normalise" telling whether
-    an UtteranceNorm comes before it; else {"name": "waveform"}.
+    {"name": "logmel", "n_fft", "hop", "n_mels", "normalise"} for a network with exactly one LogMel; "normalise" is
+    whether it has an UtteranceNorm. {"name": "waveform"} for other networks.
     """
-    found = [part for part in network.modules() if isinstance(part, LogMel)]
-    if len(found) != 1:
+    logmels = [part for part in network.modules() if isinstance(part, LogMel)]
+    if len(logmels) != 1:
         return {"name": "waveform"}
-    g = found[0].geometry
+    g = logmels[0].geometry
     normalise = any(isinstance(part, UtteranceNorm) for part in network.modules())
     return {"name": "logmel", "n_fft": g.n_fft, "hop": g.hop, "n_mels": g.n_mels, "normalise": normalise}
 
 
 def without(network: nn.Module) -> nn.Module:
-    """A copy that takes LogMel frames [batch, frames, n_mels] in dB in place of waveforms.
+    """Return a copy that takes LogMel frames [batch, frames, n_mels] in dB instead of waveforms.
 
-    UsageError for a network without a LogMel, with several, or with one that the C front-end does not have.
+    Raises UsageError for a network without a LogMel, with several, or with one that the C front end does not implement.
     """
-    found = describe(network)
-    if found["name"] != "logmel" or mel.GEOMETRIES.get(found["n_fft"]) != mel.Geometry(
-        found["n_fft"], found["hop"], found["n_mels"]
+    front = describe(network)
+    if front["name"] != "logmel" or mel.GEOMETRIES.get(front["n_fft"]) != mel.Geometry(
+        front["n_fft"], front["hop"], front["n_mels"]
     ):
         known = ", ".join(f"n_fft {g.n_fft}, hop {g.hop}, {g.n_mels} mels" for g in mel.GEOMETRIES.values())
         raise UsageError(
-            f"--input logmel: {type(network).__name__} has no LogMel that the C front-end can take over ({known})"
+            f"--input logmel: {type(network).__name__} has no LogMel that the C front end can compute ({known})"
         )
     network = copy.deepcopy(network)
     for place, part in list(network.named_modules()):
@@ -45,8 +46,8 @@ def without(network: nn.Module) -> nn.Module:
     return network
 
 
-def example(frontend: dict, form: str, seconds: float = 5.0) -> torch.Tensor:
-    """Zeros of so many seconds in the ``form`` "waveform" [1, samples] or "logmel" [1, frames, n_mels]."""
+def example(frontend: dict[str, Any], form: str, seconds: float = 5.0) -> torch.Tensor:
+    """Return zeros of the given length; ``form`` is "waveform" [1, samples] or "logmel" [1, frames, n_mels]."""
     samples = round(seconds * mel.SAMPLE_RATE)
     if form == "waveform":
         return torch.zeros(1, samples)

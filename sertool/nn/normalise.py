@@ -1,13 +1,13 @@
-"""Utterance normalisation inside the graph."""
+"""Utterance normalisation as part of the network."""
 
 import torch
 from torch import Tensor, nn
 
 
 class UtteranceNorm(nn.Module):
-    """Zero mean and unit variance per clip: x -= mean, x /= sqrt(mean(x * x) + 1e-7) (docs/numerics.md).
+    """Normalise each clip to zero mean and unit variance: x -= mean, x /= sqrt(mean(x * x) + 1e-7) (docs/numerics.md).
 
-    Input and output [batch, samples]. Removes the recording level; silence stays silence.
+    Input and output [batch, samples]. Removes the recording level; silence stays silent.
     """
 
     def forward(self, waveform: Tensor) -> Tensor:

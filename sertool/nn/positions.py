@@ -1,14 +1,15 @@
-"""Where a token stands, as Whisper's encoder is told."""
+"""Position embeddings of Whisper's encoder."""
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
 
 class Positions(nn.Module):
-    """Tokens [batch, tokens, width] plus a frozen table's first rows; at most ``longest`` tokens."""
+    """Add the first rows of a frozen table to tokens [batch, tokens, width]; at most ``longest`` tokens."""
 
-    def __init__(self, longest: int, width: int):
+    def __init__(self, longest: int, width: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.from_numpy(sinusoids(longest, width)), requires_grad=False)
 
@@ -16,10 +17,10 @@ class Positions(nn.Module):
         return tokens + self.weight[: tokens.shape[1]]
 
 
-def sinusoids(longest: int, width: int) -> np.ndarray:
-    """float32 [longest, width]: half sines, half cosines, of wavelengths from 2 pi to 20,000 pi, rounded to 16 bits.
+def sinusoids(longest: int, width: int) -> npt.NDArray[np.float32]:
+    """Return float32 [longest, width]: half sines, half cosines, wavelengths 2 pi to 20,000 pi, rounded to 16 bits.
 
-    Bit for bit the table of the published Whispers (arXiv 2212.04356; Vaswani et al. 2017, section 3.5).
+    Bit-identical to the table of the published Whisper models (arXiv 2212.04356; Vaswani et al. 2017, section 3.5).
     """
     rates = np.exp(-np.log(10_000) / (width // 2 - 1) * np.arange(width // 2))
     angles = np.arange(longest)[:, None] * rates

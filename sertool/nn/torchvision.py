@@ -1,15 +1,16 @@
-"""Let libraries import torchvision where its compiled half does not fit this torch."""
+"""Make torchvision importable when its compiled part does not match the installed torch."""
 
 import functools
+from typing import Any
 
 
 @functools.cache
-def declare_operators():
-    """What timm and transformers import is usable afterwards, whichever torchvision is installed.
+def declare_operators() -> Any:
+    """Make timm and transformers importable with any installed torchvision.
 
-    They import torchvision, which comes from the package index built for CUDA; beside a torch for the CPU its compiled
-    half does not load ("operator torchvision::nms does not exist"), and neither do they. The models here need none of
-    its operators: those that its other half asks for are declared without an implementation.
+    They import torchvision, whose builds on the package index are for CUDA. With a CPU build of torch its compiled part
+    does not load ("operator torchvision::nms does not exist"), and the import fails. The models here need none of its
+    operators, so those that its Python part requires are declared without an implementation.
     """
     import torch
 
@@ -18,7 +19,7 @@ def declare_operators():
     except ImportError:
         return None
     except RuntimeError:
-        operators = torch.library.Library("torchvision", "DEF")
+        operators: Any = torch.library.Library("torchvision", "DEF")  # type: ignore[no-untyped-call]  # untyped in torch
         for name in ("nms", "qnms"):
             operators.define(f"{name}(Tensor boxes, Tensor scores, float threshold) -> Tensor")
-        return operators  # cached, as they are declared for as long as it lives
+        return operators  # cached: the declarations last as long as this object

@@ -1,1 +1,1 @@
-"""Find recordings and work through them."""
+"""Find recordings and process them in parallel."""

@@ -1,22 +1,23 @@
-"""Work through many recordings, several at a time; one bad file does not end the run."""
+"""Process many recordings in parallel; a bad file does not stop the run."""
 
 import queue
 import threading
 import time
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol
-
-import numpy as np
+from typing import Protocol, TypeVar
 
 from sertool import audio
+from sertool._types import Samples
 from sertool.errors import AudioError
 from sertool.recordings.scan import Recording
 
+Result = TypeVar("Result")
+
 
 class Outcome(Protocol):
-    """What a run counts of a finished recording."""
+    """The properties of a finished recording that Summary counts."""
 
     @property
     def failed(self) -> bool: ...
@@ -28,9 +29,12 @@ class Outcome(Protocol):
     def seconds(self) -> float: ...
 
 
+Finished = TypeVar("Finished", bound=Outcome)
+
+
 @dataclass
 class Summary:
-    """Counts of a run; ``seconds`` of audio were labelled in ``wall`` seconds."""
+    """Counts of a run: ``seconds`` of audio were labelled in ``wall`` seconds."""
 
     labelled: int = 0
     failed: int = 0
@@ -47,74 +51,77 @@ class Summary:
 
     @property
     def rtf(self) -> float:
-        """Real-time factor: seconds of work for a second of audio."""
+        """Return the real-time factor: seconds of work per second of audio."""
         return self.wall / self.seconds if self.seconds else float("nan")
 
 
 class Meter:
-    """Seconds of audio decoded so far, by all threads: how far a run is while a long recording is under way."""
+    """Seconds of audio decoded so far by all threads: shows progress within long recordings."""
 
-    def __init__(self):
+    def __init__(self) -> None:
         self.seconds = 0.0
         self._started = time.monotonic()
         self._lock = threading.Lock()
 
     @property
     def speed(self) -> float:
-        """Seconds of audio a second."""
+        """Return seconds of audio per second."""
         return self.seconds / max(time.monotonic() - self._started, 1e-9)
 
-    def count(self, blocks):
-        """Pass 16 kHz blocks on, adding up their length."""
+    def count(self, blocks: Iterable[Samples]) -> Iterator[Samples]:
+        """Yield 16 kHz blocks unchanged and add up their length."""
         for block in blocks:
             yield block
             with self._lock:
                 self.seconds += len(block) / audio.SAMPLE_RATE
 
 
-#: What may be wrong with one file; it must not end a run of thousands.
+#: Exceptions that concern one file and must not stop a run.
 FAULTS = (AudioError, MemoryError, OSError, ValueError, RuntimeError)
 
 
 def reason(fault: Exception) -> str:
-    """One line on what is wrong with a file; of what is no AudioError the kind is kept for the report."""
+    """Describe what is wrong with a file in one line, with the type of the exception unless it is an AudioError."""
     return str(fault) if isinstance(fault, AudioError) else f"{type(fault).__name__}: {' '.join(str(fault).split())}"
 
 
-def decoded(recording: Recording, note: Callable[[str], None] | None = None) -> Iterator[np.ndarray]:
-    """Its blocks, as audio.blocks; AudioError if it cannot even be tried."""
+def decoded(recording: Recording, note: Callable[[str], None] | None = None) -> Iterator[Samples]:
+    """Return the blocks of a recording, as audio.blocks. Raise AudioError if the scan reported an error for it."""
     if recording.error:
         raise AudioError(recording.error)
     return audio.blocks(recording.path, note)
 
 
 def each(
-    work: Callable[[Recording], object],
+    work: Callable[[Recording], Result],
     recordings: list[Recording],
     *,
     jobs: int,
     ordered: bool = False,
     stop: threading.Event | None = None,
-) -> Iterator:
-    """What ``work`` makes of each recording, in ``jobs`` threads; order and ``stop`` as in label_all."""
+) -> Iterator[Result]:
+    """Yield ``work(recording)`` for each recording, using ``jobs`` threads; ``ordered``, ``stop``: as in label_all."""
     stop = stop or threading.Event()
-    # Enough in hand to keep every thread busy while a long file holds the head of an ordered run back.
+    # Submit enough to keep every thread busy while a long file blocks the head of an ordered run.
     in_hand = 4 * jobs if not ordered else 64 * jobs
-    waiting, places = iter(enumerate(recordings)), {}  # future -> its place in `recordings`
-    finished = queue.SimpleQueue()
-    early, next_place = {}, 0  # results of an ordered run that came before their turn
+    waiting = iter(enumerate(recordings))
+    places: dict[Future[Result], int] = {}  # index in `recordings`
+    finished: queue.SimpleQueue[Future[Result]] = queue.SimpleQueue()
+    early: dict[int, Result] = {}  # results of an ordered run that wait for their turn
+    next_place = 0
     with ThreadPoolExecutor(jobs, thread_name_prefix="label") as pool:
         while True:
             while len(places) + len(early) < in_hand and not stop.is_set():
-                place, recording = next(waiting, (None, None))
-                if recording is None:
+                item = next(waiting, None)
+                if item is None:
                     break
+                place, recording = item
                 future = pool.submit(work, recording)
                 places[future] = place
                 future.add_done_callback(finished.put)
             if stop.is_set():
                 for future in list(places):
-                    future.cancel()  # what no thread has begun is left to the next run
+                    future.cancel()  # unstarted recordings are left to the next run
             if not places:
                 break
             future = finished.get()
@@ -125,11 +132,11 @@ def each(
             while early and (not ordered or next_place in early):
                 yield early.pop(next_place if ordered else place)
                 next_place += 1
-    yield from (early[place] for place in sorted(early))  # of a stopped run: what stands behind a gap
+    yield from (early[place] for place in sorted(early))  # results behind a gap, if the run was stopped
 
 
-def timed(results: Iterator, summary: Summary) -> Iterator:
-    """Pass results on, counting them and the wall time into ``summary``."""
+def timed(results: Iterator[Finished], summary: Summary) -> Iterator[Finished]:
+    """Yield results unchanged and add them and the wall time to ``summary``."""
     started = time.monotonic()
     for result in results:
         summary.add(result)

@@ -1,4 +1,4 @@
-"""What the user named on the command line to a list of recordings."""
+"""Expand the paths on the command line to a list of recordings."""
 
 import collections
 import fnmatch
@@ -6,6 +6,7 @@ import glob
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from os import PathLike
 from pathlib import Path
 
 from sertool import audio
@@ -13,7 +14,7 @@ from sertool import audio
 
 @dataclass(frozen=True)
 class Recording:
-    """A file to label: where it is, its name in the table, and why it cannot even be tried, if so."""
+    """A file to label: its path, its name in the table, and an ``error`` if it cannot be read at all."""
 
     path: Path
     name: str
@@ -21,37 +22,39 @@ class Recording:
 
 
 class Listed(str):
-    """A path from a list, which is no pattern; ``name`` is what it is called in the table, where that is another."""
+    """A path from a list, not a glob pattern; ``name`` is its name in the table if that differs."""
 
     name: str | None = None
 
 
 def scan(
-    paths: Iterable[str], pattern: str | None = None, passed: collections.Counter | None = None
+    paths: str | PathLike[str] | Iterable[str],
+    pattern: str | None = None,
+    passed: collections.Counter[str] | None = None,
 ) -> list[Recording]:
-    """Files, folders (searched all the way down) and glob patterns to recordings, each once, in a fixed order.
+    """Expand files, folders (recursively) and glob patterns to recordings, without duplicates, in a fixed order.
 
-    A file is named as it was typed. Below a folder names are relative to it; if more than one path was given, the
-    folder as typed stands in front, so that no two recordings share a name. Links are followed, never in a circle;
-    names that begin with a dot are passed over. ``pattern`` (fnmatch, upper and lower case alike) keeps matching files
-    of folders only. ``passed`` counts the files of folders that are no audio, by their endings.
+    A file is named as typed. Names in a folder are relative to it; if there are several paths, they are prefixed with
+    the folder as typed, so that names are unique. Links are followed, without cycles; names that begin with a dot are
+    skipped. ``pattern`` (fnmatch, case-insensitive) filters the files of folders. ``passed`` counts the files of
+    folders that are not audio, by extension.
     """
     passed = collections.Counter() if passed is None else passed
-    paths = list(paths)
-    found: dict[str, Recording] = {}
+    paths = [os.fspath(paths)] if isinstance(paths, str | PathLike) else list(paths)
+    result: dict[str, Recording] = {}
     for typed in paths:
         prefix = typed if len(paths) > 1 else ""
         for recording in _expand(typed, prefix, pattern, passed):
-            found.setdefault(recording.name, recording)
-    return list(found.values())
+            result.setdefault(recording.name, recording)
+    return list(result.values())
 
 
 def printable(name: str) -> str:
-    """A file name as UTF-8 can carry it: bytes that are none show as \\xNN."""
+    """Return a file name as valid UTF-8: invalid bytes become \\xNN."""
     return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
 
 
-def _expand(typed: str, prefix: str, pattern: str | None, passed: collections.Counter) -> Iterator[Recording]:
+def _expand(typed: str, prefix: str, pattern: str | None, passed: collections.Counter[str]) -> Iterator[Recording]:
     listed = isinstance(typed, Listed)
     if listed and os.path.realpath(typed) == os.path.realpath(os.sep):
         yield Recording(Path(typed), typed, "the list names the whole disk")
@@ -64,10 +67,11 @@ def _expand(typed: str, prefix: str, pattern: str | None, passed: collections.Co
         for match in matches:
             yield from _expand(match, match, pattern, passed)
     else:
-        yield Recording(Path(typed), (typed.name if listed else None) or str(typed))
+        name = typed.name if isinstance(typed, Listed) else None
+        yield Recording(Path(typed), name or str(typed))
 
 
-def _search(folder: str, prefix: str, pattern: str | None, passed: collections.Counter) -> Iterator[Recording]:
+def _search(folder: str, prefix: str, pattern: str | None, passed: collections.Counter[str]) -> Iterator[Recording]:
     unreadable: list[OSError] = []
     visited = set()
     for here, folders, files in os.walk(folder, followlinks=True, onerror=unreadable.append):
@@ -92,5 +96,5 @@ def _search(folder: str, prefix: str, pattern: str | None, passed: collections.C
         yield Recording(
             Path(error.filename),
             os.path.normpath(os.path.join(prefix or ("" if relative != "." else folder), relative)),
-            f"folder cannot be searched ({error.strerror.lower()})",
+            f"folder cannot be searched ({(error.strerror or str(error)).lower()})",
         )

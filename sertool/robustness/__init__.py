@@ -1,26 +1,34 @@
-"""Does a model say the same of a recording after a change that should not matter? Checks that need no labels.
+"""Check that a model's output stays the same after changes to a recording that should not matter; needs no labels.
 
 The "percentage unchanged predictions" of audEERING's ser-tests (Derington et al., arXiv 2312.06270): the share of
-recordings whose output moves by less than .05, or whose class stays the same (their emotion condition, on the same
-thresholds), must exceed a threshold. Thresholds, changes and strengths are theirs; :mod:`.perturbations` says where a
-detail had to be chosen. Not taken over: their corpora, the changes of CCC that need
-labels, real pairs of microphones, and the rounding of the share to two digits before it is compared.
+recordings whose output moves by less than .05, or whose class stays the same (their emotion condition, with the same
+thresholds), must exceed a threshold. Thresholds, changes and strengths are those of ser-tests; :mod:`.perturbations`
+documents details that are not published. Not included: their corpora, the changes of CCC, which need labels, real pairs
+of microphones, and the rounding of the share to two digits before the comparison.
 """
 
 import zlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 
 from sertool import audio
+from sertool._types import Floats, Samples
 from sertool.errors import UsageError
 from sertool.robustness import perturbations
 from sertool.tasks import TASKS
 
-SMALL_CHANGES = {
+#: change(samples, rng) -> new samples.
+Change: TypeAlias = Callable[[Samples, np.random.Generator], Samples]
+#: predict(samples) -> outputs [k].
+Predict: TypeAlias = Callable[[Samples], npt.ArrayLike]
+
+SMALL_CHANGES: dict[str, Change] = {
     "additive tone": perturbations.additive_tone,
     "append zeros": perturbations.append_zeros,
     "clip": perturbations.clip,
@@ -36,23 +44,23 @@ SMALL_CHANGES = {
 
 @dataclass(frozen=True)
 class Check:
-    """One change: the output on ``change(samples, rng)`` against that on ``reference(samples, rng)``, or the clip."""
+    """Compares the output for ``change(samples, rng)`` with that for ``reference(samples, rng)``, or for the clip."""
 
     name: str
     group: str
     threshold: float
-    change: Callable
-    reference: Callable | None = None
+    change: Change
+    reference: Change | None = None
 
 
 @dataclass(frozen=True)
 class Result:
-    """What one check found.
+    """The result of one check.
 
     ``share``: output -> share of clips whose output moved by less than .05, or "emotion" -> share of clips whose most
-    probable class is the same; ``shift``: output -> mean of output after minus output before; ``passed``: as ``share``
-    -> share > ``threshold``. ``constant``, ``random``: the shares that a predictor of one value, and one of random
-    values, got on the same clips (mean over outputs). ``clips``: how many clips were used; the others are silent.
+    probable class is the same; ``shift``: output -> mean of output after minus output before; ``passed``: keys as
+    ``share`` -> share > ``threshold``. ``constant``, ``random``: the shares of a constant and of a random predictor on
+    the same clips (mean over outputs). ``clips``: number of clips used; the others are silent.
     """
 
     check: str
@@ -66,19 +74,19 @@ class Result:
     clips: int
 
 
-def checks(clips, noise: Path | None = None, rooms: Path | None = None) -> list[Check]:
-    """All checks for ``clips`` (list of float32 [n], none silent), in the order of the table.
+def checks(clips: Sequence[Samples], noise: Path | None = None, rooms: Path | None = None) -> list[Check]:
+    """Return all checks for ``clips`` (float32 [n], none silent), in the order of the table.
 
-    Always: ten small changes, white noise and (with two clips or more) babble at 20 dB, a low-quality phone, spectral
-    tilt up and down, simulated positions and rooms. ``noise``: every sub-folder with audio is one more kind of noise,
-    under its name (environmental, music, ...), and audio directly in the folder the kind "noise"; 20 dB, and for a kind
-    whose name has "cough" or "sneez" in it 10 dB and once at a random place. A kind "babble" or "white" takes the
-    place of the made one. ``rooms``: a folder of impulse responses: each against the dry recording, the more severe
-    test, as nothing says which of them would be the base. Raises UsageError for a folder without audio and for a
-    missing library.
+    Always included: ten small changes, white noise and (with at least two clips) babble at 20 dB, a low-quality phone,
+    spectral tilt up and down, simulated positions and rooms. ``noise``: every subfolder with audio adds a kind of noise
+    with its name (environmental, music, ...), audio directly in the folder adds the kind "noise". The level is 20 dB;
+    a kind with "cough" or "sneez" in its name has 10 dB and occurs once at a random place. A kind "babble" or "white"
+    replaces the generated one. ``rooms``: a folder of impulse responses, each compared with the dry recording, which is
+    the stricter test, because none of them is known to be the base. Raises UsageError for a folder without audio and
+    for a missing library.
     """
     perturbations.require_codec()
-    kinds = {"white": perturbations.white}
+    kinds: dict[str, perturbations.Noise] = {"white": perturbations.white}
     if len(clips) > 1:
         kinds["babble"] = perturbations.Babble(clips)
     once = set()
@@ -86,71 +94,72 @@ def checks(clips, noise: Path | None = None, rooms: Path | None = None) -> list[
         if "cough" in kind.lower() or "sneez" in kind.lower():
             once.add(kind)
         kinds[kind] = perturbations.Recorded(paths, once=kind in once)
-    made = [Check(name, "small changes", 0.95, change) for name, change in SMALL_CHANGES.items()]
+    result = [Check(name, "small changes", 0.95, change) for name, change in SMALL_CHANGES.items()]
     for kind, sound in kinds.items():
         snr = 10 if kind in once else 20
         change = partial(perturbations.background, noise=sound, snr=snr)
-        made.append(Check(f"{kind} at {snr} dB", "background noise", 0.9, change))
-    made.append(Check("low-quality phone", "phone", 0.5, perturbations.low_quality_phone))
+        result.append(Check(f"{kind} at {snr} dB", "background noise", 0.9, change))
+    result.append(Check("low-quality phone", "phone", 0.5, perturbations.low_quality_phone))
     for name, sign in ("tilt up", 1), ("tilt down", -1):
         change = partial(perturbations.tilt, decibels=sign * perturbations.TILT_DB)
-        made.append(Check(name, "spectral tilt", 0.8, change))
+        result.append(Check(name, "spectral tilt", 0.8, change))
     for name, (base, others) in (
         ("simulated position", perturbations.positions()),
         ("simulated room", perturbations.rooms()),
     ):
-        base, others = (partial(perturbations.room, responses=responses) for responses in (base, others))
-        made.append(Check(name, "room", 0.8, others, base))
+        reference, change = (partial(perturbations.room, responses=responses) for responses in (base, others))
+        result.append(Check(name, "room", 0.8, change, reference))
     if rooms is not None:
         measured = partial(perturbations.room, responses=_audio(Path(rooms), "impulse responses"))
         dry = partial(perturbations.room, responses=[np.ones(1)])
-        made.append(Check("measured room", "room", 0.8, measured, dry))
-    return made
+        result.append(Check("measured room", "room", 0.8, measured, dry))
+    return result
 
 
 def evaluate(
-    predict: Callable,
-    clips: list[np.ndarray],
-    names,
+    predict: Predict,
+    clips: Sequence[Samples],
+    names: Sequence[str],
     *,
     task: str = "dimensional",
     seed: int = 0,
     noise: Path | None = None,
     rooms: Path | None = None,
-    progress: Callable | None = None,
+    progress: Callable[[int, int], None] | None = None,
 ) -> list[Result]:
-    """Run :func:`checks` on a model, one Result a check.
+    """Run :func:`checks` on a model and return one Result per check.
 
-    ``predict(samples float32 [n], 16 kHz)`` -> [k], the outputs ``names``, in [0, 1]; where ``task`` is "categorical"
-    they are the classes' probabilities. ``clips`` are float32 [n], of any lengths, and stay as they are;
-    ``progress(done, total)`` is called after every clip of every check. The draws depend on the seed, the check's name
-    and the clip's place in the list (babble: and on the other clips), and on nothing else. The random predictor is
-    ser-tests' random-gaussian: mean .5, deviation 1/6, within [0, 1], anew for every call; its most probable class is
-    any of them as often, as that of their random-categorical. Raises UsageError if every clip is silent, and as
-    :func:`checks`; AudioError for noise or a room that cannot be read.
+    ``predict(samples float32 [n], 16 kHz)`` returns [k], the outputs ``names``, in [0, 1]; if ``task`` is "categorical"
+    they are the probabilities of classes. ``clips`` are float32 [n], of any lengths, and are not modified;
+    ``progress(done, total)`` is called after every clip of every check. Random draws depend only on the seed, the name
+    of the check and the index of the clip (for babble also on the other clips). The random predictor is ser-tests'
+    random-gaussian: mean .5, deviation 1/6, within [0, 1], drawn anew for every call; all classes are equally often its
+    most probable one, as for their random-categorical. Raises UsageError if every clip is silent, and as
+    :func:`checks`; AudioError if noise or a room cannot be read.
     """
-    # A view each: Babble tells a clip from the others by identity, and somebody may give one array twice.
-    clips = {i: np.asarray(clip, np.float32).view() for i, clip in enumerate(clips) if np.any(clip)}
-    if not clips:
-        raise UsageError("robustness: no clip with sound in it; give recordings of speech")
-    todo = checks(list(clips.values()), noise, rooms)
+    # Views: Babble compares clips by identity, and the caller may pass one array twice.
+    audible = {i: np.asarray(clip, np.float32).view() for i, clip in enumerate(clips) if np.any(clip)}
+    if not audible:
+        raise UsageError("robustness: every clip is silent; give recordings of speech")
+    todo = checks(list(audible.values()), noise, rooms)
+    names = list(names)
     judged, unchanged = TASKS[task].judged(names), TASKS[task].unchanged
-    clean = {i: _output(predict, clip, names) for i, clip in clips.items()}
-    results = []
+    clean = {i: _output(predict, clip, names) for i, clip in audible.items()}
+    results: list[Result] = []
     for check in todo:
         stream = [seed, zlib.crc32(check.name.encode())]
         baselines = np.random.default_rng(stream)
         pairs = []  # [clips, (before, after), (model, constant, random), outputs]
-        for i, clip in clips.items():
+        for i, clip in audible.items():
             rng = np.random.default_rng([*stream, i])
-            before = _output(predict, check.reference(clip, rng), names) if check.reference else clean[i]
-            after = _output(predict, check.change(clip, rng), names)
+            reference = _output(predict, check.reference(clip, rng), names) if check.reference else clean[i]
+            changed = _output(predict, check.change(clip, rng), names)
             pairs.append(
-                [(output, _constant(len(names)), _random(baselines, len(names))) for output in (before, after)]
+                [(output, _constant(len(names)), _random(baselines, len(names))) for output in (reference, changed)]
             )
             if progress:
-                progress(len(results) * len(clips) + len(pairs), len(todo) * len(clips))
-        before, after = np.moveaxis(pairs, 1, 0)
+                progress(len(results) * len(audible) + len(pairs), len(todo) * len(audible))
+        before, after = np.moveaxis(np.array(pairs), 1, 0)
         share, constant, random = unchanged(before, after).mean(axis=0)
         result = Result(
             check=check.name,
@@ -161,16 +170,16 @@ def evaluate(
             constant=float(constant.mean()),
             random=float(random.mean()),
             passed=dict(zip(judged, (share > check.threshold).tolist(), strict=True)),
-            clips=len(clips),
+            clips=len(audible),
         )
         results.append(result)
     return results
 
 
 def summary(results: list[Result]) -> dict[str, dict[str, float]]:
-    """Output, and "all" of them -> share of the checks passed by "model", "constant" and "random"."""
-    found = _by_output(results)
-    return found | {"all": {who: float(np.mean([own[who] for own in found.values()])) for who in _WHO}}
+    """Return output, and "all" -> share of the checks that "model", "constant" and "random" pass."""
+    by_output = _by_output(results)
+    return by_output | {"all": {who: float(np.mean([share[who] for share in by_output.values()])) for who in _WHO}}
 
 
 _WHO = ("model", "constant", "random")
@@ -187,35 +196,35 @@ def _by_output(results: list[Result]) -> dict[str, dict[str, float]]:
     }
 
 
-def _output(predict, samples, names):
+def _output(predict: Predict, samples: Samples, names: Sequence[str]) -> Floats:
     output = np.asarray(predict(samples), np.float64)
     if output.shape != (len(names),):
-        raise UsageError(f"robustness: {len(names)} output names for a prediction of shape {list(output.shape)}")
+        raise UsageError(f"robustness: {len(names)} output names, but a prediction of shape {list(output.shape)}")
     return output
 
 
-def _constant(count):
+def _constant(count: int) -> Floats:
     return np.full(count, 0.5)
 
 
-def _random(rng, count):
+def _random(rng: np.random.Generator, count: int) -> Floats:
     values = rng.normal(0.5, 1 / 6, count)
     while (outside := (values < 0) | (values > 1)).any():
         values[outside] = rng.normal(0.5, 1 / 6, outside.sum())
     return values
 
 
-def _kinds(folder):
-    """Kind of noise -> paths."""
-    kinds = {}
+def _kinds(folder: Path) -> dict[str, list[Path]]:
+    """Return kind of noise -> paths."""
+    kinds: dict[str, list[Path]] = {}
     for path in _audio(Path(folder), "noise"):
         parts = path.relative_to(folder).parts
         kinds.setdefault(parts[0] if len(parts) > 1 else "noise", []).append(path)
     return dict(sorted(kinds.items()))
 
 
-def _audio(folder, what):
+def _audio(folder: Path, what: str) -> list[Path]:
     paths = audio.files(folder)
     if not paths:
-        raise UsageError(f"{folder}: no audio files; name a folder with {what}")
+        raise UsageError(f"{folder}: no audio files; give a folder with {what}")
     return paths

@@ -1,45 +1,49 @@
-"""Native weights, through the engine in C."""
+"""Run native weights with the C engine."""
 
 import threading
+from pathlib import Path
+from typing import Any
 
-import numpy as np
-
+from sertool._types import Samples
 from sertool.bundle import container
 from sertool.errors import AudioError, BundleError
 from sertool.kernel.wav2small import Engine
 
 
 class Model:
-    """An engine a thread over the same weights, ``embedded`` being the manifest inside the file or None.
+    """One engine per thread, with shared weights; ``embedded`` is the manifest inside the file, or None.
 
-    It computes on the thread that calls, whatever ``threads`` says. BundleError for a file of no network it has.
+    It computes on the calling thread; ``threads`` has no effect. Raises BundleError if the file is not of a network
+    that the engine supports.
     """
 
-    def __init__(self, path, threads: int):
-        found = container.read(path)
-        self._path, self._weights, self.embedded = path, found.data, found.text
+    def __init__(self, path: Path, threads: int) -> None:
+        content = container.read(path)
+        self._path, self._weights = path, content.data
+        self.embedded: str | None = content.text
         self._local = threading.local()
         try:
             self._outputs = self._engine().outputs
         except ValueError as error:
             raise BundleError(f"{path}: {error}") from None
 
-    def fit(self, frontend: dict, form: str, outputs: int) -> None:
-        """BundleError unless it takes and gives what a manifest says of it."""
+    def fit(self, frontend: dict[str, Any], form: str, outputs: int) -> None:
+        """Raise BundleError unless its input and output match a manifest."""
         if form != "waveform":
             raise BundleError(f"{self._path}: native weights take the waveform, not {form}")
         if self._outputs != outputs:
             raise BundleError(f"{self._path}: {self._outputs} outputs, not {outputs} as its manifest says")
 
-    def run(self, inputs: np.ndarray, limit_s: float | None = None) -> np.ndarray:
-        """Outputs [1, k] for samples [n]; AudioError for NaN or infinity."""
+    def run(self, inputs: Samples, limit_s: float | None = None) -> Samples:
+        """Return outputs [1, k] for samples [n]; raise AudioError for NaN or infinity. ``limit_s`` has no effect."""
         try:
             return self._engine().run(inputs)[None]
         except ValueError as error:
             raise AudioError(str(error)) from None
 
     def _engine(self) -> Engine:
-        """This thread's."""
-        if not hasattr(self._local, "engine"):
-            self._local.engine = Engine(self._weights)
-        return self._local.engine
+        """Return the engine of the calling thread."""
+        engine: Engine | None = getattr(self._local, "engine", None)
+        if engine is None:
+            engine = self._local.engine = Engine(self._weights)
+        return engine

@@ -1,1 +1,1 @@
-"""Find speech in recordings: detector, segments, formats, plot."""
+"""Detect speech in recordings: detector, segments, formats, plot."""

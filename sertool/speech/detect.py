@@ -1,56 +1,62 @@
-"""When somebody speaks in a recording."""
+"""Detect speech in a recording."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
 
 import numpy as np
 
+from sertool._types import Samples
 from sertool.features.mel import SAMPLE_RATE
 from sertool.speech.detector import Vad
 from sertool.speech.segments import Parameters, Segmenter
 
-#: Peak below which there is nothing to label: -80 dB under full scale, where 16-bit dither lives.
+#: Peak of a silent recording: -80 dB full scale, the level of 16-bit dither.
 SILENCE = 1e-4
 SILENT = "silent: nothing above -80 dB full scale"
 
 
 @dataclass(frozen=True)
 class Detected:
-    """Speech in a recording of so many ``samples`` at 16 kHz: ``segments`` (start, end), in order, in samples.
+    """Speech in a recording of ``samples`` samples at 16 kHz: ``segments`` (start, end) in samples, in order.
 
-    Of a silent one there are none. ``probabilities`` are float32 [ceil(samples / 160)], if they were asked for.
+    A silent recording has no segments. ``probabilities`` are float32 [ceil(samples / 160)], if requested.
     """
 
     segments: list[tuple[int, int]]
     samples: int
     silent: bool
-    probabilities: np.ndarray | None = None
+    probabilities: Samples | None = None
 
     @property
     def seconds(self) -> float:
-        """Length of the recording."""
+        """Return the length of the recording."""
         return self.samples / SAMPLE_RATE
 
     @property
+    def times(self) -> list[tuple[float, float]]:
+        """Segments of speech (start, end) in seconds."""
+        return [(start / SAMPLE_RATE, end / SAMPLE_RATE) for start, end in self.segments]
+
+    @property
     def speech(self) -> float:
-        """Seconds of speech."""
+        """Return seconds of speech."""
         return sum(end - start for start, end in self.segments) / SAMPLE_RATE
 
 
-def detect(
-    blocks: Iterable[np.ndarray], parameters: Parameters | None = None, *, probabilities: bool = False
-) -> Detected:
-    """Speech in a recording, float32 [n] blocks at 16 kHz, in memory that does not depend on its length.
+def detect(blocks: Iterable[Samples], parameters: Parameters | None = None, *, probabilities: bool = False) -> Detected:
+    """Detect speech in a recording, float32 [n] blocks at 16 kHz, in memory that does not depend on its length.
 
-    With ``probabilities`` these are kept: 1.4 MB an hour. What decoding raises passes through.
+    With ``probabilities``, the result includes them: 1.4 MB per hour. Errors from decoding propagate.
     """
     vad, segmenter = Vad(), Segmenter(parameters or Parameters())
-    segments, course, samples, loudest = [], [], 0, 0.0
+    segments: list[tuple[int, int]] = []
+    history: list[Samples] = []
+    samples, loudest = 0, 0.0
 
-    def take(told: np.ndarray) -> None:
-        segments.extend(segmenter.push(told))
+    def take(new: Samples) -> None:
+        segments.extend(segmenter.push(new))
         if probabilities:
-            course.append(told)
+            history.append(new)
 
     for block in blocks:
         samples, loudest = samples + len(block), max(loudest, peak(block))
@@ -58,9 +64,9 @@ def detect(
     take(vad.finish())
     segments += segmenter.finish(samples)
     silent = loudest < SILENCE
-    return Detected([] if silent else segments, samples, silent, np.concatenate(course) if probabilities else None)
+    return Detected([] if silent else segments, samples, silent, np.concatenate(history) if probabilities else None)
 
 
-def peak(samples: np.ndarray) -> float:
-    """The largest absolute value of float32 [n]; 0 of none."""
+def peak(samples: Samples) -> float:
+    """Return the largest absolute value of float32 [n], or 0 if n is 0."""
     return max(float(samples.max(initial=0)), -float(samples.min(initial=0)))

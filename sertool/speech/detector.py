@@ -1,49 +1,49 @@
-"""How likely it is that somebody speaks, every 10 ms; what makes segments of it (segments.py) does not know how."""
+"""Probability of speech every 10 ms; segments.py turns probabilities into segments, whatever their source."""
 
 import numpy as np
+import numpy.typing as npt
 
-from sertool.kernel import ISAS, as_samples, available_isas, check, ffi, floats, lib
+from sertool._types import Samples
+from sertool.kernel import ISAS, as_samples, check, ffi, floats, isa_error, lib
 
-#: Samples a probability stands for: 10 ms.
-FRAME = lib.SER_VAD_FRAME
+#: Samples per probability: 10 ms.
+FRAME: int = lib.SER_VAD_FRAME
 
 
 class Vad:
-    """Streaming probabilities of speech: push samples as they come, get those of the frames that can be told.
+    """Streaming probabilities of speech: push samples as they arrive, get the frames that they complete.
 
-    16 kHz samples in, float32 [frames] between 0 and 1 out, one per 160 samples; ceil(n / 160) in all, the last frame
-    may be cut short. The 0.2 s that follow a frame are heard before it is told. Memory does not depend on the length,
-    nor the bits on how the samples are cut into pushes, nor what is found on the level. The network: docs/vad.md.
+    Input: 16 kHz samples. Output: float32 [frames] between 0 and 1, one per 160 samples, ceil(n / 160) in all; the last
+    frame may be shorter. Output is delayed by 0.2 s (look-ahead). Memory does not depend on the length, the bits do not
+    depend on how the samples are split into pushes, and the result does not depend on the level. Network: docs/vad.md.
 
-    isa: a name of sertool.kernel.ISAS. Raises ValueError for an instruction set that this processor lacks.
+    isa: a name of sertool.kernel.ISAS. Raises ValueError if the CPU lacks the instruction set.
     """
 
-    def __init__(self, isa: str = "best"):
+    def __init__(self, isa: str = "best") -> None:
         size = lib.ser_vad_size()
         self._memory = ffi.new("unsigned char[]", size)
         state = ffi.new("ser_vad **")
         if isa not in ISAS or lib.ser_vad_init(self._memory, size, ISAS[isa], state) != lib.SER_OK:
-            raise ValueError(
-                f"instruction set {isa!r} is not to be had here (there are: {', '.join(available_isas())})"
-            )
+            raise isa_error(isa)
         self._state = state[0]
 
-    def push(self, samples) -> np.ndarray:
-        """Take float32 [n] in, return [frames]; ValueError on NaN or infinity, and nothing was taken."""
+    def push(self, samples: npt.ArrayLike) -> Samples:
+        """Process float32 [n] and return [frames]. Raise ValueError, without effect, on NaN or infinity."""
         samples = as_samples(samples)
         out, written = np.empty(lib.ser_vad_ready(self._state, len(samples)), np.float32), ffi.new("size_t *")
         check(lib.ser_vad_push(self._state, floats(samples), len(samples), floats(out), len(out), written))
         return out
 
-    def finish(self) -> np.ndarray:
-        """The probabilities [frames] still missing; then ready for another recording."""
+    def finish(self) -> Samples:
+        """Return the remaining probabilities [frames] and reset for another recording."""
         out, written = np.empty(lib.SER_VAD_REST, np.float32), ffi.new("size_t *")
         check(lib.ser_vad_finish(self._state, floats(out), len(out), written))
         return out[: written[0]].copy()
 
 
-def probabilities(samples) -> np.ndarray:
-    """Probabilities of speech, float32 [ceil(n / 160)], of float32 [n], 16 kHz: those of Vad, bit for bit.
+def probabilities(samples: npt.ArrayLike) -> Samples:
+    """Return probabilities of speech, float32 [ceil(n / 160)], of float32 [n], 16 kHz; same bits as Vad.
 
     Raises ValueError on NaN or infinity.
     """

@@ -1,4 +1,4 @@
-"""Segments of speech as other tools read them: audformat, RTTM, Audacity labels, Praat TextGrid."""
+"""Write segments of speech for other tools: audformat, RTTM, Audacity labels, Praat TextGrid."""
 
 import csv
 import io
@@ -15,9 +15,9 @@ from sertool.recordings.scan import Recording, printable
 from sertool.speech.detect import Detected
 from sertool.speech.detector import FRAME
 
-#: A file's ending, by format.
+#: File extension by format.
 ENDINGS = {"csv": ".csv", "rttm": ".rttm", "audacity": ".txt", "textgrid": ".TextGrid", "probabilities": ".csv"}
-#: Formats of which a file holds one recording.
+#: Formats whose files hold a single recording.
 SINGLE = ("audacity", "textgrid")
 
 _SPEECH = "speech"
@@ -25,36 +25,36 @@ _HEADS = {"csv": "file,start,end\n", "probabilities": "file,start,end,probabilit
 
 
 class Writer:
-    """Recordings, of SINGLE formats one only, to a text stream in a format of ENDINGS; ``stems`` as the function gives.
+    """Write recordings (one for SINGLE formats) to a text stream in a format of ENDINGS; ``stems`` is from ``stems()``.
 
     csv: audformat's segmented index, times in seconds; probabilities: the same with a row every 10 ms. rttm: NIST's
-    RT-09 evaluation plan, appendix A; the file is the stem, with blanks, which end a field, and % percent-encoded.
-    audacity: its manual, "Importing and Exporting Labels". textgrid: Praat's manual, "TextGrid file formats", long; one
-    interval tier without gaps, empty where nobody speaks.
+    RT-09 evaluation plan, appendix A; the file is the stem with whitespace, which separates fields, and %
+    percent-encoded. audacity: its manual, "Importing and Exporting Labels". textgrid: Praat's manual, "TextGrid file
+    formats", long; one interval tier without gaps, with empty labels for non-speech.
     """
 
-    def __init__(self, form: str, stream: TextIO, stems: dict[str, str]):
+    def __init__(self, form: str, stream: TextIO, stems: dict[str, str]) -> None:
         self._lines, self._stream, self._stems = _LINES[form], stream, stems
         stream.write(_HEADS.get(form, ""))
         stream.flush()
 
     def write(self, name: str, found: Detected) -> None:
-        """What was found in the recording of this name."""
+        """Write the result for the recording of this name."""
         self._stream.writelines(self._lines(printable(name), printable(self._stems[name]), found))
         self._stream.flush()
 
 
 class Files:
-    """Recordings to a file each, by name in ``targets``, whole or not at all; the rest as Writer."""
+    """Write each recording to its own file, atomically; ``targets`` maps names to paths. Otherwise as Writer."""
 
-    def __init__(self, form: str, targets: dict[str, Path], stems: dict[str, str]):
+    def __init__(self, form: str, targets: dict[str, Path], stems: dict[str, str]) -> None:
         self._form, self._targets, self._stems = form, targets, stems
 
     def write(self, name: str, found: Detected) -> None:
-        """What was found in the recording of this name."""
+        """Write the result for the recording of this name."""
         path = self._targets[name]
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{os.getpid()}.part")  # short: the name itself may be as long as there are
+        beside = path.with_name(f".{os.getpid()}.part")  # short, because the name itself may have the maximum length
         try:
             with open(beside, "w", encoding="utf-8", newline="") as stream:
                 Writer(self._form, stream, self._stems).write(name, found)
@@ -64,10 +64,10 @@ class Files:
 
 
 def stems(recordings: list[Recording], folder: str | None = None) -> dict[str, str]:
-    """By a recording's name, what its annotation is called: its place below ``folder``, without the ending, with /.
+    """Map names of recordings to stems: the path relative to ``folder`` without extension, with /.
 
-    Left out, ``folder`` is the deepest that holds them all. Endings stay where nothing else tells two recordings apart.
-    UsageError if nothing does.
+    ``folder`` defaults to the deepest common folder. Recordings with the same stem keep their extensions. Raises
+    UsageError if stems are not unique even then.
     """
     places = {recording.name: os.path.abspath(recording.path) for recording in recordings}
     folder = folder or os.path.commonpath([os.path.dirname(place) for place in places.values()])
@@ -78,10 +78,10 @@ def stems(recordings: list[Recording], folder: str | None = None) -> dict[str, s
     owners: dict[str, str] = {}
     for stem, names in sharing.items():
         for name in names:
-            called = stem if len(names) == 1 else stem + os.path.splitext(name)[1]
-            if owners.setdefault(called, name) != name:
-                raise UsageError(f"{printable(owners[called])} and {printable(name)} would both be called {called}")
-    return {name: called for called, name in owners.items()}
+            unique = stem if len(names) == 1 else stem + os.path.splitext(name)[1]
+            if owners.setdefault(unique, name) != name:
+                raise UsageError(f"{printable(owners[unique])} and {printable(name)} would both be called {unique}")
+    return {name: unique for unique, name in owners.items()}
 
 
 def _csv(name: str, stem: str, found: Detected) -> Iterator[str]:
@@ -91,6 +91,7 @@ def _csv(name: str, stem: str, found: Detected) -> Iterator[str]:
 
 
 def _probabilities(name: str, stem: str, found: Detected) -> Iterator[str]:
+    assert found.probabilities is not None
     file = _quoted(name)
     for start, probability in zip(range(0, found.samples, FRAME), found.probabilities.tolist(), strict=True):
         yield f"{file},{_time(start)},{_time(min(start + FRAME, found.samples))},{probability:.6f}\n"
@@ -148,7 +149,7 @@ def _time(samples: int) -> str:
 
 
 def _quoted(text: str) -> str:
-    """A field of a CSV file."""
+    """Return a field of a CSV file."""
     field = io.StringIO(newline="")
     csv.writer(field, lineterminator="").writerow([text])
     return field.getvalue()

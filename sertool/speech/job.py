@@ -1,4 +1,4 @@
-"""Find speech in many recordings, several at a time."""
+"""Detect speech in many recordings, several at a time."""
 
 import threading
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ from sertool.speech.segments import Parameters
 
 @dataclass(frozen=True)
 class Heard:
-    """A recording in which speech was looked for: what was ``found``, or the ``error`` that kept it from being read."""
+    """Result for a recording: the speech ``found``, or the ``error`` that made it unreadable."""
 
     recording: Recording
     found: Detected | None = None
@@ -39,15 +39,15 @@ def detect_all(
     stop: threading.Event | None = None,
     meter: Meter | None = None,
 ) -> Iterator[Heard]:
-    """When somebody speaks in each of ``recordings``, in their order; ``stop`` as in label_all."""
+    """Detect speech in each of ``recordings``; yield results in order. ``stop`` as in label_all."""
     meter = meter or Meter()
 
     def work(recording: Recording) -> Heard:
-        notes = []
+        notes: list[str] = []
         try:
             blocks = meter.count(decoded(recording, notes.append))
-            found = detect(blocks, parameters, probabilities=probabilities)
-            return Heard(recording, found, notes=tuple(notes))
+            speech = detect(blocks, parameters, probabilities=probabilities)
+            return Heard(recording, speech, notes=tuple(notes))
         except FAULTS as fault:
             return Heard(recording, error=reason(fault))
 

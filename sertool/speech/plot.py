@@ -1,21 +1,22 @@
-"""A picture of where somebody speaks. Needs matplotlib; no display."""
+"""Plot the speech in a recording. Needs matplotlib, but no display."""
 
 from collections.abc import Iterable
 from pathlib import Path
 
 import numpy as np
 
+from sertool._types import Floats, Samples
 from sertool.errors import UsageError
 from sertool.recordings.scan import printable
 from sertool.speech.detect import Detected
 from sertool.speech.detector import FRAME
 from sertool.speech.segments import Parameters
 
-_COLUMNS = 2000  # more than the picture's pixels: of longer recordings, least and most of each column are drawn
+_COLUMNS = 2000  # more than the plot's pixels; longer recordings are drawn as minimum and maximum per column
 
 
 def require(path: Path) -> None:
-    """UsageError if matplotlib is not installed, or does not write files with this ending."""
+    """Raise UsageError if matplotlib is not installed or does not support this extension."""
     try:
         from matplotlib.figure import Figure
     except ImportError:
@@ -25,12 +26,14 @@ def require(path: Path) -> None:
         raise UsageError(f"cannot draw {path}: name it .png, .pdf or .svg")
 
 
-def plot(path: Path, title: str, blocks: Iterable[np.ndarray], found: Detected, parameters: Parameters) -> None:
-    """The waveform above the probabilities with both thresholds; segments are shaded in both.
+def plot(path: Path, title: str, blocks: Iterable[Samples], found: Detected, parameters: Parameters) -> None:
+    """Plot the waveform above the probabilities with both thresholds, with shaded segments.
 
-    ``found`` with its probabilities; ``blocks`` are the recording's once more, float32 [n], 16 kHz.
+    ``found`` must have probabilities; ``blocks`` are the recording, read again, float32 [n], 16 kHz.
     """
     from matplotlib.figure import Figure
+
+    assert found.probabilities is not None
 
     unit, scale = ("min", 60) if found.seconds > 180 else ("s", 1)
     last = found.seconds / scale
@@ -58,12 +61,12 @@ def plot(path: Path, title: str, blocks: Iterable[np.ndarray], found: Detected, 
     figure.savefig(path, dpi=150)
 
 
-def _middles(columns: int) -> np.ndarray:
+def _middles(columns: int) -> Floats:
     return (np.arange(columns) + 0.5) / columns
 
 
-def _envelope(blocks: Iterable[np.ndarray], samples: int, columns: int) -> tuple[np.ndarray, np.ndarray]:
-    """(least, most) of each column, and 0: float32 [columns]."""
+def _envelope(blocks: Iterable[Samples], samples: int, columns: int) -> tuple[Samples, Samples]:
+    """Return (minimum, maximum), including 0, of each column: float32 [columns]."""
     low, high, at = np.zeros(columns, np.float32), np.zeros(columns, np.float32), 0
     for block in blocks:
         columns_of = np.arange(at, at + len(block)) * columns // samples

@@ -1,8 +1,10 @@
-"""Segments of speech from probabilities every 10 ms, by the C kernel: streaming or at once."""
+"""Turn probabilities every 10 ms into segments of speech with the C kernel, streaming or in one call."""
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 
 from sertool.kernel import check, ffi, floats, lib
 from sertool.speech.detector import FRAME
@@ -13,11 +15,11 @@ _LONGEST = 1e9  # seconds
 
 @dataclass(frozen=True)
 class Parameters:
-    """What makes a segment of probabilities: speech begins at ``threshold`` and ends below ``lower``; the rest in s.
+    """Segmentation rules: speech begins at probability ``threshold`` and ends below ``lower``; times in seconds.
 
-    An end counts once ``shortest_silence_s`` have passed since without reaching the threshold again. Segments shorter
-    than ``shortest_speech_s`` are dropped, the others lengthened by ``padding_s`` on both sides, at most to the middle
-    of a pause. Raises ValueError unless 0 <= lower <= threshold <= 1 and the times are 0 to 1e9.
+    An end counts once ``shortest_silence_s`` have passed without reaching the threshold again. Segments shorter than
+    ``shortest_speech_s`` are dropped, the others are extended by ``padding_s`` on both sides, at most to the middle of
+    a pause. Raises ValueError unless 0 <= lower <= threshold <= 1 and the times are 0 to 1e9.
     """
 
     threshold: float = _DEFAULT.threshold
@@ -26,10 +28,10 @@ class Parameters:
     shortest_silence_s: float = _DEFAULT.shortest_silence_s
     padding_s: float = _DEFAULT.padding_s
 
-    def __post_init__(self):
+    def __post_init__(self) -> None:
         if not 0 <= self.lower <= self.threshold <= 1:
             raise ValueError(
-                f"thresholds: 0 <= {self.lower} (lower) <= {self.threshold} (threshold) <= 1 does not hold"
+                f"thresholds must be 0 <= lower <= threshold <= 1; lower is {self.lower}, threshold {self.threshold}"
             )
         times = (self.shortest_speech_s, self.shortest_silence_s, self.padding_s)
         if not all(0 <= time <= _LONGEST for time in times):
@@ -37,53 +39,57 @@ class Parameters:
 
 
 class Segmenter:
-    """Streaming segments of speech, (start, end) in samples: in order, without overlaps, however they are pushed.
+    """Streaming segments of speech, (start, end) in samples, in order, without overlaps.
 
-    The rules are those of silero-vad's get_speech_timestamps (without its limit on a segment's length): what runs at
-    the end of the recording ends there. A segment is given as soon as its end is certain.
+    The result does not depend on how the probabilities are split into pushes. The rules are those of silero-vad's
+    get_speech_timestamps, without its limit on a segment's length: speech at the end of the recording ends there. A
+    segment is returned as soon as its end is certain.
     """
 
-    def __init__(self, parameters: Parameters = Parameters()):
+    def __init__(self, parameters: Parameters = Parameters()) -> None:
         self._state = ffi.new("ser_segmenter *")
         check(lib.ser_segmenter_init(self._state, ffi.new("ser_vad_parameters *", vars(parameters))))
 
     @property
     def uncertain(self) -> int:
-        """The first sample that a segment still to come may have."""
-        return lib.ser_segmenter_uncertain(self._state)
+        """Return the earliest sample that a future segment may contain."""
+        sample: int = lib.ser_segmenter_uncertain(self._state)
+        return sample
 
-    def push(self, probabilities) -> list[tuple[int, int]]:
-        """Take [frames] in, return the segments that became certain; ValueError unless each is 0 to 1."""
-        probabilities = np.ascontiguousarray(probabilities, np.float32)
-        if probabilities.ndim != 1:
-            raise ValueError(f"probabilities must be [frames], not {list(probabilities.shape)}")
-        n = len(probabilities)
-        found, written = ffi.new("ser_segment[]", n // 2 + 2), ffi.new("size_t *")
-        check(lib.ser_segmenter_push(self._state, floats(probabilities), n, found, len(found), written))
-        return _pairs(found, written)
+    def push(self, probabilities: npt.ArrayLike) -> list[tuple[int, int]]:
+        """Process [frames] and return the segments that became certain. Raise ValueError unless each is 0 to 1."""
+        array = np.ascontiguousarray(probabilities, np.float32)
+        if array.ndim != 1:
+            raise ValueError(f"probabilities must be [frames], not {list(array.shape)}")
+        n = len(array)
+        result, written = ffi.new("ser_segment[]", n // 2 + 2), ffi.new("size_t *")
+        check(lib.ser_segmenter_push(self._state, floats(array), n, result, len(result), written))
+        return _pairs(result, written)
 
     def finish(self, length: int | None = None) -> list[tuple[int, int]]:
-        """The rest, for a recording of ``length`` samples (left out: whole frames); then ready for another one.
+        """Return the remaining segments of a recording of ``length`` samples (default: whole frames), and reset.
 
-        ValueError if so many samples do not make as many frames as were pushed.
+        Raises ValueError if ``length`` does not match the number of frames pushed.
         """
-        pushed = self._state.position
+        pushed: int = self._state.position
         length = pushed if length is None else length
         if -(-length // FRAME) * FRAME != pushed:
-            raise ValueError(f"{length} samples are not the {pushed // FRAME} frames pushed")
-        found, written = ffi.new("ser_segment[2]"), ffi.new("size_t *")
-        check(lib.ser_segmenter_finish(self._state, length, found, written))
-        return _pairs(found, written)
+            raise ValueError(f"{length} samples do not match the {pushed // FRAME} frames pushed")
+        result, written = ffi.new("ser_segment[2]"), ffi.new("size_t *")
+        check(lib.ser_segmenter_finish(self._state, length, result, written))
+        return _pairs(result, written)
 
 
-def segments(probabilities, parameters: Parameters = Parameters(), samples: int | None = None) -> list[tuple[int, int]]:
-    """Segments (start, end) in samples of the probabilities [frames] of a whole recording of so many samples.
+def segments(
+    probabilities: npt.ArrayLike, parameters: Parameters = Parameters(), samples: int | None = None
+) -> list[tuple[int, int]]:
+    """Return segments (start, end) in samples for the probabilities [frames] of a recording of ``samples`` samples.
 
-    The rules are Segmenter's. Raises ValueError if so many samples do not make as many frames.
+    The rules are those of Segmenter. Raises ValueError if ``samples`` does not match the number of frames.
     """
     segmenter = Segmenter(parameters)
     return segmenter.push(probabilities) + segmenter.finish(samples)
 
 
-def _pairs(found, written) -> list[tuple[int, int]]:
-    return [(found[i].start, found[i].end) for i in range(written[0])]
+def _pairs(array: Any, written: Any) -> list[tuple[int, int]]:
+    return [(array[i].start, array[i].end) for i in range(written[0])]

@@ -1,4 +1,4 @@
-"""What is heard of a recording: all of a short one, of a long one the speech, and when that was."""
+"""Select the audio to label: short recordings whole, speech only in long ones, with its position."""
 
 import itertools
 from bisect import bisect_right
@@ -6,37 +6,39 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
+from sertool._types import Samples
 from sertool.features.mel import SAMPLE_RATE
 from sertool.speech.detect import detect, peak
 from sertool.speech.detector import FRAME, Vad
 from sertool.speech.segments import Parameters, Segmenter
 
-#: Samples beyond which the detector can tell whether anybody speaks. Of shorter clips of speech it misses too many
-#: (the loudest half of a second: 5 %, a quarter: 24 %): of these only what stands still is known to be none.
+#: Longer recordings are checked for speech with the detector. It misses too many shorter clips of speech (the loudest
+#: half second: 5 %, quarter: 24 %): these count as non-speech only if the signal is constant.
 TELLING = SAMPLE_RATE
-#: A segment that runs for longer is passed on in parts, so that memory does not depend on the recording.
+#: Longer segments are passed on in parts, so that memory does not depend on the recording.
 _LONGEST = 60 * SAMPLE_RATE
 
 
 class Speech:
-    """Blocks of a recording, float32 [n] each, 16 kHz, without what nobody says; iterate over it once.
+    """Blocks of a recording without non-speech, float32 [n] each, 16 kHz; iterate over it once.
 
-    A recording of up to ``whole`` samples is passed on as it is. ``seconds`` is the speech found so far, ``time`` says
-    where in the recording a sample came from, ``peak`` the largest sample so far. ``heard`` is False if nobody can have
-    spoken: of more than a second, not a moment sounds like it; a shorter one stands still. Memory does not depend on
-    the length.
+    A recording of up to ``whole`` samples is passed on unchanged. ``seconds`` is the speech found so far, ``time`` maps
+    a sample to its position in the recording, ``peak`` is the largest absolute sample so far. ``heard`` is False if
+    there cannot be speech: in more than a second, no frame reaches the lower threshold; a shorter recording is a
+    constant signal. Memory does not depend on the length.
     """
 
-    def __init__(self, blocks: Iterable[np.ndarray], whole: int, parameters: Parameters | None = None):
+    def __init__(self, blocks: Iterable[Samples], whole: int, parameters: Parameters | None = None) -> None:
         self._blocks, self._whole = iter(blocks), whole
         self._parameters = parameters or Parameters()
-        self._passed, self._from = [0], [0]  # sample passed on -> sample of the recording, where each stretch begins
+        # For each stretch, the index of its first sample in the output and in the recording.
+        self._passed, self._from = [0], [0]
         self.seconds = self.peak = 0.0
-        self.cut = False  # whether the recording is a long one
+        self.cut = False  # whether the recording is longer than `whole`
         self.heard = False
 
-    def __iter__(self) -> Iterator[np.ndarray]:
-        first = []
+    def __iter__(self) -> Iterator[Samples]:
+        first: list[Samples] = []
         for block in self._blocks:
             first.append(block)
             if sum(map(len, first)) > self._whole:
@@ -47,21 +49,22 @@ class Speech:
         yield from first
 
     def time(self, sample: int) -> int:
-        """The recording's sample that the one passed on as number ``sample`` was."""
+        """Return the index in the recording of output sample ``sample``."""
         at = bisect_right(self._passed, sample) - 1
         return self._from[at] + sample - self._passed[at]
 
-    def _measure(self, blocks: list[np.ndarray]) -> None:
-        found = detect(blocks, self._parameters, probabilities=True)
-        least = self._parameters.lower if found.samples > TELLING else np.finfo(np.float32).tiny
-        self.seconds, self.heard = found.speech, bool((found.probabilities >= least).any())
+    def _measure(self, blocks: list[Samples]) -> None:
+        detected = detect(blocks, self._parameters, probabilities=True)
+        assert detected.probabilities is not None
+        least = self._parameters.lower if detected.samples > TELLING else np.finfo(np.float32).tiny
+        self.seconds, self.heard = detected.speech, bool((detected.probabilities >= least).any())
         self.peak = max(map(peak, blocks), default=0.0)
 
-    def _stretches(self, first: list[np.ndarray]) -> Iterator[np.ndarray]:
-        held, start = np.zeros(0, np.float32), 0  # the samples from `start` on, of which nothing is certain yet
+    def _stretches(self, first: list[Samples]) -> Iterator[Samples]:
+        held, start = np.zeros(0, np.float32), 0  # the undecided samples, from `start` on
         vad, segmenter, origin, frames, passed = Vad(), Segmenter(self._parameters), 0, 0, 0
 
-        def stretch(begin: int, end: int) -> np.ndarray:
+        def stretch(begin: int, end: int) -> Samples:
             nonlocal passed
             self._passed.append(passed)
             self._from.append(origin + begin)
@@ -70,7 +73,7 @@ class Speech:
             self.heard = True
             return held[origin + begin - start : origin + end - start]
 
-        def pushed(probabilities):
+        def pushed(probabilities: Samples) -> list[tuple[int, int]]:
             nonlocal frames
             frames += len(probabilities)
             return segmenter.push(probabilities)
@@ -88,7 +91,7 @@ class Speech:
         for begin, end in pushed(vad.finish()) + segmenter.finish(start + len(held) - origin):
             yield stretch(begin, end)
 
-    def _all(self, first: list[np.ndarray]) -> Iterator[np.ndarray]:
+    def _all(self, first: list[Samples]) -> Iterator[Samples]:
         for block in itertools.chain(first, self._blocks):
             self.peak = max(self.peak, peak(block))
             yield block

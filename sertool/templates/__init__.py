@@ -1,8 +1,8 @@
 """Skeletons of plugins: complete packages that install, pass their tests and do something small.
 
-A skeleton is the files of folder any/ and of the kind's own, texts in which $name and the like are filled in
-(string.Template); in their paths PACKAGE, MODULE, NAME and DOT are. The suffix .tmpl, which keeps tools from taking
-them for what they will be, goes.
+A skeleton consists of the files in any/ and in the folder of its kind. In their text, $name and other fields of
+Skeleton are substituted (string.Template); in their paths, PACKAGE, MODULE, NAME and DOT. The suffix .tmpl, which
+keeps tools from processing the templates, is removed.
 """
 
 import importlib.util
@@ -18,7 +18,7 @@ from ..plugins import load_plugins
 
 @dataclass(frozen=True)
 class Kind:
-    """What a plugin registers: ``several`` as `sertool plugins` says it, what it requires, what it is ``use``d with."""
+    """A kind of plugin: its plural in `sertool plugins`, its dependency, and a command that uses such a plugin."""
 
     several: str
     requires: str
@@ -32,13 +32,13 @@ KINDS = {
     "corpus": Kind("corpora", "sertool", "sertool evaluate MODEL FOLDER --layout {name}"),
 }
 
-#: A distribution's name (PEP 508), short enough for lines that hold it.
+#: The name of a distribution (PEP 508), short enough that lines with it are not too long.
 _NAME = re.compile(r"[A-Za-z0-9](?:[A-Za-z0-9._-]{0,38}[A-Za-z0-9])?")
 
 
 @dataclass(frozen=True)
 class Skeleton:
-    """A plugin to write: what fills its templates. ``name`` is what it registers, ``use`` a command that uses it."""
+    """The values for a plugin's templates. ``name`` is what it registers, ``use`` a command that uses it."""
 
     kind: str
     name: str
@@ -49,9 +49,12 @@ class Skeleton:
     version: str = __version__
 
     def write(self, folder: Path) -> list[Path]:
-        """Write it into ``folder``, new or empty; the files, relative to it. UsageError if it is neither."""
+        """Write the plugin into a new or empty folder; return the relative paths of its files.
+
+        Raises UsageError if the folder is neither new nor empty.
+        """
         if folder.exists() and not (folder.is_dir() and not any(folder.iterdir())):
-            raise UsageError(f"{folder} is there and no empty folder: choose another with -o")
+            raise UsageError(f"{folder} exists and is not an empty folder: choose another with -o")
         here, written = Path(__file__).parent, []
         for part in (here / "any", here / self.kind):
             for source in part.rglob("*.tmpl"):
@@ -69,9 +72,11 @@ class Skeleton:
 
 
 def skeleton(name: str, kind: str) -> Skeleton:
-    """The skeleton of a new plugin. UsageError for a name that no package can have, or that is taken."""
+    """Return the skeleton of a new plugin. Raise UsageError if no package can have the name, or if it is taken."""
     if not _NAME.fullmatch(name):
-        raise UsageError(f"{name!r} names no package: write 1 to 40 letters or digits, with '-', '_' or '.' between")
+        raise UsageError(
+            f"{name!r} is not a package name: write 1 to 40 letters or digits, with '-', '_' or '.' between"
+        )
     name = _canonical(name).removeprefix("sertool-")
     package = f"sertool_{name.replace('-', '_')}"
     several = KINDS[kind].several
@@ -79,12 +84,12 @@ def skeleton(name: str, kind: str) -> Skeleton:
         if name in plugin.registered.get(several, []):
             raise UsageError(f"{several}: {name!r} is registered by plugin {plugin.name!r}; choose another name")
         if _canonical(plugin.name) == name:
-            raise UsageError(f"a plugin {plugin.name!r} is installed already ({plugin.source}); choose another name")
+            raise UsageError(f"a plugin {plugin.name!r} is already installed ({plugin.source}); choose another name")
     if importlib.util.find_spec(package):
-        raise UsageError(f"a package {package!r} is installed already; choose another name")
+        raise UsageError(f"a package {package!r} is already installed; choose another name")
     return Skeleton(kind, name, f"sertool-{name}", package, KINDS[kind].requires, KINDS[kind].use.format(name=name))
 
 
 def _canonical(name: str) -> str:
-    """As PEP 503 spells it."""
+    """Return the normalised name (PEP 503)."""
     return re.sub(r"[-_.]+", "-", name).lower()

@@ -1,65 +1,71 @@
-"""Conformance checks for a plugin's own tests, under pytest or any other runner.
+"""Conformance checks for the tests of plugins, for pytest or any other runner.
 
     from sertool.testing import check_model
 
     def test_it_is_a_model_for_sertool():
         check_model("wav2small", formats=("onnx", "onnx-int8"))
 
-Each takes the name under which a thing is registered, and the thing's own options as a recipe gives them. What is wrong
-is an AssertionError of one line; a name that nobody registered is the UsageError that a user would get.
+Each takes a registered name, and the options of the registered object as in a recipe. Faults raise an AssertionError of
+one line; an unknown name raises the UsageError that a user would get.
 """
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
 
 from sertool.testing.clips import write_clips
 
 __all__ = ["check_augmentation", "check_corpus", "check_exporter", "check_light", "check_model", "write_clips"]
 
 
-def check_model(name: str, formats=("onnx",), **options) -> None:
-    """Build a registered model with random weights and hold it to what training, export and labelling rely on.
+def check_model(name: str, formats: Sequence[str] = ("onnx",), **options: Any) -> None:
+    """Build a registered model with random weights and check what training, export and labelling rely on.
 
-    Outputs are [batch, len(outputs)], finite, from ``shortest`` samples on at any length; fewer samples are an error; a
-    clip has the same outputs alone and in a batch, and in eval mode each time; classes are logits. Gradients reach all
-    that is to be trained. Weights go through a file into a network built without its option ``weights``. Each of
-    ``formats``, NAME[:key=value,...] as `sertool export` takes them, agrees with torch within the exporter's tolerance.
-    The model's recipes load, and name it.
+    Outputs are [batch, len(outputs)] and finite for any length from ``shortest`` samples; fewer samples raise an error.
+    A clip's outputs are equal alone and in a batch, and on every call in eval mode; models of classes return logits.
+    Gradients reach all trainable parameters. Weights can be saved and loaded into a network built without its option
+    ``weights``. Each of ``formats``, NAME[:key=value,...] as for `sertool export`, agrees with torch within the
+    exporter's tolerance. The model's recipes can be loaded and refer to the model.
     """
     from sertool.testing.models import check
 
     check(name, formats, options)
 
 
-def check_augmentation(name: str, random: bool = True, **options) -> None:
-    """Apply a registered augmentation to clips of many lengths, to silence and to full scale.
+def check_augmentation(name: str, random: bool = True, **options: Any) -> None:
+    """Apply a registered augmentation to clips of many lengths, to silence and to full-scale audio.
 
-    It returns new float32 samples, one or more, finite; the generator's state decides everything, the global generators
-    of `random` and `numpy.random` are neither used nor moved; its input stays as it was; other draws give other samples
-    (unless it is not ``random``); a copy through pickle, as worker processes get it, does the same.
+    It returns new float32 samples, at least one, all finite. The result depends only on the generator's state; the
+    global generators of `random` and `numpy.random` are not used. The input is not modified. Other draws give other
+    samples (unless ``random`` is False). A pickled copy, as in worker processes, behaves identically.
     """
     from sertool.testing.augmentations import check
 
     check(name, random, options)
 
 
-def check_exporter(name: str, inputs=("waveform", "logmel"), models=(), **options) -> None:
-    """Export networks of sertool's building blocks, of each LogMel, for ``inputs`` in turn.
+def check_exporter(
+    name: str, inputs: Sequence[str] = ("waveform", "logmel"), models: Sequence[str] = (), **options: Any
+) -> None:
+    """Export networks of sertool's building blocks, one per LogMel geometry, for ``inputs`` in turn.
 
-    An exporter that is for some networks only is given registered ``models`` instead, each NAME[:key=value,...]; it
-    must refuse those building blocks with a SertoolError of one line. Each has random weights.
-    The same network gives the same bytes twice and stays as it was; the file's metadata reads back; its outputs agree
-    with torch's within the exporter's tolerance at odd lengths; a network that cannot be exported is a SertoolError of
-    one line and leaves no file.
+    For an exporter that supports some networks only, give registered ``models`` instead, each NAME[:key=value,...]; it
+    must reject the building blocks with a SertoolError of one line. All networks have random weights.
+    Exporting twice gives the same bytes and does not modify the network; the file's metadata can be read back; its
+    outputs agree with torch within the exporter's tolerance at odd lengths; a network that cannot be exported raises a
+    SertoolError of one line and leaves no file.
     """
     from sertool.testing.exporters import check
 
     check(name, inputs, models, options)
 
 
-def check_corpus(name: str, folder) -> None:
-    """Read ``folder``, a corpus in the registered layout, maybe in miniature.
+def check_corpus(name: str, folder: Path | str) -> None:
+    """Read ``folder``, a corpus in the registered layout, which may be a small excerpt.
 
-    Rows are the same each time, one a file that is there, with corpus and speaker; ratings are from 0 to 1; there are
-    some, or some emotion is one that sertool knows; no speaker is in two splits or sessions. A folder of another
-    layout, and one that is not there, is a SertoolError of one line.
+    Rows are equal on every read, one per existing file, with corpus and speaker. Ratings are from 0 to 1; there are
+    ratings, or an emotion that sertool knows. No speaker is in two splits or sessions. A folder with another layout and
+    a missing folder raise a SertoolError of one line.
     """
     from sertool.testing.corpora import check
 
@@ -67,7 +73,7 @@ def check_corpus(name: str, folder) -> None:
 
 
 def check_light(package: str) -> None:
-    """Import a plugin's package in a process of its own and call its hooks: no heavy library may come along."""
+    """Import a plugin's package in a new process and call its hooks: this must not import heavy libraries."""
     from sertool.testing.light import check
 
     check(package)

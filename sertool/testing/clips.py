@@ -1,21 +1,22 @@
-"""Clips to check with."""
+"""Generated clips for checks."""
 
 import csv
 from pathlib import Path
 
 import numpy as np
 
+from sertool._types import Samples
 from sertool.features.mel import SAMPLE_RATE
 
-#: Emotion -> (pitch in Hz, level): told apart by their spectrum.
+#: Emotion -> (pitch in Hz, level), distinguishable by their spectrum.
 VOICES = {"angry": (2400, 0.5), "happy": (1200, 0.4), "neutral": (450, 0.2), "sad": (150, 0.1)}
 
 
-def write_clips(folder) -> Path:
-    """Write a labelled corpus of generated voices, to train on within seconds: manifest.csv and 32 clips of 0.5 to 1 s.
+def write_clips(folder: Path | str) -> Path:
+    """Write a labelled corpus of generated voices that trains in seconds: manifest.csv and 32 clips of 0.5 to 1 s.
 
     Two speakers in split train, one each in val and test-ood, with the emotions angry, happy, neutral and sad. Returns
-    the folder, which is made if it is not there.
+    the folder, which is created if it does not exist.
     """
     import soundfile
 
@@ -37,8 +38,8 @@ def write_clips(folder) -> Path:
     return folder
 
 
-def sound(n: int, level: float = 0.1, seed: int = 0) -> np.ndarray:
-    """A wavering buzz with pauses over faint noise and a slight offset, float32 [n]; another one at each length."""
+def sound(n: int, level: float = 0.1, seed: int = 0) -> Samples:
+    """Return a buzz with vibrato and pauses, faint noise and a small offset, float32 [n]; different for each n."""
     rng = np.random.default_rng([n, seed])
     time = np.arange(n) / SAMPLE_RATE
     pitch = 110 * 2 ** (rng.uniform(0, 1) + 0.03 * np.sin(2 * np.pi * 4 * time))

@@ -14,17 +14,18 @@ from sertool.testing.faults import doing, line, refused, require
 
 RATINGS = ("arousal", "dominance", "valence")
 TEXTS = ("corpus", "speaker", "emotion", "intensity", "sex", "language", "session", "split", "licence")
-#: Labels that some class or place is known for.
+#: Labels with a known class or known coordinates.
 KNOWN = {canonical(label) for label in (*TERMS, *SYNONYMS, *COUNTS_AS)}
 
 
-def check(name: str, folder) -> None:
+def check(name: str, folder: Path | str) -> None:
+    """Check a corpus reader; see `sertool.testing.check_corpus`."""
     corpus, where = load_plugins().get("corpora", name), f"corpus {name!r}"
     folder = Path(folder)
     with doing(where, f"reading {folder}"):
         rows, again = corpus.read(folder), corpus.read(folder)
-    require(isinstance(rows, list) and bool(rows), where, f"reading {folder} gives no list of rows")
-    require(rows == again, where, "reading twice gives other rows, or another order: sort what the folder lists")
+    require(isinstance(rows, list) and bool(rows), where, f"reading {folder} does not give a list of rows")
+    require(rows == again, where, "reading twice gives different rows, or another order: sort the file list")
     for row in rows:
         _check_row(row, where)
     files = [row.file.resolve() for row in rows]
@@ -35,12 +36,12 @@ def check(name: str, folder) -> None:
     require(known, where, f"no emotion that sertool knows (there are: {labels}) and no ratings: nothing to train on")
     _check_parts(rows, where)
     with tempfile.TemporaryDirectory() as scratch:
-        for what, other in (("an empty folder", Path(scratch)), ("a folder that is not there", Path(scratch, "none"))):
+        for what, other in (("an empty folder", Path(scratch)), ("a missing folder", Path(scratch, "none"))):
             with refused(where, f"reading {what}", SertoolError):
                 corpus.read(other)
 
 
-def _check_row(row, where: str) -> None:
+def _check_row(row: Row, where: str) -> None:
     require(isinstance(row, Row), where, f"a row is a {type(row).__name__}, not a sertool.corpora.Row")
     where = f"{where}: {row.file}"
     require(isinstance(row.file, Path), where, f"file is a {type(row.file).__name__}, not a pathlib.Path")
@@ -48,7 +49,7 @@ def _check_row(row, where: str) -> None:
     for key in TEXTS:
         value = getattr(row, key)
         require(isinstance(value, str), where, f"{key} is {value!r}, not a string (unknown is an empty one)")
-        require(value == value.strip(), where, f"{key} is {value!r}, with blanks around it")
+        require(value == value.strip(), where, f"{key} is {value!r}, with spaces around it")
     require(bool(row.corpus and row.speaker), where, "corpus and speaker must not be empty")
     for key, value in zip(RATINGS, _ratings(row), strict=True):
         right = value is None or (isinstance(value, (int, float)) and 0 <= value <= 1)
@@ -59,7 +60,7 @@ def _check_row(row, where: str) -> None:
 
 
 def _check_parts(rows: list[Row], where: str) -> None:
-    """What splits and folds are made from: a speaker belongs to one of them."""
+    """Check that no speaker is in two splits or folds."""
     try:
         check_speakers_disjoint(**{split: [r for r in rows if r.split == split] for split in _values(rows, "split")})
         for by in ("session", "speaker"):
@@ -73,5 +74,5 @@ def _values(rows: list[Row], key: str) -> list[str]:
     return sorted({getattr(row, key) for row in rows} - {""})
 
 
-def _ratings(row: Row) -> tuple:
+def _ratings(row: Row) -> tuple[float | None, ...]:
     return tuple(getattr(row, name) for name in RATINGS)

@@ -1,17 +1,18 @@
-"""How a check says what is wrong: one line that begins with where."""
+"""Report faults: AssertionErrors of one line that begins with the location."""
 
 import contextlib
+from collections.abc import Iterator
 
 
 def require(right: bool, where: str, fault: str) -> None:
-    """AssertionError unless ``right``; not by `assert`, which python -O leaves out."""
+    """Raise AssertionError unless ``right``; `assert` is not used because python -O removes it."""
     if not right:
         raise AssertionError(f"{where}: {fault}")
 
 
 @contextlib.contextmanager
-def doing(where: str, what: str):
-    """Whatever is raised inside becomes an AssertionError that says during what."""
+def doing(where: str, what: str) -> Iterator[None]:
+    """Convert errors raised inside to AssertionErrors that name the operation ``what``."""
     try:
         yield
     except AssertionError:
@@ -21,14 +22,16 @@ def doing(where: str, what: str):
 
 
 @contextlib.contextmanager
-def refused(where: str, what: str, kind=Exception):
-    """AssertionError unless ``kind`` is raised inside, in one line if it is one that users see."""
+def refused(where: str, what: str, kind: type[Exception] = Exception) -> Iterator[None]:
+    """Raise AssertionError unless ``kind`` is raised inside, with a message of one line if it is a specific kind."""
     try:
         yield
     except kind as error:
         text = str(error)
         require(
-            kind is Exception or ("\n" not in text and bool(text)), where, f"{what} takes one line to say: {text!r}"
+            kind is Exception or ("\n" not in text and bool(text)),
+            where,
+            f"{what}: the message must be one line, not {text!r}",
         )
     except Exception as error:
         raise AssertionError(
@@ -39,5 +42,5 @@ def refused(where: str, what: str, kind=Exception):
 
 
 def line(error: BaseException) -> str:
-    """An error's text in one line of bearable length."""
+    """Return an error's text in one line of limited length."""
     return " ".join(str(error).split())[:300]

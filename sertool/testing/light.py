@@ -1,4 +1,4 @@
-"""That a plugin's package is light to import."""
+"""Check that a plugin's package imports quickly."""
 
 import json
 import subprocess
@@ -7,7 +7,7 @@ import sys
 from sertool.registry import KINDS
 from sertool.testing.faults import require
 
-#: Libraries that cost tenths of a second or more, which only what is used may import.
+#: Libraries with import times of tenths of a second or more; they may only be imported on use.
 HEAVY = {
     *("torch", "torchaudio", "torchvision", "tensorflow", "jax", "onnx", "onnxruntime", "onnxscript", "transformers"),
     *("timm", "safetensors", "audiomentations", "librosa", "scipy", "sklearn", "pandas", "matplotlib", "numba", "av"),
@@ -26,5 +26,5 @@ def check(package: str) -> None:
     done = subprocess.run([sys.executable, "-c", SCRIPT, package, *KINDS], capture_output=True, text=True)
     require(done.returncode == 0, package, f"importing it fails: {done.stderr.strip().rpartition(chr(10))[2]}")
     heavy = set(json.loads(done.stdout.splitlines()[-1])) & HEAVY
-    fault = f"importing it imports {', '.join(sorted(heavy))}: import that in the function that uses it"
+    fault = f"importing it imports {', '.join(sorted(heavy))}: import it in the function that uses it"
     require(not heavy, package, fault)

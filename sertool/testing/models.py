@@ -2,7 +2,9 @@
 
 import io
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,12 +20,13 @@ from sertool.testing.exported import differences, export
 from sertool.testing.faults import doing, refused, require
 from sertool.training.recipe import DistilRecipe, Recipe, load_recipe, read_table
 
-#: Beside the shortest and the next two.
+#: Lengths to check, in addition to the shortest and the next two.
 LENGTHS = (8_001, 16_000, 33_333)
 SAME = 1e-4
 
 
-def check(name: str, formats, options: dict) -> None:
+def check(name: str, formats: Sequence[str], options: dict[str, Any]) -> None:
+    """Check a model; see `sertool.testing.check_model`."""
     model, where = load_plugins().get("models", name), f"model {name!r}"
     _check_registered(model, where)
     with torch.random.fork_rng(devices=[]):
@@ -31,7 +34,7 @@ def check(name: str, formats, options: dict) -> None:
         with doing(where, f"build({', '.join(f'{key}={value!r}' for key, value in options.items())})"):
             network = model.build(**options)
         require(isinstance(network, nn.Module), where, f"build returns {type(network).__name__}, not a torch module")
-        fewest = getattr(network, "shortest", model.shortest)  # a network of members has that of its members
+        fewest = getattr(network, "shortest", model.shortest)  # of an ensemble: that of its members
         shortest = max(model.shortest, fewest)
         modules = dict(network.named_modules())
         for part, inside in model.parts.items():
@@ -51,7 +54,7 @@ def check(name: str, formats, options: dict) -> None:
 
 
 def settle(network: nn.Module, samples: int) -> None:
-    """Batch norm's statistics from two clips: of a network as it is built, what is normalised vanishes or explodes."""
+    """Set batch norm statistics from three clips: with the initial ones, activations can vanish or explode."""
     norms = [part for part in network.modules() if isinstance(part, nn.modules.batchnorm._BatchNorm)]
     momenta = [part.momentum for part in norms]
     for part in norms:
@@ -64,16 +67,18 @@ def settle(network: nn.Module, samples: int) -> None:
 
 
 def _batch(samples: int) -> torch.Tensor:
-    """Clips [3, samples], one soft and one loud: what normalises a batch as one shows."""
+    """Return clips [3, samples] of different levels, to detect normalisation across the batch."""
     return torch.from_numpy(np.stack([sound(samples, level, seed) for seed, level in enumerate((0.1, 0.001, 0.5))]))
 
 
 def _check_registered(model: Model, where: str) -> None:
     names = model.outputs
-    right = isinstance(names, tuple) and names and all(isinstance(n, str) and n for n in names)
+    right = isinstance(names, tuple) and bool(names) and all(isinstance(n, str) and n for n in names)
     require(right and len(set(names)) == len(names), where, f"outputs is {names!r}, not a tuple of different names")
-    taken = [name for name in names if name in bundle.RESERVED]
-    require(not taken, where, f"an output is called {taken[0] if taken else ''!r}, as a column of `sertool label`")
+    reserved = [name for name in names if name in bundle.RESERVED]
+    require(
+        not reserved, where, f"output {reserved[0] if reserved else ''!r} has the name of a column of `sertool label`"
+    )
     require(model.task in bundle.TASKS, where, f"task is {model.task!r}, not one of {', '.join(bundle.TASKS)}")
     unknown = [name for name in names if model.task == "dimensional" and name not in DIMENSIONS]
     trained = f"there are no targets for its output {unknown[0] if unknown else ''!r}, only {', '.join(DIMENSIONS)}"
@@ -82,7 +87,7 @@ def _check_registered(model: Model, where: str) -> None:
 
 
 def _check_outputs(model: Model, network: nn.Module, lengths: list[int], where: str) -> None:
-    found = []
+    parts = []
     for n in lengths:
         waveform = torch.from_numpy(sound(n))[None]
         with torch.inference_mode(), doing(where, f"{n} samples"):
@@ -94,13 +99,14 @@ def _check_outputs(model: Model, network: nn.Module, lengths: list[int], where: 
         shape, wanted = list(outputs.shape), [1, len(model.outputs)]
         require(shape == wanted, where, f"{n} samples give shape {shape}, not {wanted} for {', '.join(model.outputs)}")
         require(outputs.dtype == torch.float32, where, f"{n} samples give {outputs.dtype}, not float32")
-        require(bool(outputs.isfinite().all()), where, f"{n} samples give what is not finite")
-        require(torch.equal(outputs, again), where, f"{n} samples give other outputs each time, in eval mode")
-        found.append(outputs)
-    found = torch.cat(found)
+        require(bool(outputs.isfinite().all()), where, f"{n} samples give non-finite outputs")
+        require(torch.equal(outputs, again), where, f"{n} samples give different outputs on each call, in eval mode")
+        parts.append(outputs)
+    together = torch.cat(parts)
     if model.task == "categorical" and len(model.outputs) > 1:
-        shares = bool((found >= 0).all()) and bool(((found.sum(dim=1) - 1).abs() < SAME).all())
-        require(not shares, where, "gives probabilities, not logits: leave the softmax to sertool")
+        sums_to_1 = bool(((together.sum(dim=1) - 1).abs() < SAME).all())
+        probabilities = bool((together >= 0).all()) and sums_to_1
+        require(not probabilities, where, "gives probabilities, not logits: leave the softmax to sertool")
 
 
 def _check_shortest(network: nn.Module, fewest: int, where: str) -> None:
@@ -119,7 +125,7 @@ def _check_batch(network: nn.Module, samples: int, where: str) -> None:
 
 
 def _check_gradients(network: nn.Module, samples: int, where: str) -> None:
-    """Of all parameters that ask for them; a network may be frozen as a whole."""
+    """Check the gradients of all trainable parameters; a network may be completely frozen."""
     trained = {key: value for key, value in network.named_parameters() if value.requires_grad}
     if not trained:
         return
@@ -128,14 +134,14 @@ def _check_gradients(network: nn.Module, samples: int, where: str) -> None:
         network(_batch(samples)).square().sum().backward()
     lost = [key for key, value in trained.items() if value.grad is None]
     require(not lost, where, f"no gradient reaches {_some(lost)}: use it, or set requires_grad to False")
-    bad = [key for key, value in trained.items() if not value.grad.isfinite().all()]
+    bad = [key for key, value in trained.items() if value.grad is not None and not value.grad.isfinite().all()]
     require(not bad, where, f"the gradient of {_some(bad)} is not finite")
     network.zero_grad(set_to_none=True)
     network.eval()
 
 
-def _check_state(model: Model, network: nn.Module, options: dict, samples: int, where: str) -> None:
-    """Through a file into a network that is built without what the first began with, as a run that goes on is."""
+def _check_state(model: Model, network: nn.Module, options: dict[str, Any], samples: int, where: str) -> None:
+    """Save the state and load it into a network built without initial weights, as a resumed run does."""
     file = io.BytesIO()
     with doing(where, "state_dict through a file"):
         torch.save(network.state_dict(), file)
@@ -144,22 +150,22 @@ def _check_state(model: Model, network: nn.Module, options: dict, samples: int, 
         other.load_state_dict(torch.load(file, weights_only=True))
     with torch.inference_mode():
         same = torch.equal(network.eval()(_batch(samples)), other.eval()(_batch(samples)))
-    require(
-        same, where, "a network with the same state_dict gives other outputs: register what decides them as a buffer"
-    )
+    require(same, where, "a network with the same state_dict gives different outputs: register all state as buffers")
 
 
-def _check_format(model: Model, network: nn.Module, form: str, shortest: int, lengths, where: str) -> None:
+def _check_format(
+    model: Model, network: nn.Module, form: str, shortest: int, lengths: Sequence[int], where: str
+) -> None:
     where = f"{where}, format {form!r}"
     name, options = named_options(form)
-    taken = options.pop("input", "waveform")
+    input_form = options.pop("input", "waveform")
     exporter = load_plugins().get("exporters", name)
     about = {"student": model.name, "task": model.task, "outputs": model.outputs, "shortest": shortest}
     if model.task == "categorical":
         network = nn.Sequential(network, nn.Softmax(dim=1))
     with tempfile.TemporaryDirectory() as scratch:
         with doing(where, "exporting"):
-            file = export(network, exporter, Path(scratch), about, taken, options)
+            file = export(network, exporter, Path(scratch), about, input_form, options)
         with doing(where, "running the file"):
             for n, difference in differences(network, file, lengths):
                 fault = f"differs from torch by {difference:.1e} at {n} samples, allowed is {exporter.tolerance:g}"

@@ -1,7 +1,7 @@
-"""Distil a teacher into a student (arXiv 2408.13920): both hear the same augmented audio, no labels are needed."""
+"""Distil a teacher into a student on augmented, unlabelled audio that both receive (arXiv 2408.13920)."""
 
 import copy
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from pathlib import Path
 
@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from sertool import audio
+from sertool._types import Samples
 from sertool.corpora.buckets import Bucket, fit
 from sertool.errors import UsageError
 from sertool.features import steps
@@ -17,67 +18,82 @@ from sertool.tasks import TASKS
 from sertool.training import answers, loop
 from sertool.training.loop import Progress
 from sertool.training.losses import ccc_loss, quadrant_correction
-from sertool.training.recipe import DistilRecipe, Step, augmentations, substituted
+from sertool.training.prefetch import Batch
+from sertool.training.recipe import (
+    DistilRecipe,
+    LossSection,
+    Preprocess,
+    Step,
+    TrainSection,
+    augmentations,
+    substituted,
+)
 from sertool.training.supervised import as_they_are, kept_folder, splits, validation
-from sertool.training.targets import targets_of
+from sertool.training.targets import Loss, targets_of
 from sertool.training.teacher import asker, build_teacher
 
 
-class Excerpts(torch.utils.data.Dataset):
-    """Batch number ``step`` of a run: augmented excerpts of one random length, [batch, samples], and what of it the
-    teacher hears: as much again, or an empty tensor where that is the same, as in the paper.
+class Excerpts(torch.utils.data.Dataset[Batch]):
+    """Batch number ``step`` of a run: augmented excerpts of one random length, (student's, teacher's input).
 
-    ``before`` is the pre-processing that the student's bundle names; it hears whole recordings. The same step of the
-    same seed and rank is the same batch, whichever worker makes it. Nothing is cut off at +-1: students normalise the
-    level themselves.
+    Both are [batch, samples]; the teacher's is an empty tensor if it is the same as the student's, as in the paper.
+    ``before`` is the pre-processing that the student's bundle names; it is applied to whole recordings. A batch depends
+    on the seed, the rank and the step only, not on the worker that makes it. Samples are not clipped at +-1: students
+    normalise the level themselves.
     """
 
     def __init__(
-        self, bucket: Bucket, chain: list[Step], settings, rank: int = 0, before: Callable = lambda clip: clip
-    ):
+        self,
+        bucket: Bucket,
+        chain: list[Step],
+        settings: TrainSection,
+        rank: int = 0,
+        before: Preprocess = lambda clip: clip,
+    ) -> None:
         self.bucket, self.chain, self.settings, self.rank, self.before = bucket, chain, settings, rank, before
         self.same = not any(step.student_only for step in chain)
 
-    def __len__(self):
+    def __len__(self) -> int:
         return self.settings.steps
 
-    def __getitem__(self, step: int):
+    def __getitem__(self, step: int) -> Batch:
         student, teacher, _ = self.drawn(step)
         return torch.from_numpy(student), torch.empty(0) if self.same else torch.from_numpy(teacher)
 
-    def drawn(self, step: int) -> tuple[np.ndarray, np.ndarray, list[Path]]:
-        """What student and teacher hear in a step, float32 [batch, samples] each, and the recordings it is of."""
+    def drawn(self, step: int) -> tuple[Samples, Samples, list[Path]]:
+        """Return the inputs of student and teacher at a step, float32 [batch, samples] each, and their recordings."""
         rng = np.random.default_rng([self.settings.seed, step, self.rank])
         length = int(rng.uniform(self.settings.shortest_s, self.settings.longest_s) * audio.SAMPLE_RATE)
         student, teacher, files = zip(*(self._excerpt(length, rng) for _ in range(self.settings.batch)), strict=True)
         return np.stack(student), np.stack(teacher), [*files]
 
-    def _excerpt(self, length: int, rng) -> tuple[np.ndarray, np.ndarray, Path]:
+    def _excerpt(self, length: int, rng: np.random.Generator) -> tuple[Samples, Samples, Path]:
         excerpt, file = self.bucket.stretch(length, rng, self.before)
         student = teacher = self._filled(excerpt, length, rng.random())
         for step in self.chain:
             if rng.random() >= step.p:
                 continue
-            again = copy.deepcopy(rng)  # so that both are changed in the same way
+            same_rng = copy.deepcopy(rng)  # so that both inputs are changed in the same way
             changed = step.change(student, rng)
             if not step.student_only:
-                teacher = changed if teacher is student else step.change(teacher, again)
+                teacher = changed if teacher is student else step.change(teacher, same_rng)
             student = changed
         place = rng.random()
-        student, teacher = (self._filled(clip, length, place) for clip in (student, teacher))
-        return student, teacher, file
+        return self._filled(student, length, place), self._filled(teacher, length, place), file
 
-    def _filled(self, clip: np.ndarray, length: int, place: float) -> np.ndarray:
+    def _filled(self, clip: Samples, length: int, place: float) -> Samples:
         clip = clip.astype(np.float32, copy=False)
         if self.settings.fill == "repeat" and len(clip) < length:
             return np.resize(clip, length)
         return fit(clip, length, place)
 
 
-def distil(recipe: DistilRecipe, run: Path, stop: Callable[[], bool] = lambda: False) -> Iterator[Progress]:
+def distil(
+    recipe: DistilRecipe, run: Path, stop: Callable[[], bool] = lambda: False
+) -> Generator[Progress, None, None]:
     """Train the student in folder ``run``, as loop.train does.
 
-    Where the recipe names labelled data, the weights that are best on its ``val`` are kept; else the last ones.
+    If the recipe has labelled data, the weights that are best on its ``val`` split are saved, else the last weights.
     """
     device = loop.start(recipe, run)
     model, network = loop.build(recipe)
@@ -91,49 +107,48 @@ def distil(recipe: DistilRecipe, run: Path, stop: Callable[[], bool] = lambda: F
     ask = asker(teacher, recipe.train, device)
     bucket = Bucket(substituted(recipe, recipe.excerpts.sources))
     chain, before = augmentations(recipe, load_plugins()), steps.build(recipe.input.steps)
-    kept = recipe.cache.batches > 0
-    if recipe.loss.balanced and not (kept and TASKS[model.task].has_classes):
-        raise UsageError("loss.balanced takes a model of classes and kept batches: cache.batches above 0")
-    mixing = replace(recipe.train, seed=recipe.cache.seed) if kept else recipe.train
-    batches = Excerpts(bucket, chain, mixing, loop.rank(), before)
-    if kept:
+    cached = recipe.cache.batches > 0
+    if recipe.loss.balanced and not (cached and TASKS[model.task].has_classes):
+        raise UsageError("loss.balanced requires a categorical model and cache.batches above 0")
+    mixing = replace(recipe.train, seed=recipe.cache.seed) if cached else recipe.train
+    excerpts = Excerpts(bucket, chain, mixing, loop.rank(), before)
+
+    def prepare(waveforms: torch.Tensor, teacher_input: torch.Tensor) -> torch.Tensor:
+        return ask(teacher_input if len(teacher_input) else waveforms)
+
+    loss, terms = {"dimensional": paper_loss, "categorical": class_loss}[model.task](recipe.loss)
+    if cached:
         if loop.processes() > 1:
-            raise UsageError("cache.batches does not go with several processes")
-        batches = yield from answers.keep(batches, recipe, teacher, ask, kept_folder(recipe, run), model)
-        prepare = as_they_are
+            raise UsageError("cache.batches does not work with several processes")
+        batches = yield from answers.keep(excerpts, recipe, teacher, ask, kept_folder(recipe, run), model)
+        task = loop.Task(network, batches, loss, terms, as_they_are)
     else:
-
-        def prepare(waveforms, heard):
-            return ask(heard if len(heard) else waveforms)
-
-    loss = {"dimensional": paper_loss, "categorical": class_loss}[model.task](recipe.loss)
-    task = loop.Task(network, batches, *loss, prepare)
+        task = loop.Task(network, excerpts, loss, terms, prepare)
     if recipe.data.root:
         validate = yield from validation(splits(recipe)[1], recipe, model)
         task = replace(task, validate=validate, figures=tuple(targets_of(model, recipe).figures))
     yield from loop.train(task, recipe.train, run, device, stop)
 
 
-def paper_loss(weights):
-    """(loss(outputs, answers), the names of its terms): weighted sum of the CCC loss and the quadrant correction."""
+def paper_loss(weights: LossSection) -> tuple[Loss, tuple[str, ...]]:
+    """Return (loss(outputs, teacher outputs), term names): the weighted sum of CCC loss and quadrant correction."""
 
-    def loss(outputs, answers):
-        terms = {
-            "ccc": weights.ccc * ccc_loss(outputs, answers),
-            "quadrant": weights.quadrant * quadrant_correction(outputs, answers, weights.neutral),
-        }
-        return sum(terms.values()), terms
+    def loss(outputs: torch.Tensor, answers: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        ccc = weights.ccc * ccc_loss(outputs, answers)
+        quadrant = weights.quadrant * quadrant_correction(outputs, answers, weights.neutral)
+        return ccc + quadrant, {"ccc": ccc, "quadrant": quadrant}
 
     return loss, ("loss", "ccc", "quadrant")
 
 
-def class_loss(weights):
-    """The same for logits: cross-entropy with the teacher's probabilities, both at a temperature (Hinton et al. 2015).
+def class_loss(weights: LossSection) -> tuple[Loss, tuple[str, ...]]:
+    """Return the same for logits: cross-entropy with the teacher's probabilities, both at a temperature.
 
-    Multiplied by the temperature's square, so that gradients do not shrink with it.
+    Source: Hinton et al. 2015. The loss is multiplied by the square of the temperature, so that gradients do not
+    shrink with it.
     """
 
-    def loss(logits, answers):
+    def loss(logits: torch.Tensor, answers: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
         t = weights.temperature
         wanted, log_p = torch.softmax(answers / t, dim=1), torch.log_softmax(logits / t, dim=1)
         return t * t * -(wanted * log_p).sum(dim=1).mean(), {}

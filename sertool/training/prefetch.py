@@ -1,29 +1,36 @@
-"""Work ahead of the student: the next batches on the device, with the teacher's outputs."""
+"""Prepare the next batches in a background thread: move them to the device and compute the teacher's outputs."""
 
 import queue
 import threading
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
+from typing import TypeAlias
 
 import torch
 
 from sertool.training.recipe import TrainSection
 
-#: Batches that may wait for the student.
+#: Prepared batches that can wait in the queue.
 DEPTH = 2
+
+#: (waveforms [batch, samples], targets).
+Batch: TypeAlias = tuple[torch.Tensor, torch.Tensor]
+#: prepare(waveforms, targets): the targets that the loss takes.
+Prepare: TypeAlias = Callable[[torch.Tensor, torch.Tensor], torch.Tensor]
 
 
 def prefetch(
-    loader: Iterable, prepare: Callable, settings: TrainSection, device: torch.device
-) -> Iterator[tuple[torch.Tensor, torch.Tensor]]:
-    """(waveforms, prepare(waveforms, targets)) a batch, in order, made in a thread (on CUDA, a stream) of its own.
+    loader: Iterable[Batch | Exception], prepare: Prepare, settings: TrainSection, device: torch.device
+) -> Generator[Batch, None, None]:
+    """Yield (waveforms, prepare(waveforms, targets)) for each batch, in order, prepared in a thread of its own.
 
-    What goes wrong there is raised here, and so is an error that the loader gives in place of a batch. Closing the
-    generator ends the thread.
+    On CUDA the thread has its own stream. Exceptions raised in the thread, or yielded by the loader in place of a
+    batch, are raised here. Closing the generator ends the thread.
     """
-    ready: queue.Queue = queue.Queue(maxsize=DEPTH)
+    ready: queue.Queue[tuple[torch.Tensor, torch.Tensor, torch.cuda.Event | None] | BaseException | None]
+    ready = queue.Queue(maxsize=DEPTH)
     closed = threading.Event()
 
-    def put(item) -> bool:
+    def put(item: tuple[torch.Tensor, torch.Tensor, torch.cuda.Event | None] | BaseException | None) -> bool:
         while not closed.is_set():
             try:
                 ready.put(item, timeout=0.1)
@@ -32,12 +39,14 @@ def prefetch(
                 continue
         return False
 
-    def work():
+    def work() -> None:
         if settings.threads:
-            torch.set_num_threads(settings.threads)  # counts for the thread that says so
-        stream = torch.cuda.Stream(device) if device.type == "cuda" else None
+            torch.set_num_threads(settings.threads)  # applies to the calling thread only
+        stream = None
+        if device.type == "cuda":
+            stream = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]  # no annotations in torch
         if stream:
-            stream.wait_stream(torch.cuda.current_stream(device))  # on which the teacher was moved there
+            stream.wait_stream(torch.cuda.current_stream(device))  # the teacher was moved to the device on that one
         try:
             with torch.cuda.stream(stream):  # None: does nothing
                 for batch in loader:
@@ -50,7 +59,7 @@ def prefetch(
                     if not put((waveforms, targets, done)):
                         return
             put(None)
-        except BaseException as error:  # whatever it is, it belongs to the student's thread
+        except BaseException as error:  # re-raised in the consumer's thread
             put(error)
 
     thread = threading.Thread(target=work, name="teacher", daemon=True)
@@ -64,7 +73,9 @@ def prefetch(
                 current = torch.cuda.current_stream(device)
                 current.wait_event(done)
                 for tensor in (waveforms, targets):
-                    tensor.record_stream(current)  # its memory is not the teacher's to use again before we are done
+                    tensor.record_stream(
+                        current
+                    )  # do not let the other stream reuse the memory before this one is done
             yield waveforms, targets
     finally:
         closed.set()

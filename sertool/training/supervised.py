@@ -1,10 +1,12 @@
-"""Train on labelled clips, keep the averaged weights that validate best."""
+"""Train on labelled clips and save the averaged weights that validate best."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator
 from dataclasses import replace
 from pathlib import Path
+from typing import TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from sertool import audio
@@ -14,55 +16,67 @@ from sertool.corpora.reading import rows_of
 from sertool.errors import UsageError
 from sertool.features import steps
 from sertool.plugins import load_plugins
+from sertool.registry import Model
 from sertool.tasks import TASKS
 from sertool.training import kept, loop
 from sertool.training.data import Batches, Clips, decode, divided, in_steps
 from sertool.training.loop import Progress
-from sertool.training.recipe import DistilRecipe, Recipe, augmentations, substituted
-from sertool.training.targets import targets_of
+from sertool.training.prefetch import Prepare
+from sertool.training.recipe import DistilRecipe, Preprocess, Recipe, TrainSection, augmentations, substituted
+from sertool.training.targets import Targets, targets_of
 from sertool.training.teacher import asker, build_teacher
+
+#: (train, validation) rows.
+Parts: TypeAlias = tuple[list[Row], list[Row]]
 
 
 def rows(recipe: Recipe) -> tuple[list[Row], list[Row]]:
-    """(the recipe's corpora, those that it has beside them in data.also), without what is not in data.corpora."""
+    """Return the rows of (data.root, the folders in data.also), limited to data.corpora."""
     data = recipe.data
-    own = rows_of(data.corpus, Path(data.root))
+
+    def selected(rows: list[Row]) -> list[Row]:
+        return [row for row in rows if not data.corpora or row.corpus in data.corpora]
+
+    main = rows_of(data.corpus, Path(data.root))
     also = [row for source in substituted(recipe, data.also) for row in rows_of(source["corpus"], Path(source["root"]))]
-    return tuple([row for row in part if not data.corpora or row.corpus in data.corpora] for part in (own, also))
+    return selected(main), selected(also)
 
 
-def splits(recipe: Recipe):
-    """(train, val, out-of-domain) rows, their speakers checked to be different.
+def splits(recipe: Recipe) -> tuple[list[Row], list[Row], list[Row]]:
+    """Return (train, validation, out-of-domain) rows, checked to have different speakers.
 
-    UsageError if train or val is empty; a distillation, which learns from no row, needs no train split.
+    Raises UsageError if train or validation is empty, except for the train split of a distillation, which does not
+    need one; SertoolError if a speaker is in two parts.
     """
     data = recipe.data
     ood = select(rows(replace(recipe, data=replace(data, corpora=[])))[0], data.ood) if data.ood else []
-    own, also = rows(recipe)
+    main, also = rows(recipe)
     if data.hold_out:
-        wanted = targets_of(load_plugins().get("models", recipe.model.name), recipe)
-        own, also = ([row for row in part if wanted.of(row) is not None] for part in (own, also))
-        own = [row for row in own if not (data.ood and row.split == data.ood)]
-        own = hold_out(own, data.hold_out, recipe.train.seed, data.train, data.val, data.hold_out_by)
+        targets = targets_of(load_plugins().get("models", recipe.model.name), recipe)
+        main, also = ([row for row in part if targets.of(row) is not None] for part in (main, also))
+        main = [row for row in main if not (data.ood and row.split == data.ood)]
+        main = hold_out(main, data.hold_out, recipe.train.seed, data.train, data.val, data.hold_out_by)
         also = [replace(row, split=data.train) for row in also]
-    known = [*own, *also]
-    train, val = select(known, data.train), select(known, data.val)
-    needed = {data.val: val} if isinstance(recipe, DistilRecipe) else {data.train: train, data.val: val}
-    for split, part in needed.items():
+    everything = [*main, *also]
+    train, val = select(everything, data.train), select(everything, data.val)
+    required = {data.val: val} if isinstance(recipe, DistilRecipe) else {data.train: train, data.val: val}
+    for split, part in required.items():
         if not part:
             raise UsageError(
-                f"{data.root}: no row in split {split!r}; name it in data.{'val' if part is val else 'train'}, or give "
-                "data.hold_out a share of speakers"
+                f"{data.root}: no row is in split {split!r}; set data.{'val' if part is val else 'train'} to the name "
+                "of a split, or data.hold_out to a share of the clips"
             )
-    apart = {data.train: train, data.val: val}
+    disjoint = {data.train: train, data.val: val}
     if data.hold_out and data.hold_out_by == "clip":
-        apart = {data.train: train + val}
-    check_speakers_disjoint(**apart, **({data.ood: ood} if ood else {}))
+        disjoint = {data.train: train + val}
+    check_speakers_disjoint(**disjoint, **({data.ood: ood} if ood else {}))
     return train, val, ood
 
 
-def train(recipe: Recipe, run: Path, stop: Callable[[], bool] = lambda: False, parts=None) -> Iterator[Progress]:
-    """Train in folder ``run``, as loop.train does; ``parts``: (train, val) rows in place of the recipe's splits."""
+def train(
+    recipe: Recipe, run: Path, stop: Callable[[], bool] = lambda: False, parts: Parts | None = None
+) -> Generator[Progress, None, None]:
+    """Train in folder ``run``, as loop.train does; ``parts`` replace the recipe's (train, validation) splits."""
     device = loop.start(recipe, run)
     model, network = loop.build(recipe)
     train_rows, val_rows = parts or splits(recipe)[:2]
@@ -95,15 +109,17 @@ def train(recipe: Recipe, run: Path, stop: Callable[[], bool] = lambda: False, p
     yield from loop.train(task, settings, run, device, stop)
 
 
-def with_kept_states(recipe: Recipe, run: Path, model, network, parts):
-    """A Task that trains the head of a network on its encoder's outputs, computed once; (Task, its settings).
+def with_kept_states(
+    recipe: Recipe, run: Path, model: Model, network: torch.nn.Module, parts: Parts
+) -> Generator[Progress, None, tuple[loop.Task, TrainSection]]:
+    """Return (Task, its settings) to train the head of a network on cached encoder outputs.
 
-    The generator yields a Progress a clip. UsageError for a network or a recipe that this does not fit.
+    Yields a Progress for each clip. Raises UsageError if the network or the recipe does not support this.
     """
     if not kept.is_split(network):
-        raise UsageError(f"cache.versions: {model.name} has no frozen encoder and head; write 0")
+        raise UsageError(f"cache.versions: {model.name} has no frozen encoder and head; set it to 0")
     if recipe.teacher.name or recipe.train.epochs or loop.processes() > 1:
-        raise UsageError("cache.versions goes with neither [teacher], train.epochs nor several processes")
+        raise UsageError("cache.versions does not work with [teacher], train.epochs or several processes")
     targets = targets_of(model, recipe)
     training = yield from _kept("encoding training clips", recipe, run, network, parts[0], recipe.cache.versions)
     validating = yield from kept_as_they_are("encoding validation clips", recipe, run, network, parts[1])
@@ -119,12 +135,16 @@ def with_kept_states(recipe: Recipe, run: Path, model, network, parts):
     return task, recipe.train
 
 
-def kept_as_they_are(stage: str, recipe: Recipe, run: Path, network, rows):
-    """The encoder's outputs of clips as they are, with a Progress a clip; the generator's value is the KeptClips."""
+def kept_as_they_are(
+    stage: str, recipe: Recipe, run: Path, network: kept.SplitNetwork, rows: list[Row]
+) -> Generator[Progress, None, kept.KeptClips]:
+    """Cache the encoder's outputs for unaugmented clips; yield a Progress for each clip and return the KeptClips."""
     return _kept(stage, recipe, run, network, rows, 0)
 
 
-def _kept(stage: str, recipe: Recipe, run: Path, network, rows, versions: int):
+def _kept(
+    stage: str, recipe: Recipe, run: Path, network: kept.SplitNetwork, rows: list[Row], versions: int
+) -> Generator[Progress, None, kept.KeptClips]:
     plugins = load_plugins()
     model = plugins.get("models", recipe.model.name)
     chain = augmentations(recipe, plugins) if versions else []
@@ -133,30 +153,33 @@ def _kept(stage: str, recipe: Recipe, run: Path, network, rows, versions: int):
 
 
 def kept_folder(recipe: Recipe, run: Path) -> Path:
-    """Where what is computed once is kept: cache.folder, or a folder of the run's own."""
+    """Return the folder for cached data: cache.folder, or a folder in the run's folder."""
     return Path(substituted(recipe, recipe.cache.folder)) if recipe.cache.folder else run / "kept"
 
 
-def as_they_are(waveforms, targets):
-    """Targets as they are: without a teacher."""
+def as_they_are(waveforms: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+    """Return the targets unchanged, for training without a teacher."""
     return targets
 
 
-def taught(recipe: Recipe, model, device):
-    """prepare(waveforms, targets) of a Task: targets mixed with what the recipe's teacher says of the same audio."""
+def taught(recipe: Recipe, model: Model, device: torch.device) -> Prepare:
+    """Return prepare(waveforms, targets) of a Task: the targets mixed with the teacher's outputs for the waveforms."""
     share, ask = recipe.teacher.share, asker(build_teacher(recipe, model), recipe.train, device)
     answer = TASKS[model.task].answer
 
-    def prepare(waveforms, targets):
-        return (1 - share) * targets + share * answer(ask(waveforms))
+    def prepare(waveforms: torch.Tensor, targets: torch.Tensor) -> torch.Tensor:
+        mixed: torch.Tensor = (1 - share) * targets + share * answer(ask(waveforms))
+        return mixed
 
     return prepare
 
 
-def validation(rows, recipe: Recipe, model):
-    """Decode clips with a Progress each; the generator's value gives a network's figures on them by name.
+def validation(
+    rows: list[Row], recipe: Recipe, model: Model
+) -> Generator[Progress, None, Callable[[torch.nn.Module], dict[str, float] | None]]:
+    """Decode clips; yield a Progress for each and return a function that computes a network's metrics on them.
 
-    Only the first of several processes decodes, as only it validates.
+    With several processes only the first one decodes, as only it validates.
     """
     if loop.rank() != 0:
         return lambda network: None
@@ -166,18 +189,19 @@ def validation(rows, recipe: Recipe, model):
 
 
 @torch.inference_mode()
-def predict(network, clips: Clips) -> np.ndarray:
-    """Outputs [clips, k] of whole, unpadded clips, one by one as `label` sees them."""
+def predict(network: torch.nn.Module, clips: Clips) -> npt.NDArray[np.float32]:
+    """Return the outputs [clips, k] for whole, unpadded clips, computed one at a time as in `label`."""
     device = next(network.parameters()).device
     outputs = [network(torch.from_numpy(clip)[None].to(device))[0].float().cpu().numpy() for clip in clips.waveforms]
     return np.stack(outputs)
 
 
-def decoded(stage: str, rows, targets, before):
-    """Decode with a Progress a clip; the generator's value is the Clips."""
+def decoded(stage: str, rows: list[Row], targets: Targets, before: Preprocess) -> Generator[Progress, None, Clips]:
+    """Decode clips; yield a Progress for each and return the Clips."""
     decoding = decode(rows, targets, before)
     while True:
         try:
             yield Progress(stage, *next(decoding))
         except StopIteration as end:
-            return end.value
+            clips: Clips = end.value
+            return clips

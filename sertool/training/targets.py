@@ -1,8 +1,11 @@
-"""What a model is trained towards: numbers or a class, with the loss and the figure that go with it."""
+"""Training targets of a model, numbers or a class, with their loss and validation metric."""
 
+from collections.abc import Callable
 from dataclasses import replace
+from typing import Any, TypeAlias
 
 import numpy as np
+import numpy.typing as npt
 import torch
 
 from sertool.corpora import Row
@@ -16,18 +19,21 @@ from sertool.tasks import TASKS
 from sertool.training.losses import balanced_weights, ccc_loss, focal_loss
 from sertool.training.recipe import Recipe
 
+#: loss(outputs, targets): the loss and its terms by name.
+Loss: TypeAlias = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, dict[str, torch.Tensor]]]
+
 
 class Dimensional:
-    """A model's outputs, of arousal, dominance and valence by name, by the CCC loss; validated by CCC."""
+    """Targets for outputs named arousal, dominance or valence: trained with the CCC loss, validated by CCC."""
 
-    def __init__(self, model: Model, recipe: Recipe):
+    def __init__(self, model: Model, recipe: Recipe) -> None:
         self.name, self.figures, self.intensity = model.name, model.outputs, recipe.targets.intensity
-        self.missing = f"no row has {', '.join(model.outputs)}, or an emotion that has a published place"
+        self.missing = f"no row has {', '.join(model.outputs)}, or an emotion with published coordinates"
 
-    def of(self, row: Row) -> tuple | None:
-        """A row's target for each output: its ratings if it has them all, else its label's published place.
+    def of(self, row: Row) -> tuple[float, ...] | None:
+        """Return a row's target for each output: its ratings if complete, else the coordinates of its label, or None.
 
-        UsageError for an output that no corpus has targets for.
+        Raises UsageError for an output that no corpus has targets for.
         """
         if unknown := [name for name in self.figures if name not in DIMENSIONS]:
             raise UsageError(
@@ -40,63 +46,72 @@ class Dimensional:
         return None if place is None else tuple(place[DIMENSIONS.index(name)] for name in self.figures)
 
     def labelled(self, row: Row) -> Row | None:
-        """The row with its target as if it were rated; None without a target."""
+        """Return the row with its target as its ratings; None if it has no target."""
         values = self.of(row)
-        return None if values is None else replace(row, **dict(zip(self.figures, values, strict=True)))
+        if values is None:
+            return None
+        ratings: dict[str, Any] = dict(zip(self.figures, values, strict=True))
+        return replace(row, **ratings)
 
-    def loss(self, targets: np.ndarray):
-        """loss(outputs, targets) for training on clips of these targets [n, k]."""
+    def loss(self, targets: npt.NDArray[np.float32]) -> Loss:
+        """Return the loss for training on clips with these targets [n, k]."""
         return lambda outputs, wanted: (ccc_loss(outputs, wanted), {})
 
-    def score(self, outputs: np.ndarray, targets: np.ndarray) -> dict[str, float]:
-        """The figures of outputs [n, k] by name."""
+    def score(self, outputs: npt.NDArray[Any], targets: npt.NDArray[Any]) -> dict[str, float]:
+        """Return the validation metrics of outputs [n, k] by name."""
         return concordance(outputs, targets, self.figures)
 
 
 class Categorical:
-    """One of a model's classes by the adaptive focal loss, validated by UA."""
+    """Targets for a model of classes: trained with the adaptive focal loss, validated by UA."""
 
     figures = ("UA",)
 
-    def __init__(self, model: Model, recipe: Recipe):
+    def __init__(self, model: Model, recipe: Recipe) -> None:
         self.classes, self.settings = model.outputs, recipe.focal
         self.missing = f"no row is {' or '.join(self.classes)}"
 
-    def of(self, row: Row) -> tuple | None:
-        """1 for the class that a row's label counts as, 0 for the others."""
-        found = class_of(row.emotion, self.classes)
-        return None if found is None else tuple(float(name == found) for name in self.classes)
+    def of(self, row: Row) -> tuple[float, ...] | None:
+        """Return 1 for the class that a row's label maps to and 0 for the others; None if it maps to none."""
+        label = class_of(row.emotion, self.classes)
+        return None if label is None else tuple(float(name == label) for name in self.classes)
 
     def labelled(self, row: Row) -> Row | None:
-        """The row; None without a target."""
+        """Return the row; None if it has no target."""
         return None if self.of(row) is None else row
 
-    def loss(self, targets: np.ndarray):
-        """loss(logits, targets) for training on clips of these targets; UsageError for a class without a clip."""
+    def loss(self, targets: npt.NDArray[np.float32]) -> Loss:
+        """Return the loss for training on clips with these targets; raise UsageError for a class without clips."""
         counts = targets.sum(axis=0)
         if not counts.all():
-            lacking = self.classes[int(np.argmin(counts))]
-            raise UsageError(f"no training clip is {lacking}; give some of each class: {', '.join(self.classes)}")
+            empty = self.classes[int(np.argmin(counts))]
+            raise UsageError(f"no training clip is {empty}; each class needs some: {', '.join(self.classes)}")
         weights = None
         if self.settings.weights == "balanced":
             weights = torch.tensor(balanced_weights(counts), dtype=torch.float32)
 
-        def loss(logits, wanted):
-            there = None if weights is None else weights.to(logits.device)
-            return focal_loss(logits, wanted, there, self.settings.gamma, self.settings.smoothing), {}
+        def loss(logits: torch.Tensor, wanted: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+            on_device = None if weights is None else weights.to(logits.device)
+            return focal_loss(logits, wanted, on_device, self.settings.gamma, self.settings.smoothing), {}
 
         return loss
 
-    def score(self, outputs: np.ndarray, targets: np.ndarray) -> dict[str, float]:
-        """UA, the mean recall over the classes that are there."""
+    def score(self, outputs: npt.NDArray[Any], targets: npt.NDArray[Any]) -> dict[str, float]:
+        """Return UA, the mean recall over the classes that occur in ``targets``."""
         return {"UA": uar(outputs.argmax(axis=1), targets.argmax(axis=1))}
 
 
-def targets_of(model: Model, recipe: Recipe) -> Dimensional | Categorical:
-    """What this model is trained towards."""
-    return {"dimensional": Dimensional, "categorical": Categorical}[model.task](model, recipe)
+#: Targets of any task.
+Targets: TypeAlias = Dimensional | Categorical
+
+
+def targets_of(model: Model, recipe: Recipe) -> Targets:
+    """Return the training targets of a model."""
+    kinds: dict[str, type[Dimensional] | type[Categorical]]
+    kinds = {"dimensional": Dimensional, "categorical": Categorical}
+    return kinds[model.task](model, recipe)
 
 
 def answering(model: Model, network: torch.nn.Module) -> torch.nn.Module:
-    """The network as bundles have it: of a categorical model it gives probabilities."""
+    """Return the network as in a bundle: that of a categorical model is followed by a softmax."""
     return torch.nn.Sequential(network, torch.nn.Softmax(dim=1)) if TASKS[model.task].has_classes else network

@@ -42,7 +42,7 @@ def main():
     shipped = sorted(path.parent.name for path in bundle.bundled_folder().glob(f"*/{bundle.MANIFEST}"))
     manifests = {name: bundle.read(bundle.find(name)).manifest for name in shipped}
     _, rows = run.read(asked.corpora, None, [SPLIT])
-    tasks = {task: [n for n in shipped if manifests[n]["task"] == task] for task in ("categorical", "dimensional")}
+    tasks = {task: [n for n in shipped if manifests[n].task == task] for task in ("categorical", "dimensional")}
     lines = [
         "# What the models hear",
         "",
@@ -136,9 +136,9 @@ def sizes(manifests, rows):
     yield "|---|---:|---:|---:|---|"
     for name, runtime in runtimes.items():
         ms = 1e3 * float(np.median(times[name]))
-        size = bundle.size(runtime.variant)
-        cells = [f"{size:,}", f"{ms:.1f}", f"{5000 / ms:.0f}", manifests[name]["licence"]]
-        yield f"| `{name}` ({runtime.variant['name']}) | {' | '.join(cells)} |"
+        size = runtime.variant.size
+        cells = [f"{size:,}", f"{ms:.1f}", f"{5000 / ms:.0f}", manifests[name].licence]
+        yield f"| `{name}` ({runtime.variant.name}) | {' | '.join(cells)} |"
 
 
 def _each(manifests):

@@ -59,7 +59,7 @@ def times() -> None:
 
 def network(model: str):
     """(torch network without softmax, whether one belongs behind it)."""
-    from sertool.export.origin import find_origin
+    from sertool.exporting.origin import find_origin
 
     found = find_origin(model).network
     return (found[0], True) if type(found).__name__ == "Sequential" else (found, False)

@@ -88,7 +88,7 @@ def run(given, arm: str, seed: int) -> None:
 
 def teacher(given) -> Path:
     """The teacher as a bundle, measured like its students."""
-    from sertool.export import release
+    from sertool.exporting import release
     from sertool.training.recipe import DistilRecipe, load_recipe
 
     if not (given.runs / "teacher" / "bundle.json").exists():

@@ -14,8 +14,8 @@ import tempfile
 from pathlib import Path
 
 from sertool import audio
-from sertool.export import variants
-from sertool.export.origin import find_origin
+from sertool.exporting import variants
+from sertool.exporting.origin import find_origin
 
 CSRC = Path(__file__).resolve().parents[1] / "csrc"
 COMPILER = ["arm-none-eabi-gcc", "-mcpu=cortex-m7", "-mthumb", "-mfpu=fpv5-d16", "-mfloat-abi=hard", "-std=c99"]
@@ -38,7 +38,7 @@ def main() -> None:
         form = variants.parse(f"c:bits={bits}")
         (entry,) = variants.entries([form])
         with tempfile.TemporaryDirectory() as folder:
-            variants.export(origin.network, form, Path(folder, entry["file"]), origin.manifest, entry, clips)
+            variants.export(origin.network, form, Path(folder, entry.file), origin.manifest, entry, clips)
             (source,) = (path for path in Path(folder).glob("*.c") if path.name != "main.c")
             for flag in ("-Os", "-O2", "-O3"):
                 print(f"| {bits} | `{flag}` | " + " | ".join(f"{figure:,}" for figure in measured(source, flag)) + " |")

@@ -13,6 +13,7 @@ adds to its imports. The second table has the C front-end's time and memory in i
 import argparse
 import os
 import tempfile
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -23,9 +24,10 @@ import numpy as np
 import torch
 from report import header
 
+from sertool import bundle
 from sertool.evaluation import dimensional
-from sertool.export import variants
-from sertool.export.origin import find_origin
+from sertool.exporting import variants
+from sertool.exporting.origin import find_origin
 from sertool.measure import cost
 from sertool.plugins import load_plugins
 from sertool.runtime import Runtime
@@ -72,7 +74,7 @@ def main():
     rows = load_plugins().get("corpora", "manifest").read(given.corpora)
     for model in given.models:
         origin = find_origin(model)
-        name = origin.manifest["name"]
+        name = origin.manifest.name
         with tempfile.TemporaryDirectory() as scratch:
             folder = (given.folder or Path(scratch)) / name
             ladder(origin, rows, folder / "ladder", given)
@@ -81,20 +83,20 @@ def main():
 
 def ladder(origin, rows, folder: Path, given) -> None:
     entries = write(origin, rows, folder, LADDER.values(), given, checked=True)
-    runtimes = [Runtime(str(folder / entry["file"])) for entry in entries]
+    runtimes = [Runtime(str(folder / entry.file)) for entry in entries]
     times = [timed(runtimes, seconds, given.runs) for seconds in SECONDS]
-    checks = [f"{check['metric']} {check['on']}" for check in entries[0]["checks"]]
-    print(f"\n### {origin.manifest['name']}\n")
+    checks = [f"{check['metric']} {check['on']}" for check in entries[0].checks]
+    print(f"\n### {origin.manifest.name}\n")
     table(
         ["", "`--format`", "bytes", "largest", "mean", *(f"drop {check}" for check in checks), *speeds(SECONDS)],
         [
             [
                 what,
-                f"`{entry['format']}`",
-                f"{entry['bytes']:,}",
-                f"{entry['difference']['max']:.4f}",
-                f"{entry['difference']['mean']:.5f}",
-                *(f"{check['drop']:+.4f}" for check in entry["checks"]),
+                f"`{entry.format}`",
+                f"{entry.bytes:,}",
+                f"{entry.difference['max']:.4f}",
+                f"{entry.difference['mean']:.5f}",
+                *(f"{check['drop']:+.4f}" for check in entry.checks),
                 *(f"{medians[0] / medians[i]:.2f}" for medians in times),
             ]
             for i, (what, entry) in enumerate(zip(LADDER, entries, strict=True))
@@ -106,7 +108,7 @@ def saved(origin, rows, folder: Path, given) -> None:
     """What LogMel in the C front-end saves."""
     formats = [f"{text}{',' if ':' in text else ':'}input={form}" for text in PAIRS.values() for form in INPUTS]
     entries = write(origin, rows, folder, formats, given)
-    files = [folder / entry["file"] for entry in entries]
+    files = [folder / entry.file for entry in entries]
     times = [timed([Runtime(str(file)) for file in files], seconds, given.runs) for seconds in SAVED_SECONDS]
     memory = [[cost.fresh(str(file), seconds=s, repeats=3).added_bytes / 1e6 for file in files] for s in SAVED_SECONDS]
     table(
@@ -114,9 +116,9 @@ def saved(origin, rows, folder: Path, given) -> None:
         [
             [
                 [*PAIRS][i // len(INPUTS)],
-                entry["input"],
-                f"{entry['bytes']:,}",
-                f"{entry['difference']['max']:.1e}",
+                entry.input,
+                f"{entry.bytes:,}",
+                f"{entry.difference['max']:.1e}",
                 *(f"{1e3 * medians[i]:.1f} ms" for medians in times),
                 *(f"{found[i]:.1f}" for found in memory),
             ]
@@ -125,9 +127,9 @@ def saved(origin, rows, folder: Path, given) -> None:
     )
 
 
-def write(origin, rows, folder: Path, formats, given, checked=False) -> list[dict]:
-    """Entries of a manifest, with what was measured."""
-    data = origin.manifest["training"]["recipe"]["data"]
+def write(origin, rows, folder: Path, formats, given, checked=False) -> list[bundle.Variant]:
+    """Variants, with what was measured."""
+    data = origin.manifest.training["recipe"]["data"]
     parts = {
         split: [row for row in rows if row.split == data[split] and (split == "ood" or row.corpus in data["corpora"])]
         for split in ("train", "val", "ood")
@@ -143,8 +145,9 @@ def write(origin, rows, folder: Path, formats, given, checked=False) -> list[dic
     )
     folder.mkdir(parents=True, exist_ok=True)
     material = variants.Material(clips, calibrate, checks, runs=0)
+    manifest = replace(origin.manifest, variants=[])
     written = variants.write(
-        folder, {**origin.manifest}, origin.network, [variants.parse(text) for text in formats], material, ANY
+        folder, manifest, origin.network, [variants.parse(text) for text in formats], material, ANY
     )
     return written.variants
 

@@ -1,6 +1,6 @@
 """The voice activity detector beside silero-vad, webrtcvad and an energy threshold: meetings, mixtures, noise, time.
 
-python tests/bench/detector.py [--corpora ../shared/corpora] [--scenes 40]
+python tests/bench/vad.py [--corpora ../shared/corpora] [--scenes 40]
 
 `pip install --no-deps silero-vad webrtcvad-wheels` brings the other two; one that is not there is left out. Silero runs
 in onnxruntime on one thread, its answer for 32 ms standing for each frame of 10 ms whose middle lies there. webrtcvad

@@ -46,7 +46,7 @@ def written(folder):
 def test_a_folder_is_mirrored_and_a_bad_file_survived(talks, tmp_path, command):
     code, out, err = command("augment", talks, tmp_path / "o u", *GAIN)
     assert (code, out) == (1, "")
-    assert err.splitlines()[0].startswith("broken.wav: not audio that can be read")
+    assert err.splitlines()[0].startswith("broken.wav: cannot be read as audio")
     assert err.splitlines()[1:] == ["3 augmented, 1 failed"]
     assert set(written(tmp_path / "o u")) == {"a b.wav", "Grüße/ü.wav", "Grüße/c.wav"}
     for name, source in (("a b.wav", "a b.wav"), ("Grüße/c.wav", "Grüße/c.flac")):
@@ -118,7 +118,7 @@ def test_the_chain_keeps_its_order_and_p_its_share(tmp_path, clip, command, augm
         ("gain:p=often", "p is a probability from 0 to 1"),
         ("noise:folder=/no where", "/no where: no audio files"),
         ("shout:pitch=2", "pitch must be [low, high]"),
-        ("mixup", "give it sounds, speech or ambience"),
+        ("mixup", "give sounds, speech or ambience"),
     ],
 )
 def test_a_wrong_option_is_one_line_and_nothing_is_written(wanted, words, talks, tmp_path, command):
@@ -142,9 +142,9 @@ def test_a_recording_is_never_overwritten(overwrite, talks, tmp_path, command):
     link.symlink_to(talks)
     single = talks / "a b.wav"
     for source, target, words in (
-        (talks, talks, "lies in"),
-        (talks, talks / "Grüße", "lies in"),
-        (talks, link, "lies in"),
+        (talks, talks, "is inside"),
+        (talks, talks / "Grüße", "is inside"),
+        (talks, link, "is inside"),
         (single, single, "is one of the recordings"),
         (single, talks, "is one of the recordings"),
         (single, link / "a b.wav", "is one of the recordings"),
@@ -230,7 +230,7 @@ def test_an_augmentation_that_fails_on_a_file_is_named(fault, talks, tmp_path, c
         code, _, err = command("augment", talks / "a b.wav", tmp_path / "o.wav", "--with", "fragile")
     assert code == 1
     assert err.splitlines()[0].startswith("a b.wav: --with fragile: ".replace("a b.wav", str(talks / "a b.wav")))
-    assert ("no voice" if fault == "raises" else "is no audio") in err
+    assert ("no voice" if fault == "raises" else "is not audio") in err
     assert not (tmp_path / "o.wav").exists()
 
 

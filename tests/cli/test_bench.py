@@ -68,12 +68,12 @@ def test_json_has_every_figure_and_every_run(command):
     assert (conditions["threads"], conditions["repeats"], conditions["warmup"], conditions["seconds"]) == (2, 3, 1, 0.5)
     assert conditions["processor"]
     assert conditions["cores"] >= 1
-    entries = bundle.read(bundle.find("wav2small")).manifest["variants"]
-    assert [row["format"] for row in found["models"]] == [entry["name"] for entry in entries]
+    entries = bundle.read(bundle.find("wav2small")).manifest.variants
+    assert [row["format"] for row in found["models"]] == [entry.name for entry in entries]
     for row, entry in zip(found["models"], entries, strict=True):
-        path = bundle.find("wav2small") / entry["file"]
-        assert row["bytes"] == entry["bytes"] == path.stat().st_size
-        if bundle.runtime_of(entry) == "native":
+        path = bundle.find("wav2small") / entry.file
+        assert row["bytes"] == entry.bytes == path.stat().st_size
+        if entry.runtime == "native":
             assert {key: row[key] for key in ("parameters", "bytes", "macs")} == native.count(path, 8000)
         else:
             assert (row["parameters"], row["macs"]) == (cost.parameters(path), cost.macs(path, 8000))
@@ -112,9 +112,7 @@ def test_a_model_that_fails_is_a_row_and_the_others_go_on(broken, command, form)
     harm(broken)
     code, out, err = command("bench", broken, "wav2small-emotion", *QUICK, *form)
     assert code == 1
-    files = sum(
-        len(bundle.read(bundle.find(str(model))).manifest["variants"]) for model in (broken, "wav2small-emotion")
-    )
+    files = sum(len(bundle.read(bundle.find(str(model))).manifest.variants) for model in (broken, "wav2small-emotion"))
     assert err.splitlines() == [f"1 of {files} failed"]
     assert "not the file that bundle.json describes" in out
     assert "72.7 K" in out
@@ -146,7 +144,7 @@ def test_two_models_turn_by_turn(command, tmp_path):
     assert found["ratio"]["median"] == pytest.approx(np.median(ratios))
     assert (found["ratio"]["low"], found["ratio"]["high"]) == pytest.approx(tuple(np.percentile(ratios, [10, 90])))
     assert f"takes {found['ratio']['median']:.3f} times as long as wav2small" in out
-    assert "both in one process, turn by turn" in out
+    assert "both in one process, alternately" in out
 
 
 @pytest.mark.parametrize(
@@ -156,7 +154,7 @@ def test_two_models_turn_by_turn(command, tmp_path):
         (["--vs", "wav2small", "wav2small", "wav2small"], "--vs takes two models"),
         (["--vs", "--sweep", "1", "wav2small", "wav2small-emotion"], "--vs and --sweep"),
         (["wav2small", "--plots", "x"], "--plots draws a sweep"),
-        (["wav2small", "--sweep", "1,zero"], "no list of seconds"),
+        (["wav2small", "--sweep", "1,zero"], "is not a list of seconds"),
         (["wav2small", "--sweep", "1,0"], "above 0"),
         (["wav2small", "--format", "onyx"], "no 'onyx'"),
     ],

@@ -4,6 +4,7 @@ import hashlib
 import json
 import shutil
 import zipfile
+from dataclasses import replace
 
 import pytest
 
@@ -40,7 +41,7 @@ def test_bundle_check_passes_a_sound_bundle_by_name_and_by_folder(command, bundl
     assert found["sound"] is True
     assert found["sha256"] == bundle.digest(SHIPPED)
     assert found["files"] == sum(path.is_file() for path in SHIPPED.rglob("*")) - 1
-    assert [v["file"] for v in found["variants"]] == [v["file"] for v in bundle.read(SHIPPED).manifest["variants"]]
+    assert [v["file"] for v in found["variants"]] == [v.file for v in bundle.read(SHIPPED).manifest.variants]
     assert all(v["difference"] <= v["allowed"] for v in found["variants"])
 
 
@@ -169,12 +170,12 @@ def test_bundle_pack_and_unpack_leave_alone_what_is_there(command, tmp_path, mon
     for call in (("pack", "wav2small", "-o", "there"), ("pack", "wav2small", "-o", "none/x.zip")):
         code, _, err = command("bundle", *call)
         assert code == 2
-        assert "is there already: --force replaces it" in err or "there is no folder" in err
+        assert "already exists: --force replaces it" in err or "there is no folder" in err
     assert command("bundle", "pack", "wav2small").code == 0
-    name = f"wav2small-{bundle.read(SHIPPED).manifest['version']}.zip"
+    name = f"wav2small-{bundle.read(SHIPPED).manifest.version}.zip"
     code, _, err = command("bundle", "unpack", name, "-o", "there")
     assert code == 2
-    assert "there is there already" in err
+    assert "there already exists" in err
     assert (tmp_path / "there").read_text() == "mine"
     assert command("bundle", "pack", "wav2small", "-o", "there", "--force").code == 0
     assert zipfile.is_zipfile(tmp_path / "there")
@@ -216,7 +217,7 @@ def test_bundle_install_of_a_name_that_is_taken_needs_force(command, bundle_copy
     assert command("bundle", "install", bundle_copy, "--name", "mine").code == 0
     code, _, err = command("bundle", "install", bundle_copy, "--name", "mine")
     assert code == 2
-    assert "mine is installed already: --force replaces it" in err
+    assert "mine is already installed: --force replaces it" in err
     assert command("bundle", "install", bundle_copy, "--name", "mine", "--force").code == 0
     code, _, err = command("bundle", "install", bundle_copy, "--name", "../mine")
     assert code == 2
@@ -230,14 +231,16 @@ def test_bundle_diff_of_a_bundle_and_its_copy_is_empty(command, bundle_copy):
     assert out.splitlines()[-1] == "equal"
 
 
-def test_bundle_diff_shows_what_changed(command, bundle_copy, manifest):
-    shown = manifest["metrics"]["val"]["overall"]["measures"]["arousal CCC"]["value"]
-    manifest["metrics"]["val"]["overall"]["measures"]["arousal CCC"]["value"] = shown + 0.01
-    bundle.write(bundle_copy, manifest | {"version": "7.7"}, "another card")
+def test_bundle_diff_shows_what_changed(command, bundle_copy):
+    manifest = bundle.read(bundle_copy).manifest
+    measure = manifest.metrics["val"]["overall"]["measures"]["arousal CCC"]
+    shown = measure["value"]
+    measure["value"] = shown + 0.01
+    bundle.write(bundle_copy, replace(manifest, version="7.7"), "another card")
     code, out, err = command("bundle", "diff", "wav2small", bundle_copy)
     assert (code, err) == (1, "")
     lines = [" ".join(line.split()) for line in out.splitlines()]
-    assert f"version {bundle.read(SHIPPED).manifest['version']} -> 7.7" in lines
+    assert f"version {bundle.read(SHIPPED).manifest.version} -> 7.7" in lines
     assert f"README.md {(SHIPPED / 'README.md').stat().st_size} -> 12 bytes" in lines
     assert f"val.overall arousal CCC {shown:.4f} -> {shown + 0.01:.4f} (+0.0100)" in lines
     assert "arousal at most 0.0e+00, mean 0.0e+00" in lines
@@ -247,18 +250,19 @@ def test_bundle_diff_shows_what_changed(command, bundle_copy, manifest):
     assert [field["key"] for field in found["fields"]] == ["version"]
 
 
-def test_bundle_diff_says_in_a_line_that_a_variant_is_gone_and_nothing_of_timings(command, bundle_copy, manifest):
-    for entry in manifest["variants"]:
-        entry["cost"] = {"speed": 9.0}
+def test_bundle_diff_says_in_a_line_that_a_variant_is_gone_and_nothing_of_timings(command, bundle_copy):
+    manifest = bundle.read(bundle_copy).manifest
+    for entry in manifest.variants:
+        entry.cost = {"speed": 9.0}
     bundle.write(bundle_copy, manifest, (bundle_copy / bundle.CARD).read_text())
     answer = command("bundle", "diff", "wav2small", bundle_copy)
     assert "speed" not in answer.out
     assert "\nbundle.json\n" not in answer.out
-    gone = manifest["variants"].pop()
-    (bundle_copy / gone["file"]).unlink()
+    gone = manifest.variants.pop()
+    (bundle_copy / gone.file).unlink()
     bundle.write(bundle_copy, manifest, (bundle_copy / bundle.CARD).read_text())
     fields = command("bundle", "diff", "wav2small", bundle_copy).out.partition("\nbundle.json\n")[2].splitlines()
-    assert fields[0].split() == [f"variants[{gone['name']}]", "removed"]
+    assert fields[0].split() == [f"variants[{gone.name}]", "removed"]
     assert fields[1] == "files"
 
 

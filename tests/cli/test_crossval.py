@@ -76,7 +76,7 @@ def test_folds_run_one_by_one_and_the_last_one_brings_the_table(arguments, comma
     answer = command(*arguments(), "-o", run)
     assert answer.code == 0, answer.err
     lines = answer.out.splitlines()
-    assert [line.endswith("as before") for line in lines[:3]] == [True, False, True]
+    assert [line.endswith(", from an earlier run") for line in lines[:3]] == [True, False, True]
     assert "speakers apart; mean ± standard deviation over 3 folds" in lines
     assert "| true / predicted | angry | happy | neutral | sad | clips |" in lines
     assert lines[-1] == f"wrote {run / 'results.json'}, predictions.csv and confusion.csv"
@@ -101,7 +101,7 @@ def test_another_run_stands_beside_it_and_one_that_leaks_says_so(arguments, comm
     assert f"| measure | {first} | {second} | gain, points | deviation |" in answer.out  # one name would be one column
     answer = command(*arguments("folds.number=3"), "-o", leak, "--random-split", "--against", first)
     assert answer.code == 0, answer.err
-    assert answer.err.count("speakers are in several parts, so these figures flatter") == 1
+    assert answer.err.count("speakers are in several parts, so these figures are too high") == 1
     assert "| measure | run | leak (leaks) | gain, points | deviation |" in answer.out
     means = [
         json.loads((run / "results.json").read_text())["summary"]["recipes"][run.name]["measures"]["UA"]["mean"]
@@ -127,7 +127,7 @@ def test_a_baseline_is_the_recipe_with_a_change_and_goes_on_where_it_was(argumen
     ]
     assert seeds == [0, 1]
     again = command(*arguments(), "-o", run, "--baseline", "train.seed=1")
-    assert [line.endswith("as before") for line in again.out.splitlines()[:6]] == [True] * 6
+    assert [line.endswith(", from an earlier run") for line in again.out.splitlines()[:6]] == [True] * 6
     assert again.out.splitlines()[6:] == answer.out.splitlines()[6:]
     refused = command(*arguments(), "-o", run, "--baseline", "train.seed=1", "--against", run)
     assert refused.code == 2
@@ -168,13 +168,15 @@ def test_a_corpus_that_cannot_be_divided_is_told_how(arguments, fails, voices, t
         voices, tmp_path / "bare", lambda line: line.replace(",1,", ",,").replace(",2,", ",,").replace(",3,", ",,")
     )
     said = fails(*arguments("folds.by=session", root=bare), "--list")
-    assert "acted names no session of it; choose other folds with folds.by" in said
+    assert "acted has no session for it; choose other folds with folds.by" in said
     pair = changed(voices, tmp_path / "pair", lambda line: line if line[0] in "01" else None)
     assert fails(*arguments("folds.by=speaker", root=pair), "--list") == (
-        "sertool: leaving one speaker out takes three or more; there are 2: 0, 1 "
-        "(one tests, one validates, the rest trains)"
+        "sertool: leaving one speaker out needs at least three; there are 2: 0, 1 "
+        "(one for the test, one for validation, the rest for training)"
     )
-    assert "leaving one corpus out takes two or more; there is acted" in fails(*arguments("folds.by=corpus"), "--list")
+    assert "leaving one corpus out needs at least two; there is only acted" in fails(
+        *arguments("folds.by=corpus"), "--list"
+    )
     leaky = changed(voices, tmp_path / "leaky", lambda line: line.replace("2,2,sad", "2,3,sad"))
     assert "speaker '2' of acted is in both" in fails(*arguments(root=leaky), "--list")
     assert "write one of session, speaker, corpus" in fails(*arguments("folds.by=clip"), "--list")
@@ -184,15 +186,17 @@ def test_a_corpus_that_cannot_be_divided_is_told_how(arguments, fails, voices, t
     few = changed(voices, tmp_path / "few", lambda line: None if ",1,sad" in line or ",2,sad" in line else line)
     assert "no training clip is sad" in fails(*arguments(root=few), "-o", tmp_path / "run", "--only", "3")
     assert "data.root is empty; give it with --set data.root=" in fails(*arguments(root=""), "--list")
-    assert "a random split takes three folds or more" in fails(*arguments("folds.number=2"), "--random-split", "--list")
+    assert "a random split needs at least three folds" in fails(
+        *arguments("folds.number=2"), "--random-split", "--list"
+    )
 
 
 def test_a_folder_that_was_begun_otherwise_is_kept_as_it_is(arguments, fails, command, tmp_path):
     run = tmp_path / "run"
     assert command(*arguments(), "-o", run, "--only", "1").code == 0
     for overrides, wanted in (
-        (["train.lr=0.1"], "holds a run of another recipe (compare"),
-        (["folds.number=3", "folds.by=speaker"], "was begun with other rows (compare"),
+        (["train.lr=0.1"], "holds a run of a different recipe (compare"),
+        (["folds.number=3", "folds.by=speaker"], "was started with different rows (compare"),
     ):
         said = fails(*arguments(*overrides), "-o", run)
         assert wanted in said
@@ -201,7 +205,7 @@ def test_a_folder_that_was_begun_otherwise_is_kept_as_it_is(arguments, fails, co
 
 def test_what_cannot_stand_beside_it_is_refused_before_anything_is_trained(arguments, fails, tmp_path):
     run, other = tmp_path / "run", tmp_path / "other"
-    assert f"{other}: no results.json of a finished" in fails(*arguments(), "-o", run, "--against", other)
+    assert f"{other}: has no results.json of a finished" in fails(*arguments(), "-o", run, "--against", other)
     other.mkdir()
     (other / "results.json").write_text(json.dumps({"schema": "sertool.crossval/1", "outputs": ["joy"], "folds": {}}))
     said = fails(*arguments(), "-o", run, "--against", other)
@@ -220,7 +224,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(arguments, command, tmp_path)
     running.send_signal(signal.SIGINT)
     err = running.stderr.read()
     assert running.wait(timeout=60) == 130
-    assert err.splitlines()[-1] == "interrupted in fold 1; the same command goes on from there"
+    assert err.splitlines()[-1] == "interrupted in fold 1; run the same command again to continue"
     assert "Traceback" not in err
     assert (run / "fold-1" / "last.pt").exists()
     assert not (run / "fold-1" / "report.json").exists()

@@ -87,7 +87,7 @@ def test_json_has_the_figures_of_the_labellers_outputs(corpus, labelled, tmp_pat
     (model,) = found["models"]
     assert code == 1
     assert sorted(re.findall(r"(\w+\.wav): (.+)", err)) == [
-        ("corrupt.wav", "not audio that can be read (format not recognised)"),
+        ("corrupt.wav", "cannot be read as audio (format not recognised)"),
         ("missing.wav", "no such file or directory"),
     ]
     assert found["schema"] == "sertool.evaluation/1"
@@ -216,7 +216,7 @@ def test_json_on_standard_output_stands_alone(corpus, command):
     assert code == 0
     assert found["corpus"]["splits"] == ["other"]
     assert found["models"][0]["report"]["overall"] == {"clips": 1, "measures": {}}
-    assert "no figures" in command("evaluate", "wav2small", corpus, "--split", "other").out
+    assert "no results" in command("evaluate", "wav2small", corpus, "--split", "other").out
 
 
 def test_against_stands_beside(corpus, bundle_copy, tmp_path, command):
@@ -238,7 +238,7 @@ def test_predictions_hold_what_label_says(corpus, labelled, tmp_path, command):
     with open(tmp_path / "p.csv", newline="") as stream:
         rows = {row["file"]: row for row in csv.DictReader(stream)}
     assert len(rows) == 51
-    assert rows["corrupt.wav"]["error"].startswith("not audio")
+    assert rows["corrupt.wav"]["error"].startswith("cannot be read as audio")
     assert rows["corrupt.wav"]["arousal"] == ""
     for row, output in labelled:
         found = rows[row["file"]]
@@ -331,7 +331,7 @@ def test_a_course_needs_no_corpus(tmp_path, command, tone, bundle_copy):
     assert (code, out) == (0, "")
     assert err == f"drew {tmp_path / 'p' / 'course.png'}\n"
     assert [path.name for path in (tmp_path / "p").iterdir()] == ["course.png"]
-    for more, said in ([], "name a CORPUS"), ([*how, "--robustness"], "only --course goes without a CORPUS"):
+    for more, said in ([], "name a CORPUS"), ([*how, "--robustness"], "without a CORPUS only --course is possible"):
         code, _, err = command("evaluate", "wav2small", *more)
         assert (code, err.count("\n")) == (2, 1)
         assert said in err
@@ -340,14 +340,14 @@ def test_a_course_needs_no_corpus(tmp_path, command, tone, bundle_copy):
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        (["--course", "{corpus}/0.wav"], "--course needs a folder for its picture: --plots DIR"),
-        (["--noise", "{corpus}"], "--noise and --rooms go with --robustness"),
+        (["--course", "{corpus}/0.wav"], "--course needs a folder for its plot: --plots DIR"),
+        (["--noise", "{corpus}"], "--noise and --rooms need --robustness"),
         (["--split", "nosuch"], "no split 'nosuch' (there are: other, val)"),
         (["--layout", "nosuch"], "corpora: there is no 'nosuch'"),
         (["--json", "{corpus}/no/a.json"], "there is no folder"),
         (["--plots", "{corpus}/0.wav/x"], "--plots {corpus}/0.wav/x: not a directory"),
         (["--against", "nosuch"], "nosuch"),
-        (["--plots", "{corpus}/p", "--course", "{corpus}/corrupt.wav"], "corrupt.wav: not audio"),
+        (["--plots", "{corpus}/p", "--course", "{corpus}/corrupt.wav"], "corrupt.wav: cannot be read as audio"),
     ],
 )
 def test_what_is_wrong_is_one_line(corpus, command, options, message):
@@ -359,7 +359,7 @@ def test_what_is_wrong_is_one_line(corpus, command, options, message):
 def test_a_folder_without_a_manifest_asks_for_the_layout(tmp_path, command):
     code, _, err = command("evaluate", "wav2small", tmp_path)
     assert code == 2
-    assert re.search(r"no manifest\.csv in it; say how it is laid out: --layout NAME \(.*manifest.*\)", err)
+    assert re.search(r"no manifest\.csv in it; give the layout: --layout NAME \(.*manifest.*\)", err)
 
 
 def test_speakers_are_asked_for_before_the_work(tmp_path, clip, command):
@@ -377,7 +377,7 @@ def test_nothing_that_can_be_read_is_no_crash(tmp_path, command, monkeypatch):
     code, out, err = command("evaluate", "wav2small", tmp_path, "--plots", tmp_path / "p", "--robustness")
     assert code == 1
     assert "0 of 1 recordings, 1 failed" in out
-    assert "a.wav: not audio" in err
+    assert "a.wav: cannot be read as audio" in err
     assert not list((tmp_path / "p").iterdir())
 
 
@@ -435,5 +435,5 @@ def test_a_file_of_the_corpus_is_not_written_over(corpus, command, option, name)
     before = (corpus / name).read_bytes()
     code, _, err = command("evaluate", "wav2small", corpus, option, corpus / name)
     assert code == 2
-    assert f"{corpus / name} is a file of {corpus}, which is read: choose another name" in err
+    assert f"{corpus / name} is a file of the input folder {corpus}: choose another name" in err
     assert (corpus / name).read_bytes() == before

@@ -81,7 +81,7 @@ def test_the_command_writes_what_the_function_returns(three, command):
     code, out, _ = command("label", three, "--windows", "--window", "0.1", "--ordered", "--no-vad")
     rows = read_csv(out)
     labeller = Labeller(window=0.1, vad=False)
-    expected = [(p.name, r) for p in sorted(three.iterdir()) for r in labeller.label(p, windows=True)]
+    expected = [(p.name, r) for p in sorted(three.iterdir()) for r in list(labeller.windows(p))]
     assert code == 0
     assert len(rows) == len(expected) == 1 + 2 + 3
     for row, (name, label) in zip(rows, expected, strict=True):
@@ -158,7 +158,7 @@ def test_bad_input_is_a_row_with_its_reason_and_never_a_traceback(tmp_path, clip
         "none.wav": "empty: the file holds no audio",
         "short.wav": "too short: 20 samples",
         "silent.wav": "silent: ",
-        "text.mp3": "not audio that can be read",
+        "text.mp3": "cannot be read as audio",
         "text.m4a": "cannot decode MP4",
     }
     clip(folder / "good.wav", 0.2)

@@ -90,7 +90,7 @@ def test_control_characters_in_names_are_spelt_out(tmp_path, command):
     path.write_text("text")
     _, _, err = command("label", path)
     assert "\x1b" not in err
-    assert "x\\x1b[31m\\n.wav: not audio" in err
+    assert "x\\x1b[31m\\n.wav: cannot be read as audio" in err
 
 
 def test_a_slip_in_the_path_begins_no_table(tmp_path, command):
@@ -128,7 +128,7 @@ def test_a_table_that_goes_away_meanwhile_is_said_and_resumed(three, tmp_path, c
     monkeypatch.setattr(job, "label_one", meanwhile)
     code, _, err = command("label", three, "-o", output)
     assert code == 1
-    assert "was deleted or replaced meanwhile: --resume writes it anew" in err
+    assert "was deleted or replaced during the run: --resume writes it again" in err
     monkeypatch.undo()
     assert command("label", three, "-o", output, "--resume").code == 0
     assert files_in(output) == ["a.wav", "b1.wav", "b2.wav"]
@@ -225,7 +225,7 @@ def test_files_that_are_passed_over_are_counted(three, clip, command):
     code, _, err = command("label", three, "-q")
     assert code == 0
     code, _, err = command("label", three)
-    assert "passed over, no audio by their names: 2 .txt, 1 " in err
+    assert "skipped files without an audio extension: 2 .txt, 1 " in err
     assert "1 .xlsx" in err
     assert "1 without an ending" in err
 
@@ -247,7 +247,7 @@ def test_a_name_as_long_as_there_are_ends_no_run(three, tmp_path, clip, command)
     assert files_in(output) == ["b1.wav", "b2.wav", long]
     code, _, err = command("vad", three, "-o", tmp_path / "grids", "--format", "textgrid")
     assert code == 1
-    assert f"{long}: cannot be written beside the others: its name is too long" in err
+    assert f"{long}: cannot write its file: the name is too long" in err
     assert sorted(path.name for path in (tmp_path / "grids").iterdir()) == ["b1.TextGrid", "b2.TextGrid"]
     code, _, err = command("augment", three, tmp_path / "out", "--with", "gain:p=1")
     assert code == 0
@@ -255,7 +255,7 @@ def test_a_name_as_long_as_there_are_ends_no_run(three, tmp_path, clip, command)
     clip(three / ("m" * 250 + ".mp3"), 0.2, format="MP3")
     code, _, err = command("augment", three, tmp_path / "more", "--with", "gain:p=1")
     assert code == 1
-    assert err.count("the name of what is to be written is too long") == 2
+    assert err.count("the name of the output file is too long") == 2
 
 
 def test_a_system_without_threads_left_is_one_line(three, command, monkeypatch):
@@ -268,4 +268,4 @@ def test_a_system_without_threads_left_is_one_line(three, command, monkeypatch):
     monkeypatch.setattr(job, "label_all", none_left)
     code, _, err = command("label", three)
     assert code == 1
-    assert err.splitlines()[-1] == "sertool: the system allows no more threads: ask for fewer files at once with --jobs"
+    assert err.splitlines()[-1] == "sertool: the system allows no more threads: process fewer files at once with --jobs"

@@ -22,7 +22,7 @@ def test_logmel_of_a_bad_file_is_one_line(tmp_path, clip, command):
     (tmp_path / "t.wav").write_text("text")
     code, out, err = command("logmel", tmp_path / "t.wav")
     assert (code, out, err.count("\n")) == (1, "", 1)
-    assert "t.wav: not audio that can be read" in err
+    assert "t.wav: cannot be read as audio" in err
     code, _, err = command("logmel", clip(tmp_path / "s.wav", 0.001))
     assert code == 1
     assert "too short: 16 samples, the LogMel needs 33" in err

@@ -138,7 +138,7 @@ def test_a_name_that_no_package_can_have_is_refused(command, tmp_path, name):
     code, out, err = command("plugins", "new", "--kind", "model", "-o", tmp_path / "it", "--", name)
     assert (code, out) == (2, "")
     assert len(err.splitlines()) == 1
-    assert "names no package: write 1 to 40 letters" in err
+    assert "is not a package name: write 1 to 40 letters" in err
     assert not (tmp_path / "it").exists()
 
 
@@ -148,8 +148,8 @@ def test_a_name_that_no_package_can_have_is_refused(command, tmp_path, name):
         ("wav2small", "model", "models: 'wav2small' is registered by plugin 'wav2small'; choose another name"),
         ("WavLM", "model", "models: 'wavlm' is registered by plugin 'teacher'"),
         ("sertool-gain", "augmentation", "augmentations: 'gain' is registered by plugin 'augment'"),
-        ("onnx", "model", "a plugin 'onnx' is installed already (sertool_onnx)"),
-        ("voice_augment", "corpus", "a plugin 'voice_augment' is installed already"),
+        ("onnx", "model", "a plugin 'onnx' is already installed (sertool_onnx)"),
+        ("voice_augment", "corpus", "a plugin 'voice_augment' is already installed"),
     ],
 )
 def test_a_name_that_is_taken_is_refused(command, tmp_path, name, kind, said):
@@ -167,7 +167,7 @@ def test_a_package_that_can_be_imported_is_not_written_again(command, tmp_path, 
     (tmp_path / "sertool_fancy.py").touch()
     monkeypatch.syspath_prepend(tmp_path)
     answer = command("plugins", "new", "fancy", "--kind", "model", "-o", tmp_path / "it")
-    assert answer == (2, "", "sertool: a package 'sertool_fancy' is installed already; choose another name\n")
+    assert answer == (2, "", "sertool: a package 'sertool_fancy' is already installed; choose another name\n")
 
 
 def test_a_name_that_two_plugins_claim_is_taken(command, tmp_path, monkeypatch):
@@ -183,7 +183,7 @@ def test_what_is_there_is_left_as_it_is(command, tmp_path):
     for target in (tmp_path / "it", tmp_path / "it" / "notes.txt"):
         code, out, err = command("plugins", "new", "x", "--kind", "corpus", "-o", target)
         assert (code, out) == (2, "")
-        assert err == f"sertool: {target} is there and no empty folder: choose another with -o\n"
+        assert err == f"sertool: {target} exists and is not an empty folder: choose another with -o\n"
     assert files(tmp_path) == ["it/notes.txt"]
     assert (tmp_path / "it" / "notes.txt").read_text() == "mine"
 

@@ -69,7 +69,7 @@ def test_a_folder_shows_progress_rows_and_a_summary(folder):
     code, text, _ = on_terminal("label", folder)
     assert code == 1
     assert re.search(r"labelling .*4/4 files", text)
-    assert "broken.wav  not audio that can be read" in text
+    assert "broken.wav  cannot be read as audio" in text
     assert re.search(r"^3 labelled, 1 failed; 1\.2 s in .*real-time factor", text, re.MULTILINE)
 
 
@@ -114,7 +114,7 @@ def talks(tmp_path):
 
 def without_bar(text) -> list[str]:
     """The lines that stay."""
-    return [line for line in re.sub(r"\r?listening .*?\bleft|\r", "", text).splitlines() if line.strip()]
+    return [line for line in re.sub(r"\r?detecting .*?\bleft|\r", "", text).splitlines() if line.strip()]
 
 
 def test_vad_of_one_recording_lists_its_segments(talks):
@@ -133,7 +133,7 @@ def test_vad_of_a_folder_has_a_row_a_recording_with_the_share_of_speech(talks):
     code, text, _ = on_terminal("vad", talks)
     found = detect(audio.blocks(talks / "ü.wav"))
     assert code == 1
-    assert re.search(r"listening .*4/4 files", text)
+    assert re.search(r"detecting .*4/4 files", text)
     lines = without_bar(text)
     assert lines[0].split() == ["file", "length", "segments", "speech", "share"]
     numbers = [f"{found.seconds:.3f}", str(len(found.segments)), f"{found.speech:.3f}"]
@@ -141,7 +141,7 @@ def test_vad_of_a_folder_has_a_row_a_recording_with_the_share_of_speech(talks):
     rows = {line[:10].rstrip(): line[10:].split() for line in lines[1:-1]}
     assert rows["a b.wav"] == rows["ü.wav"] == numbers
     assert "quiet.wav   silent: nothing above -80 dB full scale" in lines
-    assert any(line.startswith("broken.wav  not audio that can be read") for line in lines)
+    assert any(line.startswith("broken.wav  cannot be read as audio") for line in lines)
     assert lines[-1].startswith("2 with speech, 1 without, 1 failed; ")
 
 
@@ -150,10 +150,10 @@ def test_vad_names_what_failed_above_the_bar_when_its_table_goes_elsewhere(talks
     assert code == 1
     assert "4/4 files" in text
     lines = without_bar(text)
-    assert lines[0].startswith("broken.wav: not audio that can be read")
+    assert lines[0].startswith("broken.wav: cannot be read as audio")
     assert lines[1].startswith("quiet.wav: silent: ")
     assert len(lines) == 3
     assert {line.partition(",")[0] for line in table.splitlines()} == {"file", "a b.wav", "ü.wav"}
     code, text, table = on_terminal("vad", talks, "-q", stdout_too=False)
     assert (code, len(text.splitlines())) == (1, 1)
-    assert text.startswith("broken.wav: not audio")
+    assert text.startswith("broken.wav: cannot be read as audio")

@@ -153,7 +153,7 @@ def test_formats_of_one_recording_go_into_a_folder_under_its_name(tmp_path, talk
     (talks / "broken.wav").write_text("text")
     code, out, err = command("vad", talks, "--format", form, "-o", output)
     assert (code, out) == (1, "")
-    assert "broken.wav: not audio" in err
+    assert "broken.wav: cannot be read as audio" in err
     written = sorted(str(path.relative_to(output)) for path in output.rglob("*") if path.is_file())
     assert written == sorted(os.path.splitext(name)[0] + ending for name in NAMES)
     for name in NAMES:
@@ -219,7 +219,7 @@ def test_broken_files_are_named_and_the_run_goes_on(tmp_path, talks, clip, proce
         [
             (talks / "cut.wav", "truncated or damaged"),
             (talks / "empty.wav", "empty: zero bytes"),
-            (talks / "text.mp3", "not audio that can be read"),
+            (talks / "text.mp3", "cannot be read as audio"),
             (tmp_path / "gone.wav", "no such file or directory"),
             (tmp_path / "*.x", "no file matches this pattern"),
         ],
@@ -227,7 +227,7 @@ def test_broken_files_are_named_and_the_run_goes_on(tmp_path, talks, clip, proce
     ):
         assert line.startswith(f"{name}: {reason}")
     assert lines[5].startswith("2 with speech, 1 without, 5 failed; ")
-    assert lines[6:] == ["passed over, no audio by their names: 1 without an ending"]
+    assert lines[6:] == ["skipped files without an audio extension: 1 without an ending"]
     assert len(lines) == 7
 
 
@@ -250,16 +250,16 @@ def test_an_empty_folder_is_a_failure_that_is_said(tmp_path, command):
 WRONG = [
     ([], "PATH"),
     (["IN", "--threshold", "1.5"], "--threshold"),
-    (["IN", "--lower", "0.6"], "0.6 (lower) <= 0.5 (threshold)"),
+    (["IN", "--lower", "0.6"], "lower is 0.6, threshold 0.5"),
     (["IN", "--threshold", "nan"], "threshold"),
     (["IN", "--padding", "-1"], "--padding"),
     (["IN", "--padding", "nan"], "times must be"),
     (["IN", "--format", "srt"], "srt"),
-    (["IN", "--format", "textgrid"], "for these 3 name a folder with -o"),
-    (["IN", "-o", "OUT.TextGrid"], "for these 3 name a folder with -o"),
+    (["IN", "--format", "textgrid"], "writes one file per recording: name a folder with -o"),
+    (["IN", "-o", "OUT.TextGrid"], "writes one file per recording: name a folder with -o"),
     (["IN", "-o", "OUT"], "name it .csv, .rttm, .txt or .TextGrid"),
-    (["IN", "-o", "IN", "--format", "csv"], "IN is a folder, which must be a file"),
-    (["IN", "-o", "IN/cover", "--format", "audacity"], "cover is a file, which must be a folder"),
+    (["IN", "-o", "IN", "--format", "csv"], "IN is a folder, but must be a file"),
+    (["IN", "-o", "IN/cover", "--format", "audacity"], "cover is a file, but must be a folder"),
     (["IN", "-o", "NOWHERE/a.csv"], "there is no folder"),
     (["IN", "-o", "IN/z.wav", "--format", "textgrid"], "is one of the recordings"),
     (["IN/z.wav", "-o", "IN/z.wav", "--format", "csv", "--overwrite"], "is one of the recordings"),

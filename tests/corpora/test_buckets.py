@@ -14,7 +14,7 @@ from sertool.errors import UsageError
 
 @pytest.fixture(autouse=True)
 def _nothing_kept(monkeypatch):
-    monkeypatch.setattr(buckets, "_kept", {})
+    monkeypatch.setattr(buckets, "_cache", {})
 
 
 @pytest.fixture
@@ -88,7 +88,7 @@ def test_what_is_kept_is_bounded(folder, monkeypatch):
     bucket = Bucket(str(folder))
     for seed in range(10):
         bucket.excerpt(1_000, np.random.default_rng(seed))
-        assert sum(samples.nbytes for samples in buckets._kept.values()) <= 130_000
+        assert sum(samples.nbytes for samples in buckets._cache.values()) <= 130_000
 
 
 def test_a_broken_recording_is_named_once_and_another_is_drawn_the_same_way(folder, capsys):
@@ -120,8 +120,8 @@ def test_rows_of_a_corpus_are_chosen_by_split_and_corpus(corpus):
     ("spec", "message"),
     [
         ("nowhere", "nowhere: no audio files"),
-        ({"split": "train"}, "a table of root and any of"),
-        ({"root": "x", "spilt": "train"}, "a table of root and any of"),
+        ({"split": "train"}, "a table with root and optionally"),
+        ({"root": "x", "spilt": "train"}, "a table with root and optionally"),
         (3, "write a folder"),
     ],
 )
@@ -148,7 +148,7 @@ def test_what_is_named_with_times_is_drawn_as_often(tmp_path, folder):
     drawn = [bucket.stretch(2_000, rng)[1].name for _ in range(400)]
     assert 0.68 < np.mean([name == "down ü.flac" for name in drawn]) < 0.82
     for times in (0, 1.5, "2"):
-        with pytest.raises(UsageError, match="times is a whole number from 1"):
+        with pytest.raises(UsageError, match="times must be a whole number from 1"):
             Bucket({"root": str(tmp_path), "times": times})
 
 

@@ -62,10 +62,10 @@ def test_speakers_are_put_together_to_folds_as_even_as_may_be():
 @pytest.mark.parametrize(
     ("rows", "by", "number", "message"),
     [
-        (sessions(2), "session", 0, "leaving one session out takes three or more; there are 2: 1, 2"),
-        (sessions(5), "session", 2, "takes three or more"),
-        ([row(n) for n in range(2)], "speaker", 0, "leaving one speaker out takes three or more; there are 2: s0, s1"),
-        ([row(n) for n in range(4)], "session", 0, r"c/0\.wav: c names no session of it; .* folds\.by"),
+        (sessions(2), "session", 0, "leaving one session out needs at least three; there are 2: 1, 2"),
+        (sessions(5), "session", 2, "needs at least three"),
+        ([row(n) for n in range(2)], "speaker", 0, "leaving one speaker out needs at least three; there are 2: s0, s1"),
+        ([row(n) for n in range(4)], "session", 0, r"c/0\.wav: c has no session for it; .* folds\.by"),
     ],
 )
 def test_too_few_groups_or_a_row_of_none_are_named(rows, by, number, message):
@@ -104,7 +104,7 @@ def test_a_corpus_tests_and_the_others_keep_their_splits():
 def test_without_splits_whole_speakers_of_the_others_are_held_out():
     rows = [row(f"{s}-{n}", corpus, f"s{s}") for corpus in "abc" for s in range(5) for n in range(2)]
     with pytest.raises(
-        UsageError, match=r"without a no row is in split 'train'; name the splits, or give data\.hold_out"
+        UsageError, match=r"apart from a no row is in split 'train'; name the splits, or set data\.hold_out"
     ):
         leave_corpus_out(rows, "train", "val")
     for fold in leave_corpus_out(rows, "train", "val", share=0.2):
@@ -114,7 +114,7 @@ def test_without_splits_whole_speakers_of_the_others_are_held_out():
 
 
 def test_one_corpus_cannot_be_left_out():
-    with pytest.raises(UsageError, match=r"leaving one corpus out takes two or more; there is a$"):
+    with pytest.raises(UsageError, match=r"leaving one corpus out needs at least two; there is only a$"):
         leave_corpus_out(splits("a"), "train", "val")
 
 
@@ -136,7 +136,7 @@ def test_a_random_split_divides_clips_whoever_speaks():
 
 @pytest.mark.parametrize(("rows", "number"), [(9, 2), (9, 1), (2, 3)])
 def test_a_random_split_of_too_few_is_refused(rows, number):
-    with pytest.raises(UsageError, match="a random split takes three folds or more, and a clip for each"):
+    with pytest.raises(UsageError, match="a random split needs at least three folds and a clip for each"):
         random_split([row(n) for n in range(rows)], number, 0)
 
 
@@ -157,5 +157,5 @@ def test_whole_speakers_are_held_out_until_the_share_is_met(share):
 
 
 def test_of_one_speaker_nothing_can_be_held_out():
-    with pytest.raises(UsageError, match="takes two speakers or more"):
+    with pytest.raises(UsageError, match="needs at least two speakers"):
         hold_out([row(n, speaker="a") for n in range(4)], 0.5, 0, "train", "val")

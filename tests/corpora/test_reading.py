@@ -33,13 +33,13 @@ def register_corpora(register):
 
 SAID = {
     "none": "the reader 'none' raised TypeError: 'NoneType' object is not iterable",
-    "dicts": "the reader 'dicts' gave dict, not sertool.corpora.Row",
-    "texts": "the reader 'texts' gave a row whose file is 'a.wav', not a pathlib.Path",
-    "speaker": "the reader 'speaker' gave a.wav the speaker 7",
-    "valence": "the reader 'valence' gave a.wav the valence 'high'",
+    "dicts": "the reader 'dicts' returned dict, not sertool.corpora.Row",
+    "texts": "the reader 'texts' returned a row whose file is 'a.wav', not a pathlib.Path",
+    "speaker": "the reader 'speaker' returned a.wav with speaker 7",
+    "valence": "the reader 'valence' returned a.wav with valence 'high'",
     "raises": "the reader 'raises' raised IndexError: list index out of range",
     "late": "the reader 'late' raised ZeroDivisionError: division by zero",
-    "empty": "the reader 'empty' found no recordings there",
+    "empty": "the reader 'empty' found no recordings",
 }
 
 
@@ -69,5 +69,5 @@ def test_a_readers_mistake_is_one_line(readers, tmp_path, command, name):
 @pytest.mark.parametrize("mark", [";", "\t", "|"])
 def test_fields_that_are_not_separated_by_commas_are_named(tmp_path, mark):
     (tmp_path / "manifest.csv").write_text(f"file{mark}corpus{mark}speaker\na.wav{mark}c{mark}s\n")
-    with pytest.raises(Exception, match=r"its fields are separated by .*, they must be by commas"):
+    with pytest.raises(Exception, match=r"fields are separated by .*, but must be separated by commas"):
         rows_of("manifest", tmp_path)

@@ -35,7 +35,7 @@ def test_clusters_are_drawn_whole_as_many_as_there_are():
 
 def test_small_blocks_draw_the_same(monkeypatch):
     (whole,) = resamples(np.arange(30), 100, np.random.default_rng(3))
-    monkeypatch.setattr(bootstrap, "_AT_ONCE", 200)
+    monkeypatch.setattr(bootstrap, "_BLOCK", 200)
     parts = list(resamples(np.arange(30), 100, np.random.default_rng(3)))
     assert len(parts) == 17
     assert np.array_equal(np.concatenate(parts), whole)

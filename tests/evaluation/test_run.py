@@ -42,7 +42,7 @@ def test_read_says_what_there_is_instead(folder, tmp_path):
         run.read(folder, None, ["test"])
     with pytest.raises(UsageError, match=r"no corpus 'c' \(there are: a, b\)"):
         run.read(folder, None, [], ["a", "c"])
-    with pytest.raises(UsageError, match="no recording is in both"):
+    with pytest.raises(UsageError, match="no recording is in both the given splits"):
         run.read(folder, None, ["train"], ["b"])
     (tmp_path / "empty").mkdir()
     with pytest.raises(UsageError, match=r"no manifest.csv in it; .*--layout NAME \(.*manifest"):
@@ -80,7 +80,7 @@ def test_models_of_one_task_are_evaluated_together(of_task):
     assert run.task(run.labellers(models[:1])) == "categorical"
     assert run.task(run.labellers(models[1:])) == "dimensional"
     with pytest.raises(
-        UsageError, match="/categorical is categorical, wav2small is dimensional: no figure is for both"
+        UsageError, match="/categorical is categorical, wav2small is dimensional: they cannot be compared"
     ):
         run.labellers(models)
 
@@ -92,7 +92,7 @@ def test_outputs_are_the_labellers_keyed_by_file(tmp_path, clip, labeller):
     answers = list(run.outputs(labeller, rows, 2, threading.Event(), Meter()))
     found = dict(answers)
     assert len(answers) == len(found) == 6
-    assert "not audio" in found.pop(tmp_path / "broken.wav")
+    assert "cannot be read as audio" in found.pop(tmp_path / "broken.wav")
     for file in files:
         expected = labeller.label(file)
         assert found[file] == pytest.approx([expected[name] for name in labeller.outputs], abs=6e-7)
@@ -115,7 +115,7 @@ def test_course_is_windows_a_quarter_apart_with_gaps_of_silence(tmp_path, tone):
     assert found["arousal"][2] == pytest.approx(whole["arousal"], abs=1e-6)
     assert run.course("wav2small", tmp_path / "long.wav")["window"] == 8
     (tmp_path / "t.wav").write_text("text")
-    with pytest.raises(SertoolError, match=r"t\.wav: not audio"):
+    with pytest.raises(SertoolError, match=r"t\.wav: cannot be read as audio"):
         run.course("wav2small", tmp_path / "t.wav")
 
 
@@ -141,7 +141,7 @@ def test_document_is_json_without_nan_and_its_sum_follows_the_data(labeller, tmp
     assert found["schema"] == "sertool.evaluation/1"
     assert found["settings"] == {"seed": 1, "interval": 0.95, "smallest_group": 10}
     assert model["report"] == {"x": None, "y": [None, [1.0, None]]}
-    assert model["sha256"] == labeller.runtime.variant["sha256"]
+    assert model["sha256"] == labeller.runtime.variant.sha256
     assert model["id"] == labeller.bundle.id
     digest = found["corpus"]["rows_sha256"]
     assert document(rows[::-1])["corpus"]["rows_sha256"] == digest
@@ -187,7 +187,7 @@ def test_pictures_of_classes_are_drawn_where_there_is_something_to_see(tmp_path,
     drawn = {}
     for name in ("confusion", "reliability", "bars", "probabilities"):
         monkeypatch.setattr(run.plots, name, lambda path, *what, name=name: drawn.update({name: (path.name, *what)}))
-    manifest = {"task": "categorical"}
+    manifest = SimpleNamespace(task="categorical")
     models = {
         name: SimpleNamespace(outputs=classes, bundle=SimpleNamespace(manifest=manifest))
         for name, classes in (("one", ["angry", "sad"]), ("two", ["sad", "neutral", "angry"]))

@@ -38,7 +38,7 @@ def test_the_likeliest_class_is_the_emotion(levels):
 
 def test_probabilities_are_averaged_and_then_the_emotion_is_chosen(levels):
     samples = square(0.29, 0.29, 0.9)
-    rows = levels.label(samples, 16_000, windows=True)
+    rows = list(levels.windows(samples, 16_000))
     assert [row["emotion"] for row in rows] == ["happy", "happy", "angry"]
     whole = levels.label(samples, 16_000)
     for name in CLASSES:
@@ -49,7 +49,7 @@ def test_probabilities_are_averaged_and_then_the_emotion_is_chosen(levels):
 
 
 def test_a_silent_window_has_no_emotion(levels):
-    rows = levels.label(square(0.5, 0.0), 16_000, windows=True)
+    rows = list(levels.windows(square(0.5, 0.0), 16_000))
     assert rows[1]["error"].startswith("silent")
     assert [rows[1][name] for name in levels.columns] == [None] * 5
     assert levels.label(square(0.5, 0.0), 16_000)["emotion"] == "angry"
@@ -77,7 +77,7 @@ def test_a_rest_counts_where_the_model_cuts_to_a_length_of_its_own(emotion_bundl
     (folder / "bundle.json").write_text(json.dumps(manifest))
     labeller, rate = Labeller(str(folder), vad=False, window=8.0), 16_000
     loud, soft = np.full(8 * rate, 0.5, np.float32), np.full(round(0.9 * rate), 0.02, np.float32)
-    rows = labeller.label(np.concatenate([loud, soft]), rate, windows=True)
+    rows = list(labeller.windows(np.concatenate([loud, soft]), rate))
     assert [(row["start"], row["end"]) for row in rows] == [(0.0, 8.0), (8.0, 8.9)]
     assert rows[1]["sad"] > rows[0]["sad"]
     both = labeller.label(np.concatenate([loud, soft]), rate)

@@ -32,7 +32,7 @@ def test_a_file_and_its_samples_have_the_same_labels(tmp_path, clip, without_vad
     path = clip(tmp_path / "a.wav", 11.0)
     samples, rate = soundfile.read(path)
     assert without_vad.label(path) == without_vad.label(str(path)) == without_vad.label(samples, rate)
-    assert without_vad.label(path, windows=True) == without_vad.label(samples, rate, windows=True)
+    assert list(without_vad.windows(path)) == list(without_vad.windows(samples, rate))
 
 
 @pytest.mark.parametrize("form", ["float32", "float64", "int16", "int32"])
@@ -49,7 +49,7 @@ def test_an_array_of_any_rate_type_and_width_is_labelled_as_the_file_is(tmp_path
 def test_the_average_is_weighted_by_duration(tmp_path, clip, without_vad):
     samples, rate = soundfile.read(clip(tmp_path / "a.wav", 19.0))
     samples[128_000:] *= np.linspace(1, 0.01, len(samples) - 128_000)  # so that the windows differ
-    rows = without_vad.label(samples, rate, windows=True)
+    rows = list(without_vad.windows(samples, rate))
     assert [(row["start"], row["end"]) for row in rows] == [(0, 8), (8, 16), (16, 19)]
     whole = without_vad.label(samples, rate)
     assert (whole["start"], whole["end"]) == (0, 19)
@@ -61,12 +61,12 @@ def test_the_average_is_weighted_by_duration(tmp_path, clip, without_vad):
 
 def test_a_window_is_labelled_as_if_it_were_alone(tmp_path, clip, without_vad):
     samples, rate = soundfile.read(clip(tmp_path / "a.wav", 17.0))
-    rows = without_vad.label(samples, rate, windows=True)
-    assert values(rows[1]) == values(without_vad.label(samples[8 * rate : 17 * rate], rate, windows=True)[0])
+    rows = list(without_vad.windows(samples, rate))
+    assert values(rows[1]) == values(next(without_vad.windows(samples[8 * rate : 17 * rate], rate)))
 
 
 def test_a_recording_of_8_seconds_is_one_window(labeller):
-    rows = labeller.label(np.resize(soundfile.read(SPEECH)[0], 128_000), 16_000, windows=True)
+    rows = list(labeller.windows(np.resize(soundfile.read(SPEECH)[0], 128_000), 16_000))
     assert [(row["start"], row["end"]) for row in rows] == [(0, 8)]
 
 
@@ -79,7 +79,7 @@ def test_a_recording_of_8_seconds_is_one_window(labeller):
     ],
 )
 def test_window_and_hop_cut_as_they_say(tmp_path, clip, window, hop, expected):
-    rows = Labeller(window=window, hop=hop, vad=False).label(clip(tmp_path / "a.wav", 5.0), windows=True)
+    rows = list(Labeller(window=window, hop=hop, vad=False).windows(clip(tmp_path / "a.wav", 5.0)))
     assert [(row["start"], row["end"]) for row in rows] == expected
 
 
@@ -107,7 +107,7 @@ def test_a_soft_recording_is_not_silent(tone, labeller):
 
 def test_a_silent_window_has_an_error_row_and_no_part_in_the_mean(tone, without_vad):
     samples = np.concatenate([tone(8.0), np.zeros((128_000, 1)), tone(4.0, seed=1)])
-    rows = without_vad.label(samples, 16_000, windows=True)
+    rows = list(without_vad.windows(samples, 16_000))
     assert [(row["start"], row["end"]) for row in rows] == [(0, 8), (8, 16), (16, 20)]
     assert rows[1]["error"].startswith("silent")
     assert values(rows[1]) == [None] * 3
@@ -119,7 +119,7 @@ def test_a_silent_window_has_an_error_row_and_no_part_in_the_mean(tone, without_
 
 
 def test_one_sample_too_few_is_too_short_and_the_shortest_is_not(tone, labeller):
-    shortest = labeller.bundle.manifest["shortest_samples"]
+    shortest = labeller.bundle.manifest.shortest_samples
     samples = tone(0.1)[:, 0]
     assert labeller.label(samples[:shortest], 16_000)["error"] is None
     with pytest.raises(AudioError, match=f"too short: {shortest - 1} samples .* needs {shortest}"):
@@ -151,7 +151,7 @@ def test_a_lone_model_file_labels_as_its_bundle_does(tmp_path, clip, without_vad
         shutil.copy(bundle.place(without_vad.bundle.path, name), tmp_path)
     alone = Labeller(str(tmp_path / "elsewhere.onnx"), vad=False)
     path = clip(tmp_path / "a.wav", 9.5)
-    assert alone.label(path, windows=True) == without_vad.label(path, windows=True)
+    assert list(alone.windows(path)) == list(without_vad.windows(path))
     assert (alone.outputs, alone.window) == (without_vad.outputs, without_vad.window)
 
 

@@ -36,14 +36,14 @@ def test_without_a_name_published_networks_and_bundles_are_measured():
     assert published >= {"teacher", "wavlm", "dawn", "wav2small", "distilhubert", "mobilenetv3-small"}
     assert {(name, form, True) for name in published for form in ("onnx", "onnx-int8")} <= set(found)
     for name in bundle.installed():
-        for variant in bundle.read(bundle.find(name)).manifest["variants"]:
-            assert (name, variant["name"], False) in found
+        for variant in bundle.read(bundle.find(name)).manifest.variants:
+            assert (name, variant.name, False) in found
     assert found[0][0] == "teacher"  # the largest first
     assert len(found) == len(set(found))
 
 
 def test_a_name_is_the_bundle_unless_the_network_is_asked_for(two_variants):
-    variants = [v["name"] for v in bundle.read(bundle.find("wav2small")).manifest["variants"]]
+    variants = [v.name for v in bundle.read(bundle.find("wav2small")).manifest.variants]
     assert told(bench.subjects(["wav2small"])) == [("wav2small", name, False) for name in variants]
     both = [("wav2small", "onnx", True), ("wav2small", "onnx-int8", True)]
     assert told(bench.subjects(["wav2small:"])) == both
@@ -75,7 +75,7 @@ def test_what_is_not_there_is_named():
 
 def test_two_models_side_by_side_are_their_defaults(two_variants):
     assert told(bench.pair(["wav2small-emotion", two_variants])) == [
-        ("wav2small-emotion", bundle.read(bundle.find("wav2small-emotion")).manifest["default"], False),
+        ("wav2small-emotion", bundle.read(bundle.find("wav2small-emotion")).manifest.default, False),
         (two_variants, "int8", False),
     ]
     assert told(bench.pair(["wav2small:", two_variants]))[0] == ("wav2small", "onnx", True)

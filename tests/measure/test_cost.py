@@ -291,7 +291,7 @@ def test_logmel_of_the_front_end_is_left_out(saved):
 
 def test_what_cannot_be_counted_is_said(saved):
     path = saved([node("Mystery", "waveform", "x"), node("MatMul", "x a")], [tensor("a", [26, 5])])
-    with pytest.raises(SertoolError, match=r"model\.onnx: the shape of '[xy]' is not known"):
+    with pytest.raises(SertoolError, match=r"model\.onnx: the shape of '[xy]' is unknown"):
         cost.macs(path, 100)
 
 
@@ -366,7 +366,7 @@ def test_a_part_ends_with_what_takes_its_weights_not_with_what_unpacks_them(save
 
 
 def test_a_part_without_weights_is_named(encoder, tmp_path):
-    with pytest.raises(SertoolError, match="no weights of 'fron' in it: its ears cannot be told"):
+    with pytest.raises(SertoolError, match="no weights of 'fron' in it: its ears cannot be measured separately"):
         cost.cut(encoder[1]["onnx"], {"ears": "fron", "rest": ""}, tmp_path)
 
 
@@ -411,8 +411,7 @@ def heavy(tmp_path_factory, labeller):
     ]
     graph = helper.make_graph(nodes, "heavy", ends[:1], ends[1:], tensors)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=9)
-    manifest = labeller.bundle.manifest
-    text = bundle.embedded(manifest, {"name": "fp32", "file": "model.onnx", "input": "waveform"})
+    text = labeller.bundle.manifest.embedded(bundle.Variant("fp32", "model.onnx"))
     model.metadata_props.add(key=bundle.METADATA_KEY, value=text)
     path = tmp_path_factory.mktemp("heavy") / "model.onnx"
     onnx.save(model, path)
@@ -472,7 +471,7 @@ def test_what_is_wrong_is_one_line(model, options, reason):
     ("death", "reason"),
     [
         ("os.kill(os.getpid(), signal.SIGKILL)", "wav2small: its process was killed; most likely memory ran out"),
-        ("os.kill(os.getpid(), signal.SIGSEGV)", "wav2small: its process died of SIGSEGV"),
+        ("os.kill(os.getpid(), signal.SIGSEGV)", "wav2small: its process crashed with SIGSEGV"),
         ("raise RuntimeError('a bad day')", "wav2small: its process failed: RuntimeError: a bad day"),
         ("raise MemoryError", "wav2small: memory ran out"),
     ],

@@ -65,7 +65,7 @@ def test_a_front_end_is_described_by_its_sizes():
 def test_what_the_c_kernel_cannot_take_over_is_refused():
     resnet = load_plugins().get("models", "resnet").build()
     for network in (resnet, torch.nn.Linear(1, 1)):
-        with pytest.raises(UsageError, match=r"--input logmel: .* has no LogMel that the C front-end can take over"):
+        with pytest.raises(UsageError, match=r"--input logmel: .* has no LogMel that the C front end can compute"):
             frontend.without(network)
     with pytest.raises(ValueError, match="the C front-end has no LogMel of"):
         features(frontend.describe(resnet), "logmel")

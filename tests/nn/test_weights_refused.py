@@ -21,7 +21,7 @@ def test_a_checkpoint_that_runs_something_is_refused_without_advice(tmp_path, wr
     write({"a": Hostile()}, tmp_path / "a.pt")
     with pytest.raises(UsageError) as error:
         read_saved(tmp_path / "a.pt")
-    assert "nothing of it was run" in str(error.value)
+    assert "no code from it was run" in str(error.value)
     assert "weights_only" not in str(error.value)
     assert "run" not in capsys.readouterr().out
 
@@ -30,5 +30,5 @@ def test_a_checkpoint_that_runs_something_is_refused_without_advice(tmp_path, wr
 def test_parts_of_a_checkpoint_lie_beside_its_index(tmp_path, name):
     index = {"weight_map": {"encoder.weight": name}}
     (tmp_path / "model.safetensors.index.json").write_text(json.dumps(index))
-    with pytest.raises(UsageError, match="is not a name of a file beside it"):
+    with pytest.raises(UsageError, match="is not the name of a file in the same folder"):
         checkpoint.read_weights(tmp_path, "openai/whisper-base")

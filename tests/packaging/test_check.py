@@ -3,6 +3,7 @@
 import csv
 import shutil
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -22,10 +23,10 @@ SHIPPED = bundle.bundled_folder() / "wav2small"
 
 def put_model(folder, about, variant, added=0.0):
     """A variant's file: outputs = mean of its input times (1, 2, 3) and something added."""
-    frames = variant["input"] == "logmel"
-    nodes = [helper.make_node("ReduceMean", [variant["input"]], ["each"], axes=[2], keepdims=0)] if frames else []
+    frames = variant.input == "logmel"
+    nodes = [helper.make_node("ReduceMean", [variant.input], ["each"], axes=[2], keepdims=0)] if frames else []
     nodes += [
-        helper.make_node("ReduceMean", ["each" if frames else variant["input"]], ["mean"], axes=[1], keepdims=1),
+        helper.make_node("ReduceMean", ["each" if frames else variant.input], ["mean"], axes=[1], keepdims=1),
         helper.make_node("Gemm", ["mean", "weights", "added"], ["outputs"]),
     ]
     shape = [1, "frames", 26] if frames else [1, "time"]
@@ -33,13 +34,13 @@ def put_model(folder, about, variant, added=0.0):
     made = helper.make_graph(
         nodes,
         "toy",
-        [helper.make_tensor_value_info(variant["input"], TensorProto.FLOAT, shape)],
+        [helper.make_tensor_value_info(variant.input, TensorProto.FLOAT, shape)],
         [helper.make_tensor_value_info("outputs", TensorProto.FLOAT, [1, 3])],
         [numpy_helper.from_array(value, name) for name, value in tensors.items()],
     )
     model = helper.make_model(made, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-    model.metadata_props.add(key=bundle.METADATA_KEY, value=bundle.embedded(about, variant))
-    onnx.save(model, folder / variant["file"])
+    model.metadata_props.add(key=bundle.METADATA_KEY, value=about.embedded(variant))
+    onnx.save(model, folder / variant.file)
 
 
 @pytest.fixture
@@ -49,14 +50,17 @@ def made(tmp_path):
     def make(variants, name="made", **about):
         folder = tmp_path / name
         shutil.copytree(SHIPPED / "samples", folder / "samples")
-        about = bundle.read(SHIPPED).manifest | {"metrics": {}, "default": variants[0]["name"]} | about
-        about["variants"] = [{key: v[key] for key in v if key != "added"} for v in variants]
-        for given, variant in zip(variants, about["variants"], strict=True):
-            put_model(folder, about, variant, given.get("added", 0.0))
+        about = replace(
+            bundle.read(SHIPPED).manifest,
+            **{"metrics": {}, "default": variants[0][0].name} | about,
+            variants=[entry for entry, _ in variants],
+        )
+        for entry, added in variants:
+            put_model(folder, about, entry, added)
         with open(folder / "samples" / "expected.csv", "w", newline="") as stream:
             table = csv.writer(stream)
-            table.writerow(["file", *(output["name"] for output in about["outputs"])])
-            runtime = Runtime(str(folder / variants[0]["file"]))
+            table.writerow(["file", *about.output_names])
+            runtime = Runtime(str(folder / variants[0][0].file))
             for clip in sorted((folder / "samples").glob("*.wav")):
                 table.writerow([clip.name, *runtime.run(audio.read(clip))])
         return bundle.write(folder, about, "a card")
@@ -65,7 +69,8 @@ def made(tmp_path):
 
 
 def variant(name, form="waveform", added=0.0, **difference):
-    return {"name": name, "file": f"{name}.onnx", "input": form, "difference": difference, "added": added}
+    """A variant and what is added to its outputs."""
+    return bundle.Variant(name, f"{name}.onnx", form, difference=difference), added
 
 
 def test_a_variant_may_differ_by_twice_what_was_measured(made):
@@ -83,8 +88,8 @@ def test_a_variant_that_differs_by_more_is_named_with_its_sample(made):
 
 
 def test_what_is_allowed_grows_with_what_was_measured_only():
-    assert tolerance({"difference": {}}) == TOLERANCE
-    assert tolerance({"difference": {"max": 0.01}}) == pytest.approx(TOLERANCE + 0.02)
+    assert tolerance(bundle.Variant("fp32", "fp32.onnx", difference={})) == TOLERANCE
+    assert tolerance(bundle.Variant("fp32", "fp32.onnx", difference={"max": 0.01})) == pytest.approx(TOLERANCE + 0.02)
 
 
 def test_a_variant_that_takes_logmel_is_checked_as_label_runs_it(made):
@@ -102,17 +107,17 @@ def test_a_variant_that_takes_logmel_is_checked_as_label_runs_it(made):
         ("licence", "CC0"),
         ("version", "9"),
         ("window_s", 4.0),
-        ("outputs", [{"name": name, "range": [0, 5]} for name in ("arousal", "dominance", "valence")]),
+        ("outputs", [bundle.Output(name, 0, 5) for name in ("arousal", "dominance", "valence")]),
         ("variants", None),
     ],
 )
 def test_metadata_unlike_the_manifest_are_found_in_every_variant(made, key, value):
     found = made([variant("fp32"), variant("second")])
-    about, entry = found.manifest, found.manifest["variants"][1]
+    about, entry = found.manifest, found.manifest.variants[1]
     if key == "variants":
         shutil.copy(found.path / "fp32.onnx", found.path / "second.onnx")
     else:
-        put_model(found.path, about | {key: value}, entry)
+        put_model(found.path, replace(about, **{key: value}), entry)
     found = bundle.write(found.path, about, "a card")
     first = "default" if key == "variants" else key
     with pytest.raises(BundleError, match=f"second.onnx: its metadata and bundle.json differ in '{first}'"):

@@ -122,5 +122,5 @@ def test_codecs_are_drawn_from_those_named():
     found = {both(speech(), np.random.default_rng(seed)).tobytes() for seed in range(4)}
     assert len(found) > 1
     for kinds in ([], ["flac"]):
-        with pytest.raises(UsageError, match="kinds are of ulaw, gsm, mp3, vorbis, opus"):
+        with pytest.raises(UsageError, match="kinds must be a list of ulaw, gsm, mp3, vorbis, opus"):
             build("codec", None, kinds=kinds)

@@ -205,9 +205,9 @@ def test_a_folder_of_another_network_is_refused(change, said, published, checkpo
 
 
 def test_options_that_are_wrong_are_refused(refused):
-    with refused("config: there is no 'layers' (there are: hidden_size, "):
+    with refused("config: no key 'layers' (there are: hidden_size, "):
         build(config={"layers": 2})
-    with refused("config: transformers refuses it"):
+    with refused("config: transformers rejects it"):
         build(config=SMALL | {"hidden_act": "nothing"})
 
 

@@ -10,7 +10,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from sertool import Source
+from sertool import Source, bundle
 from sertool.bundle import METADATA_KEY, container
 from sertool.features.logmel import logmel
 from sertool.kernel.wav2small import Engine
@@ -232,7 +232,7 @@ def test_another_network_is_refused(tmp_path, refused, exporter, network):
 
 @pytest.mark.parametrize("exporter", ["native", "native-int8"])
 def test_logmel_frames_are_refused(tmp_path, refused, exporter):
-    with refused(f"{exporter}: takes the waveform"):
+    with refused(f"{exporter}: the input is the waveform"):
         write(build(), tmp_path / "it", exporter, input="logmel")
 
 
@@ -242,9 +242,10 @@ def test_eight_bits_need_recordings(tmp_path, refused):
 
 
 def test_an_option_that_is_none_is_refused(refused):
-    from sertool.export import variants
+    from sertool.exporting import variants
 
     with refused("native:bits=4: got an unexpected keyword argument 'bits'; native is Wav2Small"):
-        manifest = {"frontend": {"name": "waveform"}, "preprocessing": [], "training": {}}
-        entry = {"name": "native", "file": "model.native", "input": "waveform"}
+        outputs, frontend = [bundle.Output("arousal")], {"name": "waveform"}
+        manifest = bundle.Manifest("it", "1", "it", "wav2small", "dimensional", outputs, frontend, 33)
+        entry = bundle.Variant("native", "model.native")
         variants.export(build(), variants.parse("native:bits=4"), None, manifest, entry, [])

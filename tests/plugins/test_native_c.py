@@ -15,8 +15,8 @@ import torch
 
 from sertool import Source, audio, bundle
 from sertool.errors import UsageError
-from sertool.export import pipeline, variants
-from sertool.export.origin import find_origin
+from sertool.exporting import pipeline, variants
+from sertool.exporting.origin import find_origin
 from sertool.kernel.wav2small import Engine
 from sertool.plugins import load_plugins
 from sertool.testing.clips import sound
@@ -55,14 +55,14 @@ class Pair:
     def __init__(self, folder: Path, name: str, bits: int):
         origin, form = find_origin(name), variants.parse(f"c:bits={bits}")
         (entry,) = variants.entries([form])
-        file = folder / entry["file"]
+        file = folder / entry.file
         clips = [audio.read(sample) for sample in origin.samples]
         variants.export(origin.network, form, file, origin.manifest, entry, clips)
         self.folder, self.bits, self.weights, self.called = folder, bits, file.read_bytes(), file.name
         self.network, self.manifest, self.clips = origin.network, origin.manifest, clips
         self.prefix = name.replace("-", "_")
         self.source, self.header = folder / f"{self.prefix}.c", folder / f"{self.prefix}.h"
-        self.outputs = [output["name"] for output in self.manifest["outputs"]]
+        self.outputs = self.manifest.output_names
         self.passes = int(re.search(r"_PASSES (\d)", self.header.read_text())[1])
 
     def loaded(self, compiler: str = "gcc", *flags: str) -> "Loaded":
@@ -296,8 +296,8 @@ def test_the_header_says_what_it_is(exported):
     text = " ".join(line.removeprefix(" *") for line in pair.header.read_text().splitlines())
     text = re.sub(r"\s+", " ", text)
     manifest = pair.manifest
-    assert f"{manifest['name']} {manifest['version']} in 8 bits" in text
-    assert manifest["licence"] in text
+    assert f"{manifest.name} {manifest.version} in 8 bits" in text
+    assert manifest.licence in text
     assert "angry (0 to 1), happy (0 to 1), neutral (0 to 1), sad (0 to 1)" in text
     assert "went through: trim top_db 20.0; peak level 0.95. That is not in here." in text
     assert f"in {pair.called}, sha256 {hashlib.sha256(pair.weights).hexdigest()}" in text
@@ -320,7 +320,7 @@ def test_no_text_of_a_bundle_gets_out_of_its_comment_or_string(exported, tmp_pat
 
 def test_what_it_refuses(tmp_path):
     exporter, network = load_plugins().get("exporters", "c"), find_origin("wav2small").network
-    with pytest.raises(UsageError, match="bits is 8 or 32, not 4"):
+    with pytest.raises(UsageError, match="bits must be 8 or 32, not 4"):
         exporter.export(Source(network, torch.zeros(1, 80_000)), tmp_path / "it", {}, bits=4)
     with pytest.raises(UsageError, match="needs recordings to calibrate with"):
         exporter.export(Source(network, torch.zeros(1, 80_000)), tmp_path / "it", {})

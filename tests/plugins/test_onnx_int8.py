@@ -15,8 +15,8 @@ from torch import nn
 
 from sertool import Source
 from sertool.errors import SertoolError, UsageError
-from sertool.export import variants
-from sertool.export.origin import find_origin
+from sertool.exporting import variants
+from sertool.exporting.origin import find_origin
 from sertool.features.mel import Geometry
 from sertool.nn import LogMel, frontend
 from sertool.plugins import load_plugins
@@ -291,7 +291,7 @@ def test_static_needs_clips(network, tmp_path):
 @pytest.mark.parametrize(
     ("options", "reason"),
     [
-        ({"recipe": "int3"}, r"there is no recipe 'int3' \(there are: mixed, matmul, weights, static\)"),
+        ({"recipe": "int3"}, r"recipe must be one of mixed, matmul, weights, static, not 'int3'"),
         ({"recipe": "weights", "bits": 3}, "bits must be 8, 4 or 2, not 3"),
         ({"recipe": "weights", "conv": "4"}, "conv must be 8, 4 or 2, not '4'"),
         ({"bits": 4}, "bits=4 is for recipe=weights, not mixed"),

@@ -414,10 +414,10 @@ def test_a_file_that_is_missing_or_damaged_is_named_with_the_way_out(name, layou
         ("wavlm", {"id2label": {"0": "valence", "1": "dominance", "2": "arousal"}}, "valence"),
         ("wavlm", {"ssl_type": "microsoft/wavlm-base"}, "microsoft/wavlm-base"),
         ("wavlm", {"mean": "drop"}, "key 'mean' is missing"),
-        ("wavlm", {"num_attention_heads": 5}, "transformers refuses it"),
+        ("wavlm", {"num_attention_heads": 5}, "transformers rejects it"),
         ("dawn", {"model_type": "hubert"}, "model_type 'hubert'"),
         ("dawn", {"id2label": {"0": "arousal"}}, "arousal"),
-        ("dawn", {"hidden_act": "nothing"}, "transformers refuses it"),
+        ("dawn", {"hidden_act": "nothing"}, "transformers rejects it"),
     ],
 )
 def test_a_folder_of_another_model_is_refused(name, change, said, published, tmp_path, write, refused):
@@ -440,14 +440,14 @@ def test_weights_of_code_are_not_run(tmp_path, published, write, refused):
     with refused("pytorch_model.bin: cannot be read"):
         load("dawn", folder)
     torch.save({"state_dict": published["dawn"][0]}, folder / "pytorch_model.bin")
-    with refused("pytorch_model.bin: not a table of weights"):
+    with refused("pytorch_model.bin: not a dict of weights"):
         load("dawn", folder)
     assert not (tmp_path / "harm").exists()
 
 
 @pytest.mark.parametrize("name", REPOS)
 def test_an_unknown_key_in_config_is_refused(name, refused):
-    with refused("config: there is no 'hiden_size'", "hidden_size"), torch.device("meta"):
+    with refused("config: no key 'hiden_size'", "hidden_size"), torch.device("meta"):
         build(name, config={"hiden_size": 8})
 
 
@@ -540,7 +540,7 @@ def test_a_lone_file_is_a_member_and_outputs_are_ordered_by_name(bundle_copy, re
             outputs = build("teacher", members=[{"bundle": str(bundle_copy)}])(batch)[0].numpy()
             assert np.allclose(outputs, expected[list(order)])
         else:
-            with refused(f"bundle {bundle_copy}: gives arousal, boredom, valence, no dominance"):
+            with refused(f"bundle {bundle_copy}: outputs arousal, boredom, valence, but not dominance"):
                 build("teacher", members=[{"bundle": str(bundle_copy)}])
 
 
@@ -555,7 +555,7 @@ def test_a_models_outputs_are_ordered_by_name(fixed, refused):
     assert torch.allclose(teacher(torch.zeros(2, 500)), torch.tensor([[0.2, 0.3, 0.4]] * 2))
     assert teacher.shortest == 500
     assert build("teacher", members=[{"bundle": "wav2small"}, {"model": "plain"}]).shortest == 500
-    with refused("'classes'", "gives angry, happy, no arousal"):
+    with refused("'classes'", "outputs angry, happy, but not arousal"):
         build("teacher", members=[{"model": "plain"}, {"model": "classes"}])
     with refused("'more'", "built with 4 outputs, but registered with 3"):
         build("teacher", members=[{"model": "more"}])(torch.zeros(1, 500))
@@ -571,8 +571,8 @@ def test_a_models_outputs_are_ordered_by_name(fixed, refused):
         ([{"weights": "DIR"}], "exactly one of model, bundle, run"),
         ([{"model": "wavlm", "bundle": "wav2small"}], "exactly one of model, bundle, run"),
         ([{"bundle": 3}], "exactly one of model, bundle, run"),
-        ([{"bundle": "wav2small", "variant": "int8"}], "a bundle takes no 'variant'"),
-        ([{"run": "runs/x", "weights": "DIR"}], "a run takes no 'weights'"),
+        ([{"bundle": "wav2small", "variant": "int8"}], "a bundle takes no option 'variant'"),
+        ([{"run": "runs/x", "weights": "DIR"}], "a run takes no option 'weights'"),
         ([{"model": "nobody"}], "there is no 'nobody'"),
         ([{"model": "wavlm", "weight": "DIR"}], "unexpected keyword argument 'weight'"),
         ([{"bundle": "nobody"}], "no model 'nobody'"),
@@ -672,9 +672,9 @@ def test_a_certain_member_does_not_make_the_teacher_infinite(emotion_bundle):
 
 
 def test_numbers_and_classes_do_not_mix(emotion_bundle, emotion_run, refused):
-    with refused("wav2small: gives arousal, dominance, valence, no angry"):
+    with refused("wav2small: outputs arousal, dominance, valence, but not angry"):
         build("teacher-emotion", members=[{"bundle": str(emotion_bundle)}, {"bundle": "wav2small"}])
-    with refused("gives angry, happy, neutral, sad, no arousal"):
+    with refused("outputs angry, happy, neutral, sad, but not arousal"):
         build("teacher", members=[{"run": str(emotion_run[0])}])
 
 

@@ -127,7 +127,7 @@ def test_a_folder_of_something_else_is_refused(published, checkpoint, refused, t
     with refused("num_mel_bins is 128, but 80"):
         build(weights=folder(num_mel_bins=128))
     without = {key: value for key, value in weights.items() if key != "encoder.layers.3.fc2.bias"}
-    with refused("1 missing weights, the first: layers.3.fc2.bias", "whole?"):
+    with refused("1 missing weights, the first: layers.3.fc2.bias", "complete copy"):
         build(weights=folder(without))
     with refused("1 unexpected weights, the first: extra"):
         build(weights=folder(weights | {"encoder.extra": torch.zeros(1)}))
@@ -142,7 +142,7 @@ def test_a_folder_of_something_else_is_refused(published, checkpoint, refused, t
     [
         ({"layers": 5}, "numbers from 0 to 4"),
         ({"layers": 0}, "layers must be a whole number above 0"),
-        ({"mix": 6}, "mix is at most layers"),
+        ({"mix": 6}, "mix must be at most layers"),
         ({"members": 0}, "members must be a whole number above 0"),
         ({"heads": 5}, "heads must divide the encoder's width, 32"),
     ],
@@ -150,7 +150,7 @@ def test_a_folder_of_something_else_is_refused(published, checkpoint, refused, t
 def test_what_it_cannot_be_is_said(options, said):
     with pytest.raises(UsageError, match=said):
         build(**options)
-    with pytest.raises(UsageError, match="size is one of tiny, base, small, not 'huge'"):
+    with pytest.raises(UsageError, match="size must be one of tiny, base, small, not 'huge'"):
         load_plugins().get("models", "whisper").build(size="huge")
 
 

@@ -585,9 +585,9 @@ def test_folder_without_audio_is_named(option, tmp_path, clips):
 
 
 def test_nothing_to_hear_and_wrong_outputs_are_errors(clips):
-    with pytest.raises(UsageError, match="no clip with sound"):
+    with pytest.raises(UsageError, match="every clip is silent"):
         robustness.evaluate(lambda samples: np.zeros(1), [np.zeros(9, np.float32)], ["a"])
-    with pytest.raises(UsageError, match=r"2 output names for a prediction of shape \[1, 2\]"):
+    with pytest.raises(UsageError, match=r"2 output names, but a prediction of shape \[1, 2\]"):
         robustness.evaluate(lambda samples: np.zeros((1, 2)), clips, ["a", "b"])
 
 

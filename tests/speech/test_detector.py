@@ -78,7 +78,7 @@ def test_same_bits_however_it_is_cut_and_whatever_instructions_are_used(n):
 
 
 def test_an_unknown_instruction_set_is_an_error():
-    with pytest.raises(ValueError, match="instruction set 'mmx' is not to be had here"):
+    with pytest.raises(ValueError, match="instruction set 'mmx' is not available on this CPU"):
         Vad("mmx")
 
 

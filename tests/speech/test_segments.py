@@ -195,7 +195,7 @@ def test_a_segment_is_given_as_soon_as_its_end_is_certain():
 
 @pytest.mark.parametrize("samples", [0, 99 * FRAME, 100 * FRAME + 1])
 def test_a_length_that_does_not_fit_the_frames_is_an_error(samples):
-    with pytest.raises(ValueError, match=f"{samples} samples are not the 100 frames"):
+    with pytest.raises(ValueError, match=f"{samples} samples do not match the 100 frames"):
         segments(np.ones(100), samples=samples)
 
 

@@ -84,7 +84,7 @@ def test_what_always_trains_is_never_tested(recipe, voices):
         folds(recipe(also))
     with pytest.raises(UsageError, match=r"folds\.always: no corpus 'd' .* a, b"):
         folds(recipe("folds.always=['b', 'd']"))
-    with pytest.raises(UsageError, match=r"no row is angry or happy or neutral or sad \(of those that are tested\)"):
+    with pytest.raises(UsageError, match=r"no row is angry or happy or neutral or sad \(among the rows to test\)"):
         folds(recipe("folds.always=['a', 'b']"))
 
 
@@ -186,11 +186,11 @@ def test_a_fold_goes_on_with_its_rows_and_its_recipe_or_not_at_all(recipe, voice
     first, second, _ = folds(settings)
     finish(settings, first, tmp_path / "run")
     with pytest.raises(
-        UsageError, match=r"was begun with other rows .compare .*rows\.csv.; choose another folder with -o"
+        UsageError, match=r"was started with different rows .compare .*rows\.csv.; choose another folder with -o"
     ):
         finish(settings, second, tmp_path / "run")
     for override in ("train.lr=0.5", "focal.gamma=1", "input.steps=[{step = 'peak'}]"):
-        with pytest.raises(UsageError, match="holds a run of another recipe"):  # though it is done
+        with pytest.raises(UsageError, match="holds a run of a different recipe"):  # though it is done
             finish(recipe("data.corpora=['a']", override), first, tmp_path / "run")
     # Where the data lies decides nothing.
     shutil.copytree(voices, tmp_path / "moved")
@@ -243,7 +243,7 @@ def test_a_folder_without_results_is_refused(tmp_path):
     for text in (None, "{", "[]", '{"schema": "other"}'):
         if text is not None:
             (tmp_path / "results.json").write_text(text)
-        with pytest.raises(UsageError, match=r"no results\.json of a finished `sertool crossval` in it"):
+        with pytest.raises(UsageError, match=r"has no results\.json of a finished `sertool crossval`"):
             read_results(tmp_path)
 
 

@@ -204,7 +204,7 @@ def test_odds_are_even_level_by_level():
     expected = [a / (a + b) * part for part in (sad / (sad + angry) * 6 / 8, sad / (sad + angry) * 2 / 8)]
     expected += [a / (a + b) * angry / (sad + angry), b / (a + b)]
     assert expected == share(balance_by=["corpus", "class"], balance=0.5)
-    with pytest.raises(UsageError, match=r"data\.balance_by: 'colour' is none of corpus, .*, class"):
+    with pytest.raises(UsageError, match=r"data\.balance_by: 'colour' is not one of corpus, .*, class"):
         share(balance_by=["corpus+colour"])
 
 

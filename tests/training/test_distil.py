@@ -141,7 +141,7 @@ def test_a_run_may_be_looked_at_differently_and_made_longer_but_not_be_another(r
     longer = finish(recipe("train.steps=8", "train.log_every=2", "bundle.limits=none"), tmp_path / "run")
     assert longer[-1].done == 8
     for other in (["train.seed=3"], ["loss.quadrant=1"], ["augment.mixup.p=0.5"], ["model.name=resnet"]):
-        with pytest.raises(UsageError, match="another recipe"):
+        with pytest.raises(UsageError, match="a different recipe"):
             finish(recipe("train.steps=8", *other), tmp_path / "run")
 
 
@@ -161,7 +161,7 @@ def test_an_error_in_a_worker_is_one_line(recipe, tmp_path, corpus):
     folder = tmp_path / "damaged"
     folder.mkdir()
     (folder / "x.wav").write_bytes(b"RIFF nothing")
-    with pytest.raises(UsageError, match=r"^none of 1 recordings can be read, the first being .*x\.wav$"):
+    with pytest.raises(UsageError, match=r"^none of 1 recordings can be read; the first is .*x\.wav$"):
         finish(recipe(f"excerpts.sources=['{folder}']", "train.workers=1"), tmp_path / "run")
 
 
@@ -231,7 +231,9 @@ def test_a_run_may_start_from_anothers_best_weights(recipe, tmp_path):
     assert all(torch.equal(tensor, best[name]) for name, tensor in network.state_dict().items())
     with pytest.raises(UsageError, match=r"nowhere.best\.pt: no such file"):
         loop.build(recipe("model.start=nowhere"))
-    with pytest.raises(UsageError, match=r"model\.start: .* missing weights, the first: .*; it is not of this resnet"):
+    with pytest.raises(
+        UsageError, match=r"model\.start: .* missing weights, the first: .*; the weights are not from this resnet"
+    ):
         loop.build(recipe(f"model.start={tmp_path / 'first'}", "model.name=resnet"))
 
 
@@ -303,13 +305,13 @@ def test_plain_sgd_is_the_papers(recipe, tmp_path):
         (["teacher.options={}"], "teacher.options for 'teacher'"),
         (["teacher.options={members = []}"], "members is empty"),
         (["excerpts.sources=['nowhere']"], "no audio files"),
-        (["data.val=dev"], "no row in split 'dev'"),
-        (["train.device=cuda:99"], "is not there"),
+        (["data.val=dev"], "no row is in split 'dev'"),
+        (["train.device=cuda:99"], "is not available"),
         (
             ["train.shortest_s=0.01"],
             r"train.shortest_s: 0.01 s is too short, student and teacher need .* \(257 samples\)",
         ),
-        (["train.device=gpu"], "is no device"),
+        (["train.device=gpu"], "is not a device"),
         (["model.options={colour = 1}"], "model.options for 'wav2small'"),
     ],
 )
@@ -348,11 +350,11 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(recipe, corpus, tmp_path):
     assert running.wait(timeout=60) == 130
     assert "Traceback" not in err
     step = last(tmp_path / "run")["state"]["step"]
-    assert f"interrupted at step {step} of 100000; the same command goes on from there" in err
+    assert f"interrupted at step {step} of 100000; run the same command again to continue" in err
     assert step >= 1
     other = subprocess.run(command(recipe, corpus, tmp_path / "run", "train.lr=1"), capture_output=True, text=True)
     assert other.returncode == 2
-    assert "holds a run of another recipe" in other.stderr
+    assert "holds a run of a different recipe" in other.stderr
 
 
 def test_several_processes_share_the_work_under_torchrun(recipe, corpus, tmp_path):

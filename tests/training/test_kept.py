@@ -137,7 +137,9 @@ def test_an_error_on_the_way_keeps_what_was_made(tmp_path):
 
 def test_too_much_for_the_disk_is_said_before_anything_is_made(tmp_path):
     states = kept.States(tmp_path, {}, (1 << 20,))
-    with pytest.raises(UsageError, match=r"2 clips or batches takes [\d.]+ GB, [\d.]+ GB are free; give cache\.folder"):
+    with pytest.raises(
+        UsageError, match=r"2 clips or batches takes [\d.]+ GB, but [\d.]+ GB are free; set cache\.folder"
+    ):
         list(states.fill({"a": 1e9, "b": 1e9}, lambda name: pytest.fail("made")))
 
 
@@ -223,7 +225,7 @@ def finished(generator):
     ("overrides", "said"),
     [
         (['model.name="wav2small-emotion"', "model.options={}"], "wav2small-emotion has no frozen encoder and head"),
-        (["train.epochs=2"], r"goes with neither \[teacher\], train.epochs nor several processes"),
+        (["train.epochs=2"], r"does not work with \[teacher\], train.epochs or several processes"),
     ],
 )
 def test_what_cannot_be_kept_is_said(recipe, tmp_path, overrides, said):
@@ -237,7 +239,7 @@ def test_what_cannot_be_kept_is_said(recipe, tmp_path, overrides, said):
 def test_answers_are_the_teachers_and_every_arm_reuses_them(recipe, tmp_path, corpus):
     first = stages(distil.distil(recipe(DISTIL), tmp_path / "a"))
     assert first[:3] == [("mixing", n, 3) for n in (1, 2, 3)]
-    assert first[3:6] == [("asking the teacher", n, 3) for n in (1, 2, 3)]
+    assert first[3:6] == [("computing teacher outputs", n, 3) for n in (1, 2, 3)]
     second = stages(distil.distil(recipe(DISTIL, "train.lr=0.01", "loss.temperature=2"), tmp_path / "b"))
     assert {stage for stage, *_ in second} == {"decoding validation clips", "training"}
     for other in ("cache.seed=1", "train.fill=repeat", 'input.steps=[{ step = "peak" }]', "augment.gain.p=0.5"):
@@ -289,7 +291,7 @@ def test_balanced_targets_hold_as_much_of_every_class(recipe, tmp_path):
     expected = before / before.mean(dim=0)
     assert torch.allclose(after, expected / expected.sum(dim=1, keepdim=True), atol=1e-4)
     assert after.mean(dim=0).std() < before.mean(dim=0).std()
-    with pytest.raises(UsageError, match=r"loss\.balanced takes a model of classes and kept batches"):
+    with pytest.raises(UsageError, match=r"loss\.balanced requires a categorical model and cache\.batches"):
         list(distil.distil(recipe(DISTIL, "loss.balanced=true", "cache.batches=0"), tmp_path / "run"))
 
 

@@ -57,15 +57,15 @@ def test_from_a_folder_of_whisper_to_labels(whisper, corpus, tmp_path, command):
 
     sertool("train", "whisper-emotion", *sets(head), "-o", tmp_path / "teacher")
     made = bundle.read(tmp_path / "teacher" / "mobile-emotion")
-    (variant,) = made.manifest["variants"]
-    (encoder,) = variant["beside"]
+    (variant,) = made.manifest.variants
+    (encoder,) = variant.beside
     assert encoder.startswith("encoder-")
-    assert made.manifest["longest_samples"] == 480_000
-    assert {entry["licence"] for entry in made.manifest["training"]["data"]} >= {"CC0", "MIT"}
+    assert made.manifest.longest_samples == 480_000
+    assert {entry["licence"] for entry in made.manifest.training["data"]} >= {"CC0", "MIT"}
     sertool("bundle", "check", made.path)
     sertool("train", "whisper", *sets(head), "-o", tmp_path / "numbers")
     other = bundle.read(tmp_path / "numbers" / "mobile")
-    assert [*other.manifest["variants"][0]["beside"]] == [encoder]  # one encoder, one file
+    assert [*other.manifest.variants[0].beside] == [encoder]  # one encoder, one file
 
     sertool("crossval", "whisper-emotion", *sets([*head, "folds.by=speaker"]), "-o", tmp_path / "fit")
     member = f'teacher.options={{ members = [{{ crossval = "{tmp_path / "fit"}" }}] }}'

@@ -47,7 +47,7 @@ def test_overrides_win_and_take_toml_or_bare_text(tmp_path):
         (GOOD, ["train.batch=0"], r"train\.batch must be at least 1, not 0"),
         (GOOD, ["train.log_every=0"], r"train\.log_every must be at least 1"),
         (GOOD, ["train.seed=-1"], r"train\.seed must be at least 0"),
-        (GOOD, ["train.restarts=['x']"], "must follow one another"),
+        (GOOD, ["train.restarts=['x']"], "must be whole numbers in ascending order"),
         (
             GOOD + '[[augment]]\nname = "gain"\n',
             ["augment.gain.p=often"],
@@ -57,11 +57,15 @@ def test_overrides_win_and_take_toml_or_bare_text(tmp_path):
         (GOOD, ["bundle.name=.."], "must be a plain name"),
         ("train = 3\n", [], r"train must be a table: \[train\]"),
         ('augment = "gain"\n', [], r"augment must be \[\[augment\]\] tables"),
-        (GOOD + "[excerpts]\n", [], r"has a \[excerpts\]: a recipe for `sertool distil`"),
+        (GOOD + "[excerpts]\n", [], r"has a \[excerpts\] section; run it with `sertool distil`"),
         (GOOD.replace('"x"', '""'), [], r"data\.root is empty; give it with --set data\.root="),
-        (GOOD, ["train.restarts=[9000]"], "must follow one another"),
+        (GOOD, ["train.restarts=[9000]"], "must be whole numbers in ascending order"),
         ("[model\n", [], "r.toml"),
-        (GOOD + "[train]\nepochs = 3\n", ["train.steps=3000"], r"counts in train\.epochs; set that, or"),
+        (
+            GOOD + "[train]\nepochs = 3\n",
+            ["train.steps=3000"],
+            r"sets train\.epochs, which overrides train\.steps; change that, or",
+        ),
         (GOOD, ["train.warmup_ratio=1.5"], r"train\.warmup_ratio must be from 0 to 1, not 1\.5"),
         (GOOD, ["data.hold_out=-0.1"], r"data\.hold_out must be from 0 to 1, not -0\.1"),
         (GOOD, ["teacher.share=2"], r"teacher\.share must be from 0 to 1"),
@@ -74,7 +78,7 @@ def test_overrides_win_and_take_toml_or_bare_text(tmp_path):
         (GOOD, ["train.patience=-1"], r"train\.patience must be at least 0"),
         (GOOD, ["data.also=['CREMA-D']"], r"data\.also: write tables \{corpus = NAME, root = FOLDER\}, not 'CREMA-D'"),
         (GOOD, ["data.also=[{corpus = 'crema-d'}]"], r"data\.also: write tables"),
-        (GOOD, ["input.steps=[{step = 'trimm'}]"], "names no step; .step. is one of trim, pre-emphasis, peak, length"),
+        (GOOD, ["input.steps=[{step = 'trimm'}]"], "unknown step; .step. is one of trim, pre-emphasis, peak, length"),
         (GOOD, ["input.steps=[{step = 'peak', level = 2}]"], "peak: level must be a number"),
     ],
 )
@@ -189,7 +193,7 @@ def test_all_that_is_heard_is_named_in_the_bundle():
 
 
 def test_epochs_are_of_clips_and_excerpts_have_none(tmp_path):
-    with pytest.raises(UsageError, match=r"train\.epochs: excerpts have no end; write train\.steps"):
+    with pytest.raises(UsageError, match=r"train\.epochs does not apply to `sertool distil`; set train\.steps"):
         load_recipe(write(tmp_path, "[train]\nepochs = 3\n"), complete=False, kind=DistilRecipe)
 
 
@@ -254,7 +258,7 @@ def test_an_option_of_a_table_is_set_alone(tmp_path):
     )
     assert recipe.model.options == {"centre": True, "outputs": 4, "config": {"width": 8}}
     assert recipe.targets.intensity == {"normal": 0.5}
-    with pytest.raises(UsageError, match=r"--set model\.options\.centre\.x=1: centre is no table"):
+    with pytest.raises(UsageError, match=r"--set model\.options\.centre\.x=1: centre is not a table"):
         load_recipe(path, ["model.options.centre.x=1"])
     with pytest.raises(UsageError, match=r"no key model\.colour"):
         load_recipe(path, ["model.colour.red=1"])
@@ -288,14 +292,16 @@ def test_what_toml_knows_and_no_recipe_has_is_one_line(tmp_path, line, said):
 def test_nothing_is_published_that_does_not_lie_beside_the_recipe(tmp_path, key, value):
     path = tmp_path / "a.toml"
     path.write_text(f'[model]\nname = "wav2small"\n[bundle]\n{key} = "{value}"\n')
-    with pytest.raises(UsageError, match="must lie beside the recipe: it is published"):
+    with pytest.raises(UsageError, match="must be in the recipe's folder: it is published"):
         load_recipe(path, complete=False)
 
 
 def test_a_warm_up_that_is_longer_than_the_run_says_what_to_do(tmp_path):
     path = tmp_path / "a.toml"
     path.write_text('[model]\nname = "wav2small"\n[train]\nsteps = 4\n')
-    with pytest.raises(UsageError, match=r"train.warmup is 150, more than train.steps, 4: add --set train.warmup=0"):
+    with pytest.raises(
+        UsageError, match=r"train.warmup \(150\) is more than train.steps \(4\); add --set train.warmup=0"
+    ):
         load_recipe(path, complete=False)
 
 
@@ -312,9 +318,9 @@ def test_a_recipe_begins_with_its_base_and_says_what_differs(tmp_path):
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ('base = "nobody"', r"no recipe 'nobody': neither a file nor one that ships \(distilhubert,.*"),
+        ('base = "nobody"', r"no recipe 'nobody': neither a file nor a shipped recipe \(distilhubert,.*"),
         ("base = 3", "base must be the name of a recipe, not 3"),
-        ('base = "own.toml"', "own.toml: is its own base"),
+        ('base = "own.toml"', "own.toml: the recipe is its own base"),
     ],
 )
 def test_a_base_that_is_none_is_one_line(tmp_path, text, said):

@@ -83,7 +83,7 @@ def test_training_lowers_the_loss(overrides, labels, tmp_path):
 def test_another_recipe_in_the_same_folder_is_refused(recipe, overrides, labels, tmp_path):
     for _ in train(recipe, tmp_path):
         pass
-    with pytest.raises(UsageError, match="another recipe"):
+    with pytest.raises(UsageError, match="a different recipe"):
         next(train(load_recipe(labels, [*overrides, "train.lr=0.5"]), tmp_path))
 
 
@@ -112,14 +112,14 @@ def test_train_command_writes_a_sound_bundle_that_labels(overrides, labels, tmp_
     )
     assert check.returncode == 0, check.stderr
     manifest = found.manifest
-    assert manifest["variants"][0]["difference"]["max"] <= 1e-4
-    assert set(manifest["metrics"]) == {"val", "test-ood", "robustness"}
-    assert {f"{name} CCC" for name in found.outputs} <= manifest["metrics"]["val"]["overall"]["measures"].keys()
-    assert manifest["training"]["recipe"]["data"]["root"] == ""
-    heard, *mixed_in = manifest["training"]["data"]
+    assert manifest.variants[0].difference["max"] <= 1e-4
+    assert set(manifest.metrics) == {"val", "test-ood", "robustness"}
+    assert {f"{name} CCC" for name in found.outputs} <= manifest.metrics["val"]["overall"]["measures"].keys()
+    assert manifest.training["recipe"]["data"]["root"] == ""
+    heard, *mixed_in = manifest.training["data"]
     assert heard == {"corpus": "corpus0", "licence": "CC0"}
     assert any("noise" in entry["corpus"] for entry in mixed_in)
-    assert str(tmp_path) not in json.dumps(manifest)
+    assert str(tmp_path) not in json.dumps(manifest.to_dict())
     card = (folder / bundle.CARD).read_text()
     assert "not human ratings" in card
     assert "Russell" in card
@@ -187,11 +187,13 @@ def test_whole_speakers_are_held_out_and_none_of_the_out_of_domain_or_of_what_is
 
 
 def test_without_a_split_to_validate_on_it_says_what_to_do(beside):
-    with pytest.raises(UsageError, match=r"no row in split 'val'; name it in data\.val, or give data\.hold_out"):
+    with pytest.raises(
+        UsageError, match=r"no row is in split 'val'; set data\.val to the name of a split, or data\.hold_out"
+    ):
         splits(beside())
-    with pytest.raises(UsageError, match=r"no row in split 'dev'; name it in data\.train"):
+    with pytest.raises(UsageError, match=r"no row is in split 'dev'; set data\.train"):
         splits(beside("data.train=dev", "data.val=train"))
-    with pytest.raises(UsageError, match="takes two clips"):
+    with pytest.raises(UsageError, match="needs at least two clips"):
         splits(beside("data.hold_out=0.2", "data.corpora=['b']"))
 
 
@@ -303,9 +305,9 @@ def test_a_run_that_is_done_is_not_called_interrupted(classes, tmp_path, command
     finish(classes(), tmp_path / "run")
     assert [(p.done, p.total) for p in finish(classes(), tmp_path / "run") if p.stage == "training"] == [(6, 6)]
     released = []
-    monkeypatch.setattr("sertool.export.release.check", lambda recipe: None)
+    monkeypatch.setattr("sertool.exporting.release.check", lambda recipe: None)
     monkeypatch.setattr(
-        "sertool.export.release.release",
+        "sertool.exporting.release.release",
         lambda recipe, run, meter: (released.append(run) or bundle.Bundle(run, {}), ()),
     )
     (tmp_path / "r.toml").write_text('[model]\nname = "wav2small-emotion"\n')
@@ -333,7 +335,7 @@ def test_targets_are_mixed_with_the_teachers_probabilities(classes, tmp_path):
     torch.testing.assert_close(found, 0.75 * targets + 0.25 * said)
     assert found.sum(dim=1).tolist() == pytest.approx([1] * 3)
     assert not found.requires_grad
-    with pytest.raises(UsageError, match="teacher 'wav2small' answers arousal, dominance, valence; student"):
+    with pytest.raises(UsageError, match="teacher 'wav2small' has the outputs arousal, dominance, valence; student"):
         finish(classes("teacher.name=wav2small"), tmp_path / "run")
 
 
@@ -354,7 +356,7 @@ def test_a_teacher_changes_what_is_learned_and_a_cut_does_not(classes, tmp_path)
 
 
 def test_a_released_bundle_of_classes_gives_probabilities_of_prepared_audio(classes, tmp_path):
-    from sertool.export.release import release
+    from sertool.exporting.release import release
     from sertool.runtime import Runtime
 
     entries = "input.steps=[{step = 'trim'}, {step = 'pre-emphasis'}, {step = 'length', seconds = 0.4}]"
@@ -363,13 +365,13 @@ def test_a_released_bundle_of_classes_gives_probabilities_of_prepared_audio(clas
     found, missed = release(recipe, tmp_path / "run")
     assert not missed
     manifest = found.manifest
-    assert manifest["task"] == "categorical"
-    assert manifest["preprocessing"] == recipe.input.steps
-    assert manifest["training"]["targets"] == "class labels"
-    assert manifest["variants"][0]["name"] == "fp32"
-    assert manifest["variants"][0]["difference"]["max"] <= 1e-4
+    assert manifest.task == "categorical"
+    assert manifest.preprocessing == recipe.input.steps
+    assert manifest.training["targets"] == "class labels"
+    assert manifest.variants[0].name == "fp32"
+    assert manifest.variants[0].difference["max"] <= 1e-4
     for split in ("val", "test-ood"):
-        overall = manifest["metrics"][split]["overall"]
+        overall = manifest.metrics[split]["overall"]
         assert {"WA", "UA", "macro-F1"} <= overall["measures"].keys()
         assert sum(map(sum, overall["confusion"])) == 8
     _, network, _ = best_network(recipe, tmp_path / "run")
@@ -387,7 +389,7 @@ def test_an_export_is_measured_against_its_exporters_tolerance(classes, tmp_path
     import onnx
 
     from sertool.errors import BundleError
-    from sertool.export import release, variants
+    from sertool.exporting import release, variants
 
     recipe = classes('bundle.formats=["rough"]', "bundle.robustness={}")
     finish(recipe, tmp_path / "run")
@@ -420,9 +422,9 @@ def test_an_export_is_measured_against_its_exporters_tolerance(classes, tmp_path
             return replace(real, name="rough", export=noisy, variant="int7", tolerance=self.tolerance)
 
     monkeypatch.setattr(variants, "load_plugins", Known)
-    (variant,) = release.release(recipe, tmp_path / "run")[0].manifest["variants"]
-    assert variant["name"] == "int7"
-    assert variant["difference"]["max"] == pytest.approx(0.02, abs=1e-4)
+    (variant,) = release.release(recipe, tmp_path / "run")[0].manifest.variants
+    assert variant.name == "int7"
+    assert variant.difference["max"] == pytest.approx(0.02, abs=1e-4)
     Known.tolerance = 0.01
     with pytest.raises(BundleError, match=r"int7 differs from torch by 0\.02, allowed is at most 0\.01"):
         release.release(recipe, tmp_path / "run")

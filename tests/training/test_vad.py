@@ -214,7 +214,7 @@ def test_a_recipe_is_trained_and_becomes_tables(corpora, tables, tmp_path):
     found = []
     for _ in range(2):
         train.main([str(recipe), "--corpora", str(corpora), "-o", str(tmp_path / "run"), "--workers", "1"])
-        found.append(load_file(tmp_path / "run" / "detector.safetensors"))
+        found.append(load_file(tmp_path / "run" / "vad.safetensors"))
     assert all(np.array_equal(found[0][name], found[1][name]) for name in found[0])  # the seed makes the run
     text = tables(found[0])
     assert {name: int(size) for name, size, _ in TABLE.findall(text)}["mix"] == (network.SEEN + 16) * 32
@@ -241,8 +241,8 @@ def test_training_lowers_the_loss_and_a_pause_is_a_quarter_speech():
     ("text", "says"),
     [
         ("[scenes", "recipe.toml: "),
-        ("[training]\nspeed = 3", "recipe.toml: 'speed' is in no recipe"),
-        ("[train]", "recipe.toml: 'train' is in no recipe"),
+        ("[training]\nspeed = 3", "recipe.toml: unknown section or key 'speed'"),
+        ("[train]", "recipe.toml: unknown section or key 'train'"),
         (RECIPE.format(corpus="opera"), "manifest.csv: no speech of corpus 'opera', split 'train'"),
     ],
 )

@@ -1,26 +1,32 @@
-"""Train the voice activity detector: scenes are made once, then its network learns from all of them."""
+"""Train the voice activity detector: make the scenes once, then train the network on them."""
 
 import argparse
 import functools
 import json
 import tomllib
+from collections.abc import Callable, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from copy import deepcopy
 from pathlib import Path
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from safetensors.torch import save_file
 
+from sertool._types import Array
 from sertool.errors import SertoolError, UsageError
 from sertool.training.vad import network, scenes
 
 RECIPE = Path(__file__).with_name("recipe.toml")
-_STEPS = 31  # of a move, to be kept in 8 bits
+_STEPS = 31  # quantisation steps per unit of a move, for storage in 8 bits
 
 
-def example(corpora: Path, weights: tuple, seconds: float, seed: tuple) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """One scene to learn from: inputs float16 [steps, 52], moves int8 [steps, 250], frames uint8 [steps, 2]."""
+def example(
+    corpora: Path, weights: tuple[tuple[str, float], ...], seconds: float, seed: tuple[int, int]
+) -> tuple[npt.NDArray[np.float16], npt.NDArray[np.int8], scenes.Frames]:
+    """Make one training scene: inputs float16 [steps, 52], moves int8 [steps, 250], frames uint8 [steps, 2]."""
     samples, frames = scenes.scene(np.random.default_rng(seed), scenes.material(corpora, weights), seconds)
     steps = len(frames) // network.FRAMES
     inputs, moves = network.seen(network.rows(samples)[: steps * network.ROWS], network.silent(samples)[:steps])
@@ -28,14 +34,17 @@ def example(corpora: Path, weights: tuple, seconds: float, seed: tuple) -> tuple
     return inputs.astype(np.float16), moves, frames.reshape(steps, network.FRAMES)
 
 
-def prepare(recipe: dict, corpora: Path, folder: Path, workers: int) -> list[np.ndarray]:
-    """The scenes of a recipe, as arrays [scenes, ...] in files in ``folder``, which are made if they are not there."""
-    wanted, made = recipe["scenes"], folder / "scenes.json"
+def prepare(recipe: dict[str, Any], corpora: Path, folder: Path, workers: int) -> list[Array]:
+    """Return a recipe's scenes as arrays [scenes, ...] from files in ``folder``; make them if they are missing."""
+    wanted, marker = recipe["scenes"], folder / "scenes.json"
     paths = [folder / f"{name}.npy" for name in ("inputs", "moves", "frames")]
-    if not made.exists() or json.loads(made.read_text()) != wanted:
+    if not marker.exists() or json.loads(marker.read_text()) != wanted:
         weights = tuple(sorted(wanted["corpora"].items()))
-        make = functools.partial(example, corpora, weights, wanted["seconds"])
-        seeds, arrays = [(wanted["seed"], i) for i in range(wanted["number"])], None
+        make: Callable[[tuple[int, int]], Sequence[Array]] = functools.partial(
+            example, corpora, weights, wanted["seconds"]
+        )
+        seeds = [(wanted["seed"], i) for i in range(wanted["number"])]
+        arrays: list[Array] = []
         with ProcessPoolExecutor(workers) as pool:
             for i, parts in enumerate(pool.map(make, seeds, chunksize=8)):
                 arrays = arrays or [
@@ -44,21 +53,21 @@ def prepare(recipe: dict, corpora: Path, folder: Path, workers: int) -> list[np.
                 ]
                 for array, part in zip(arrays, parts, strict=True):
                     array[i] = part
-        made.write_text(json.dumps(wanted))
+        marker.write_text(json.dumps(wanted))
     return [np.load(path, mmap_mode="r") for path in paths]
 
 
-def tensors(inputs: np.ndarray, moves: np.ndarray) -> tuple[torch.Tensor, torch.Tensor]:
-    """What the network takes, from parts of the prepared arrays."""
-    moves = torch.from_numpy(np.ascontiguousarray(moves)).float() / _STEPS
-    shape = (*moves.shape[:2], network.ROWS, network.BANDS)
-    return torch.from_numpy(np.ascontiguousarray(inputs)).float(), moves.reshape(shape)
+def tensors(inputs: Array, moves: Array) -> tuple[torch.Tensor, torch.Tensor]:
+    """Convert parts of the prepared arrays to the network's inputs and moves."""
+    scaled = torch.from_numpy(np.ascontiguousarray(moves)).float() / _STEPS
+    shape = (*scaled.shape[:2], network.ROWS, network.BANDS)
+    return torch.from_numpy(np.ascontiguousarray(inputs)).float(), scaled.reshape(shape)
 
 
 def loss(logits: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
-    """Cross-entropy of [recordings, steps, 2] over the frames of which it is known whether they are speech.
+    """Return the cross-entropy of [recordings, steps, 2] over all frames that are not unclear.
 
-    In a short pause the talk goes on, so to speak: it is a quarter speech.
+    The target of a short pause is 0.25: the conversation continues.
     """
     clear = (frames != scenes.UNCLEAR).float()
     wanted = (frames == scenes.SPEECH).float() + 0.25 * (frames == scenes.PAUSE).float()
@@ -66,74 +75,82 @@ def loss(logits: torch.Tensor, frames: torch.Tensor) -> torch.Tensor:
     return errors / clear.sum().clamp(min=1)
 
 
-def train(recipe: dict, arrays: list[np.ndarray], report=print) -> network.Network:
-    """A network after ``steps`` of AdamW, the rate falling as a cosine: the mean of its last weights.
+def train(
+    recipe: dict[str, Any], arrays: list[Array], report: Callable[[str, network.Network], object] = print
+) -> network.Network:
+    """Train a network with AdamW and a cosine schedule and return the moving average of its weights.
 
-    A batch is a part of so many scenes, and the next one goes on where it ended, so that what is remembered reaches
-    beyond a part; half of the scenes begin where others ended.
+    A batch is one part of each of several scenes; the next batch continues with the following part and the same
+    recurrent state, so that the network learns dependencies longer than a part. Half of the new scenes start with the
+    final state of another scene.
     """
-    told, (inputs, moves, frames) = recipe["training"], arrays
-    torch.manual_seed(told["seed"])
-    rng = np.random.default_rng(told["seed"])
+    settings, (inputs, moves, frames) = recipe["training"], arrays
+    torch.manual_seed(settings["seed"])
+    rng = np.random.default_rng(settings["seed"])
     net = network.Network()
     mean = deepcopy(net)
-    optimiser = torch.optim.AdamW(net.parameters(), lr=told["rate"], weight_decay=1e-3, betas=(0.9, 0.98))
+    optimiser = torch.optim.AdamW(net.parameters(), lr=settings["rate"], weight_decay=1e-3, betas=(0.9, 0.98))
     schedule = torch.optim.lr_scheduler.LambdaLR(
-        optimiser, lambda i: min(1, (i + 1) / 100) * (0.505 + 0.495 * np.cos(np.pi * i / told["steps"]))
+        optimiser, lambda i: min(1, (i + 1) / 100) * (0.505 + 0.495 * np.cos(np.pi * i / settings["steps"]))
     )
-    length, late = inputs.shape[1] // told["parts"], network.LATE
-    order, state, shown = [], None, None
-    for step in range(told["steps"]):
-        part = step % told["parts"]
+    length, late = inputs.shape[1] // settings["parts"], network.LATE
+    order: list[int] = []
+    state: torch.Tensor | None = None
+    shown: float | None = None
+    for step in range(settings["steps"]):
+        part = step % settings["parts"]
         if part == 0:
-            if len(order) < told["batch"]:
+            if len(order) < settings["batch"]:
                 order = rng.permutation(len(inputs)).tolist()
-            chosen = np.sort([order.pop() for _ in range(told["batch"])])
-            tilt = np.cumsum(rng.normal(0, 0.06, (len(chosen), network.BANDS)), axis=1)
-            tilt = torch.from_numpy(tilt - tilt.mean(axis=1, keepdims=True)).float()
+            chosen = np.sort([order.pop() for _ in range(settings["batch"])])
+            curve = np.cumsum(rng.normal(0, 0.06, (len(chosen), network.BANDS)), axis=1)
+            tilt = torch.from_numpy(curve - curve.mean(axis=1, keepdims=True)).float()
             if state is not None:
                 state = state * torch.from_numpy(rng.random((1, len(chosen), 1)) < 0.5)
-        here = slice(part * length, (part + 1) * length)
-        given, moved = tensors(inputs[chosen, here], moves[chosen, here])
-        given[..., : network.BANDS] += tilt[:, None]
-        logits, state = net(given, moved, state)
-        state = state.detach()
+        start, end = part * length, (part + 1) * length
+        batch, batch_moves = tensors(inputs[chosen, start:end], moves[chosen, start:end])
+        batch[..., : network.BANDS] += tilt[:, None]
+        logits, last_state = net(batch, batch_moves, state)
+        state = last_state.detach()
         first = late if part == 0 else 0
-        wanted = torch.from_numpy(frames[chosen, here.start + first - late : here.stop - late])
+        wanted = torch.from_numpy(frames[chosen, start + first - late : end - late])
         error = loss(logits[:, first:], wanted)
         optimiser.zero_grad()
-        error.backward()
+        error.backward()  # type: ignore[no-untyped-call]  # no annotations in torch
         torch.nn.utils.clip_grad_norm_(net.parameters(), 1.0)
         optimiser.step()
         schedule.step()
         with torch.no_grad():
-            for kept, now in zip(mean.parameters(), net.parameters(), strict=True):
-                kept.lerp_(now, max(0.002, 20 / (step + 20)))
+            for average, current in zip(mean.parameters(), net.parameters(), strict=True):
+                average.lerp_(current, max(0.002, 20 / (step + 20)))
         shown = error.item() if shown is None else 0.98 * shown + 0.02 * error.item()
         if (step + 1) % 100 == 0:
             report(f"step {step + 1}: loss {shown:.4f}", mean)
     return mean.eval()
 
 
-def read(path: Path) -> dict:
-    """A recipe; what it leaves out is as in recipe.toml. UsageError if it cannot be read or has what no recipe has."""
-    recipe = tomllib.loads(RECIPE.read_text())
+def read(path: Path) -> dict[str, Any]:
+    """Read a recipe; missing keys have the values of recipe.toml.
+
+    Raises UsageError if the file cannot be read or has an unknown section or key.
+    """
+    recipe: dict[str, Any] = tomllib.loads(RECIPE.read_text())
     try:
         given = tomllib.loads(path.read_text())
     except (OSError, ValueError) as error:
         raise UsageError(f"{path}: {error}") from None
     for section, values in given.items():
         if unknown := ([section] if section not in recipe else sorted(set(values) - set(recipe[section]))):
-            raise UsageError(f"{path}: {unknown[0]!r} is in no recipe; {RECIPE} shows what there is")
+            raise UsageError(f"{path}: unknown section or key {unknown[0]!r}; see {RECIPE}")
         recipe[section] |= values
     return recipe
 
 
-def main(arguments=None) -> None:
+def main(arguments: Sequence[str] | None = None) -> None:
     parser = argparse.ArgumentParser(prog="python -m sertool.training.vad", description=__doc__)
     parser.add_argument("recipe", nargs="?", type=Path, default=RECIPE)
     parser.add_argument("--corpora", type=Path, required=True, help="folder with manifest.csv, noise/ and rir/")
-    parser.add_argument("-o", "--output", type=Path, required=True, help="folder of the weights and of the scenes")
+    parser.add_argument("-o", "--output", type=Path, required=True, help="folder for the weights and the scenes")
     parser.add_argument("--workers", type=int, default=2, help="processes that make scenes")
     options = parser.parse_args(arguments)
     torch.set_num_threads(1)
@@ -150,4 +167,4 @@ def main(arguments=None) -> None:
         save_file(train(recipe, arrays, report).state_dict(), weights)
     except (OSError, SertoolError) as error:
         parser.exit(2, f"{error}\n")
-    print(f"{weights}: python csrc/make_vad_tables.py {weights} makes csrc/vad_tables.h of it")
+    print(f"wrote {weights}; to make csrc/vad_tables.h: python csrc/make_vad_tables.py {weights}")

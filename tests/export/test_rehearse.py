@@ -7,7 +7,7 @@ from torch import nn
 
 from sertool import Source
 from sertool.errors import ExportWarning, SertoolError
-from sertool.export import release
+from sertool.exporting import release
 from sertool.nn.logmel import LogMel
 from sertool.plugins import load_plugins
 from sertool.training.recipe import load_recipe
@@ -70,7 +70,7 @@ WRONG = [
     ({"give": "raise"}, "model 'toy': 33 samples raised ZeroDivisionError: division by zero"),
     ({"k": 2}, "model 'toy': two clips gave [2, 2], not [2, 3]"),
     ({"name": "needy"}, "model 'needy' needs no_such_library, which is not installed"),
-    ({"name": "odd"}, "the bundle to be: outputs"),
+    ({"name": "odd"}, "the new bundle: outputs"),
 ]
 
 
@@ -103,7 +103,9 @@ def test_a_network_with_memory_becomes_onnx_of_any_length(tmp_path, kind):
     torch.manual_seed(0)
     network = Recurrent(kind).eval()
     exporter = load_plugins().get("exporters", "onnx")
-    with pytest.warns(ExportWarning, match="Recurrent has recurrent layers: it is exported by torch's older exporter"):
+    with pytest.warns(
+        ExportWarning, match="Recurrent has recurrent layers and is exported with torch's older exporter"
+    ):
         exporter.export(Source(network, torch.randn(1, 80_000)), tmp_path / "a.onnx", {})
     import onnxruntime
 

@@ -7,23 +7,25 @@ import pytest
 import torch
 
 from sertool import audio
+from sertool.bundle import Variant
 from sertool.errors import UsageError
-from sertool.export import variants
-from sertool.export.origin import find_origin
-from sertool.export.variants import Limits, Material
+from sertool.exporting import variants
+from sertool.exporting.origin import find_origin
+from sertool.exporting.variants import Limits, Material
 from sertool.runtime import Runtime
 from sertool.testing.clips import sound
 
-ENTRY = {
-    "name": "int8",
-    "difference": {"max": 0.004, "mean": 0.001, "clips": 9},
-    "checks": [
+ENTRY = Variant(
+    "int8",
+    "model.int8.onnx",
+    difference={"max": 0.004, "mean": 0.001, "clips": 9},
+    checks=[
         {"on": "val", "clips": 9, "metric": "UA", "fp32": 0.5, "value": 0.499, "drop": 0.001},
         {"on": "ood", "clips": 9, "metric": "UA", "fp32": 0.5, "value": 0.49, "drop": 0.01},
     ],
-    "bytes": 80_001,
-    "cost": {"speed": 0.97},
-}
+    bytes=80_001,
+    cost={"speed": 0.97},
+)
 
 
 @pytest.mark.parametrize(
@@ -50,13 +52,13 @@ def test_the_exporters_tolerance_holds_unless_the_user_says_another():
 
 
 def test_what_is_not_a_number_keeps_no_limit():
-    entry = ENTRY | {"difference": {"max": float("nan")}}
+    entry = replace(ENTRY, difference={"max": float("nan")})
     assert Limits().missed(entry, tolerance=1)
 
 
 def entry(name, largest, speed, drop=0.0, low=1.01):
     cost = {"speed": speed, "speed_range": [low, 9]}
-    return {"name": name, "difference": {"max": largest}, "cost": cost, "checks": [{"drop": drop}]}
+    return Variant(name, f"{name}.onnx", difference={"max": largest}, cost=cost, checks=[{"drop": drop}])
 
 
 @pytest.mark.parametrize(
@@ -69,7 +71,7 @@ def entry(name, largest, speed, drop=0.0, low=1.01):
         ([entry("int8", 0.002, 1.3)], "fp32"),  # other outputs
         ([entry("native", 4e-4, 1.3, drop=0.006)], "fp32"),
         ([entry("a", 4e-4, 1.2), entry("b", 4e-4, 1.4)], "b"),
-        ([{"name": "untimed", "difference": {"max": 0}}], "fp32"),
+        ([Variant("untimed", "untimed.onnx", difference={"max": 0})], "fp32"),
     ],
 )
 def test_label_is_to_run_the_fastest_at_equal_output(others, expected):
@@ -77,7 +79,7 @@ def test_label_is_to_run_the_fastest_at_equal_output(others, expected):
 
 
 def names(*texts):
-    return [(e["name"], e["file"]) for e in variants.entries([variants.parse(text) for text in texts])]
+    return [(e.name, e.file) for e in variants.entries([variants.parse(text) for text in texts])]
 
 
 def test_variants_are_called_by_what_tells_them_apart():
@@ -92,7 +94,7 @@ def test_variants_are_called_by_what_tells_them_apart():
 def test_formats_that_cannot_be_are_refused():
     with pytest.raises(UsageError, match="formats onnx and onnx would both be variant 'fp32'"):
         names("onnx", "onnx")
-    with pytest.raises(UsageError, match="input is waveform or logmel, not 'mfcc'"):
+    with pytest.raises(UsageError, match="input must be waveform or logmel, not 'mfcc'"):
         variants.parse("onnx:input=mfcc")
     with pytest.raises(UsageError, match="exporters: there is no 'tflite'"):
         variants.parse("tflite")
@@ -100,7 +102,7 @@ def test_formats_that_cannot_be_are_refused():
 
 @pytest.fixture(scope="module")
 def wav2small():
-    from sertool.export import release
+    from sertool.exporting import release
     from sertool.plugins import load_plugins
     from sertool.training.recipe import BundleSection, ModelSection, Recipe
 
@@ -108,14 +110,14 @@ def wav2small():
     torch.manual_seed(1)
     network = model.build().eval()
     recipe = Recipe(ModelSection("wav2small"), bundle=BundleSection(name="it"))
-    return network, release.describe(recipe, model, network) | {"training": {"data": []}}
+    return network, replace(release.describe(recipe, model, network), training={"data": []})
 
 
 @pytest.fixture(scope="module")
 def written(wav2small, tmp_path_factory):
     """(folder, manifest, Written) of two formats of one network, with a limit that the second misses."""
     network, manifest = wav2small
-    manifest = manifest | {"variants": []}
+    manifest = replace(manifest, variants=[])
     folder = tmp_path_factory.mktemp("written")
     rng = np.random.default_rng(0)
     clips = [0.1 * rng.standard_normal(n).astype(np.float32) for n in (3_001, 16_000, 20_000)]
@@ -128,33 +130,36 @@ def written(wav2small, tmp_path_factory):
 def test_only_what_keeps_the_limits_is_written(written):
     folder, manifest, found = written
     assert [path.name for path in folder.iterdir()] == ["model.fp32-logmel.onnx"]
-    (kept,) = manifest["variants"]
-    assert (kept["name"], kept["input"], kept["format"]) == ("fp32-logmel", "logmel", "onnx:input=logmel")
-    assert kept["bytes"] == (folder / kept["file"]).stat().st_size
-    assert manifest["default"] == found.default == "fp32-logmel"
-    assert [(e["name"], e["written"]) for e in found.variants] == [("fp32-logmel", True), ("fp32", False)]
+    (kept,) = manifest.variants
+    assert (kept.name, kept.input, kept.format) == ("fp32-logmel", "logmel", "onnx:input=logmel")
+    assert kept.bytes == (folder / kept.file).stat().st_size
+    assert manifest.default == found.default == "fp32-logmel"
+    assert [(e.name, e.name in found.kept) for e in found.variants] == [("fp32-logmel", True), ("fp32", False)]
+    assert found.kept == {"fp32-logmel"}
     assert len(found.missed) == 1
     assert found.missed[0].startswith("fp32 has ")
 
 
 def test_native_weights_are_compared_with_torch_and_kept(wav2small, tmp_path):
     network, manifest = wav2small
-    manifest = manifest | {"variants": []}
+    manifest = replace(manifest, variants=[])
     clips = [sound(n, level) for n, level in ((3_001, 0.1), (16_000, 0.3), (40_000, 0.02))]
     formats = [variants.parse("native"), variants.parse("native-int8")]
     found = variants.write(tmp_path, manifest, network, formats, Material(clips, clips, runs=0))
     assert not found.missed
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.int8.native", "model.native"]
-    plain, small = manifest["variants"]
-    assert (plain["runtime"], small["runtime"], manifest["default"]) == ("native", "native", "native")
-    assert plain["difference"]["max"] < 1e-4 < small["difference"]["max"] < 0.05
+    plain, small = manifest.variants
+    assert (plain.runtime, small.runtime, manifest.default) == ("native", "native", "native")
+    assert plain.difference["max"] < 1e-4 < small.difference["max"] < 0.05
 
 
 def test_8_bits_without_recordings_leave_nothing(wav2small, tmp_path):
     network, manifest = wav2small
     clips = [sound(16_000)]
     with pytest.raises(UsageError, match=r"native-int8: needs recordings to calibrate with \(--calibrate DIR\)"):
-        variants.write(tmp_path, manifest | {"variants": []}, network, [variants.parse("native-int8")], Material(clips))
+        variants.write(
+            tmp_path, replace(manifest, variants=[]), network, [variants.parse("native-int8")], Material(clips)
+        )
     assert not list(tmp_path.iterdir())
 
 
@@ -169,7 +174,7 @@ def test_logmel_from_the_c_front_end_gives_what_torch_gives(wav2small, written):
             expected = network(torch.from_numpy(samples)[None])[0].numpy()
         worst = max(worst, float(np.abs(runtime.run(samples) - expected).max()))
     assert worst <= 1e-4
-    assert manifest["variants"][0]["difference"]["max"] <= 1e-4
+    assert manifest.variants[0].difference["max"] <= 1e-4
 
 
 def test_the_difference_is_the_largest_over_all_clips(wav2small, tmp_path, monkeypatch):
@@ -189,10 +194,10 @@ def test_the_difference_is_the_largest_over_all_clips(wav2small, tmp_path, monke
         real.exporter.export(replace(source, module=Drifting()), path, metadata)
 
     drifting = variants.Format("drifting", replace(real.exporter, name="drifting", export=export), {})
-    manifest = manifest | {"variants": []}
+    manifest = replace(manifest, variants=[])
     clips = [np.random.default_rng(0).standard_normal(20_000).astype(np.float32)]
     found = variants.write(tmp_path, manifest, network, [drifting], Material(clips, runs=0))
-    assert found.variants[0]["difference"]["max"] == pytest.approx(0.03, abs=1e-3)
+    assert found.variants[0].difference["max"] == pytest.approx(0.03, abs=1e-3)
     assert not found.default
     assert not list(tmp_path.iterdir())
 
@@ -214,7 +219,7 @@ def test_the_same_clips_give_the_same_bytes_however_many_threads_there_are(tmp_p
     try:
         for threads in (1, 2, 3):
             torch.set_num_threads(threads)
-            path = tmp_path / str(threads) / entry["file"]
+            path = tmp_path / str(threads) / entry.file
             path.parent.mkdir()
             variants.export(origin.network, parsed, path, origin.manifest, entry, clips)
             assert torch.get_num_threads() == threads
@@ -225,15 +230,17 @@ def test_the_same_clips_give_the_same_bytes_however_many_threads_there_are(tmp_p
 
 
 def test_what_is_kept_for_the_end_decides_nothing():
-    fast = {"name": "int8", "difference": {"max": 1e-4}, "cost": {"speed": 2.0, "speed_range": [1.9, 2.1]}}
-    plain = {"name": "fp32", "difference": {"max": 0.0}, "cost": {"speed": 1.0, "speed_range": [1, 1]}}
+    cost = {"speed": 2.0, "speed_range": [1.9, 2.1]}
+    fast = Variant("int8", "model.int8.onnx", difference={"max": 1e-4}, cost=cost)
+    cost = {"speed": 1.0, "speed_range": [1, 1]}
+    plain = Variant("fp32", "model.onnx", difference={"max": 0.0}, cost=cost)
     on = {"metric": "UA", "fp32": 0.5, "value": 0.1, "drop": 0.4}
     kept, chosen = on | {"on": "test-ood", "chooses": False}, on | {"on": "val"}
-    assert variants._default([plain, fast | {"checks": [kept]}]) == "int8"
-    assert variants._default([plain, fast | {"checks": [chosen]}]) == "fp32"
+    assert variants._default([plain, replace(fast, checks=[kept])]) == "int8"
+    assert variants._default([plain, replace(fast, checks=[chosen])]) == "fp32"
     limits = Limits(max_metric_drop=0.01)
-    assert not limits.missed(fast | {"checks": [kept]}, 0.01)
-    assert limits.missed(fast | {"checks": [chosen]}, 0.01) == [
+    assert not limits.missed(replace(fast, checks=[kept]), 0.01)
+    assert limits.missed(replace(fast, checks=[chosen]), 0.01) == [
         "int8 UA on val drops by 0.4000, allowed is at most 0.01"
     ]
 

@@ -1,4 +1,4 @@
-"""A trained network to a bundle: exported, measured, with samples and a model card."""
+"""Write a trained network as a bundle: exported, measured, with samples and a model card."""
 
 import contextlib
 import csv
@@ -7,19 +7,21 @@ import tempfile
 from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
 from sertool import audio, bundle, robustness
 from sertool._about import __version__
+from sertool._types import Progress, Samples
 from sertool.corpora.buckets import origins
 from sertool.corpora.rows import Row
 from sertool.errors import BundleError, UsageError
 from sertool.evaluation.run import REPORTS
-from sertool.export import variants
-from sertool.export.card import PLACES, card
-from sertool.export.variants import Check, Limits, Material
+from sertool.exporting import variants
+from sertool.exporting.card import PLACES, card
+from sertool.exporting.variants import Check, Limits, Material
 from sertool.features import steps
 from sertool.features.mel import SAMPLE_RATE
 from sertool.nn import frontend
@@ -33,12 +35,12 @@ from sertool.training.recipe import DistilRecipe, ModelSection, Recipe, substitu
 from sertool.training.targets import answering, targets_of
 from sertool.training.teacher import build_teacher
 
-#: Recordings that outputs are compared on.
+#: Maximum number of recordings to compare outputs on.
 COMPARED = 50
 
 
 def check(recipe: Recipe) -> None:
-    """UsageError, before a long run rather than after it, for whatever would keep its end from being a bundle."""
+    """Raise UsageError, before a run, for settings from which no bundle could be written after it."""
     variants.entries(_formats(recipe))
     _samples(recipe)
     _rows_to_measure_on(recipe)
@@ -51,15 +53,15 @@ def check(recipe: Recipe) -> None:
         robustness.checks([], **{key: Path(options[key]) for key in ("noise", "rooms") if key in options})
 
 
-#: Steps from which on a run is long enough that its end is rehearsed before it begins.
+#: Number of steps from which a run is long enough to test the export before it starts.
 LONG = 1000
 
 
 def rehearse(recipe: Recipe) -> None:
-    """Before step 1 of a run: whether random weights answer as they must and, before a long one, become a bundle.
+    """Check, before step 1 of a run, the outputs of random weights and, before a long run, their export.
 
-    UsageError for a network that answers otherwise than its Model says, BundleError for a manifest that is wrong,
-    SertoolError for what cannot be exported.
+    Raises UsageError for a network whose outputs do not match its Model, BundleError for an invalid manifest,
+    SertoolError for a network that cannot be exported.
     """
     model, network = fresh(recipe)
     network = answering(model, network).eval()
@@ -67,33 +69,35 @@ def rehearse(recipe: Recipe) -> None:
     for samples in (shortest, min(model.longest or SAMPLE_RATE, max(SAMPLE_RATE, 2 * shortest + 1))):
         try:
             with torch.no_grad():
-                found = network(1e-3 * torch.randn(2, samples))
+                result = network(1e-3 * torch.randn(2, samples))
         except Exception as error:  # whatever a plugin's network raises
             reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
             raise UsageError(f"model {model.name!r}: {samples} samples raised {reason}") from None
-        shape = list(found.shape) if isinstance(found, torch.Tensor) else type(found).__name__
+        shape = list(result.shape) if isinstance(result, torch.Tensor) else type(result).__name__
         if shape != [2, len(model.outputs)]:
             raise UsageError(f"model {model.name!r}: two clips gave {shape}, not [2, {len(model.outputs)}]")
     form, manifest = _formats(recipe)[0], describe(recipe, model, network)
     (entry,) = variants.entries([form])
-    bundle.parse(bundle.embedded(manifest, entry), "the bundle to be", embedded=True)
+    bundle.Manifest.parse(manifest.embedded(entry), "the new bundle", embedded=True)
     if recipe.train.steps < LONG or recipe.train.epochs:
         return
     with tempfile.TemporaryDirectory() as scratch:
-        path = Path(scratch, entry["file"])
+        path = Path(scratch, entry.file)
         variants.export(network, form, path, manifest, entry, variants.some_clips(shipped_samples(), 2))
         Runtime(str(path)).run(np.zeros(max(shortest, 4000), np.float32) + np.float32(1e-3))
 
 
-def release(recipe: Recipe, run: Path, progress=lambda stage, done, total: None) -> tuple[bundle.Bundle, tuple]:
+def release(
+    recipe: Recipe, run: Path, progress: Progress = lambda stage, done, total: None
+) -> tuple[bundle.Bundle, tuple[str, ...]]:
     """Write RUN/NAME from the best weights of a run, as ``write`` does."""
     return write(recipe, run / recipe.bundle.name, *best_network(recipe, run), progress)
 
 
 def release_teacher(
-    recipe: DistilRecipe, run: Path, progress=lambda stage, done, total: None
-) -> tuple[bundle.Bundle, tuple]:
-    """Write RUN/teacher: the recipe's teacher as a bundle, to label and to compare its students with."""
+    recipe: DistilRecipe, run: Path, progress: Progress = lambda stage, done, total: None
+) -> tuple[bundle.Bundle, tuple[str, ...]]:
+    """Write RUN/teacher: the recipe's teacher as a bundle, for labelling and for comparison with its students."""
     student = load_plugins().get("models", recipe.model.name)
     model = load_plugins().get("models", recipe.teacher.name)
     network = build_teacher(recipe, student)
@@ -108,16 +112,22 @@ def release_teacher(
 
 
 def write(
-    recipe: Recipe, folder: Path, model: Model, network, step: int, progress=lambda stage, done, total: None
+    recipe: Recipe,
+    folder: Path,
+    model: Model,
+    network: torch.nn.Module,
+    step: int,
+    progress: Progress = lambda stage, done, total: None,
 ) -> tuple[bundle.Bundle, tuple[str, ...]]:
-    """Write a network (in eval mode, of ``step``) as a bundle; also what missed a gate, a line each.
+    """Write a network (in eval mode, of ``step``) as a bundle; return it and the missed gates, one line each.
 
-    Metrics, measured on the plain fp32 file clip by clip as `label` runs it: on ``val`` and on ``ood``, which nothing
-    was chosen by, what the task's report has, and robustness on clips of ``val``. BundleError if nothing passed.
+    Metrics are measured on the plain fp32 file, clip by clip as in `label`: the task's report on ``val`` and on
+    ``ood``, which is not used for any choice, and robustness on clips of ``val``. Raises BundleError if no variant
+    passed.
     """
     val_rows, ood_rows = _rows_to_measure_on(recipe)
     network, manifest = answering(model, network), describe(recipe, model, network)
-    manifest["training"] = training(recipe, model, step)
+    manifest.training = training(recipe, model, step)
     with replacing(folder) as fresh:
         samples = _samples(recipe)
         targets = targets_of(model, recipe)
@@ -126,20 +136,21 @@ def write(
         material = Material(
             variants.some_clips(samples, COMPARED) + variants.some_clips([row.file for row in val_rows], COMPARED),
             _to_calibrate_with(recipe),
-            [Check(split, rows, targets, split != recipe.data.ood) for split, rows in splits.items() if rows],
+            [Check(name, rows, targets, name != recipe.data.ood) for name, rows in splits.items() if rows],
             recipe.bundle.runs,
         )
-        manifest["made"] = made(material, "the training data", "the recipe's corpora")
-        limits = Limits(**recipe.bundle.gates)
+        manifest.made = made(material, "the training data", "the recipe's corpora")
+        gates: dict[str, Any] = recipe.bundle.gates
+        limits = Limits(**gates)
         written = variants.write(fresh, manifest, network, _formats(recipe), material, limits, progress)
-        if not manifest["variants"]:
-            raise BundleError(f"{folder}: nothing written, as {written.missed[0]}")
-        for found in material.checks:
-            full = REPORTS[model.task].report(found.rows, written.outputs[found.name], model.outputs)
-            manifest["metrics"][found.name] = {"overall": full["overall"], "corpus": full["groups"]["corpus"]}
+        if not manifest.variants:
+            raise BundleError(f"{folder}: nothing written: {written.missed[0]}")
+        for split in material.checks:
+            full = REPORTS[model.task].report(split.rows, written.outputs[split.name], model.outputs)
+            manifest.metrics[split.name] = {"overall": full["overall"], "corpus": full["groups"]["corpus"]}
         if recipe.bundle.robustness and val_rows:
-            manifest["metrics"]["robustness"] = _robustness(recipe, fresh, manifest, val_rows, progress)
-        manifest["metrics"] = _rounded(manifest["metrics"])
+            manifest.metrics["robustness"] = _robustness(recipe, fresh, manifest, val_rows, progress)
+        manifest.metrics = _rounded(manifest.metrics)
         if recipe.bundle.weights:
             save_weights(fresh, network)
         rated = any(row.arousal is not None for row in val_rows)
@@ -149,7 +160,7 @@ def write(
 
 @contextlib.contextmanager
 def replacing(folder: Path) -> Iterator[Path]:
-    """A new folder that takes the place of ``folder`` once a bundle is in it; else that one stays as it was."""
+    """Yield a new folder that replaces ``folder`` if it contains a bundle at the end; else ``folder`` is kept."""
     fresh = folder.with_name(f".{folder.name}.unfinished")
     shutil.rmtree(fresh, ignore_errors=True)
     fresh.mkdir(parents=True)
@@ -162,38 +173,30 @@ def replacing(folder: Path) -> Iterator[Path]:
         shutil.rmtree(fresh, ignore_errors=True)
 
 
-def describe(recipe: Recipe, model: Model, network) -> dict:
-    """A manifest without variants, training and metrics."""
-    return {
-        "schema": bundle.SCHEMA,
-        "name": recipe.bundle.name,
-        "version": recipe.bundle.version,
-        "title": recipe.bundle.title or recipe.bundle.name,
-        "student": model.name,
-        "task": model.task,
-        "outputs": [{"name": name, "range": [0, 1]} for name in model.outputs],
-        "sample_rate": SAMPLE_RATE,
-        "input": {"name": "waveform", "shape": [1, "time"], "dtype": "float32", "channels": 1},
-        "frontend": frontend.describe(network),
-        "preprocessing": recipe.input.steps,
-        "window_s": 8.0,
-        "shortest_samples": model.shortest,
-        **({"longest_samples": model.longest} if model.longest else {}),
-        "variants": [],
-        "default": "",
-        "licence": recipe.bundle.licence or "none stated",
-        "training": {},
-        "metrics": {},
-    }
+def describe(recipe: Recipe, model: Model, network: torch.nn.Module) -> bundle.Manifest:
+    """Return a manifest without variants, training and metrics."""
+    return bundle.Manifest(
+        name=recipe.bundle.name,
+        version=recipe.bundle.version,
+        title=recipe.bundle.title or recipe.bundle.name,
+        student=model.name,
+        task=model.task,
+        outputs=[bundle.Output(name) for name in model.outputs],
+        frontend=frontend.describe(network),
+        preprocessing=recipe.input.steps,
+        shortest_samples=model.shortest,
+        longest_samples=model.longest or None,
+        licence=recipe.bundle.licence or "none stated",
+    )
 
 
-def finish(folder: Path, manifest: dict, network: torch.nn.Module, samples: list[Path], card: str) -> None:
-    """Complete a folder of variants: sample clips with what torch gives of them, manifest, card and sums."""
-    prepare = steps.build(manifest["preprocessing"])
+def finish(folder: Path, manifest: bundle.Manifest, network: torch.nn.Module, samples: list[Path], card: str) -> None:
+    """Complete a folder of variants: write sample clips with torch's outputs, manifest, card and checksums."""
+    prepare = steps.build(manifest.preprocessing)
     (folder / bundle.SAMPLES).mkdir()
     with open(folder / bundle.SAMPLES / bundle.EXPECTED, "w", newline="", encoding="utf-8") as stream:
         table = csv.writer(stream, lineterminator="\n")
-        table.writerow(["file", *(output["name"] for output in manifest["outputs"])])
+        table.writerow(["file", *manifest.output_names])
         for clip in samples:
             shutil.copyfile(clip, folder / bundle.SAMPLES / clip.name)
             with torch.inference_mode():
@@ -203,7 +206,7 @@ def finish(folder: Path, manifest: dict, network: torch.nn.Module, samples: list
 
 
 def save_weights(folder: Path, network: torch.nn.Module) -> None:
-    """Write bundle.WEIGHTS: every parameter and buffer under its name in what bundles have of the network."""
+    """Write bundle.WEIGHTS: every parameter and buffer under its name in the network as in bundles."""
     from safetensors.torch import save
 
     weights = {name: value.contiguous() for name, value in network.state_dict().items()}
@@ -211,7 +214,7 @@ def save_weights(folder: Path, network: torch.nn.Module) -> None:
 
 
 def sample_clips(folder: Path) -> list[Path]:
-    """The clips of a bundle's self-test; UsageError if there are none."""
+    """Return the clips of a bundle's self-test; raise UsageError if there are none."""
     clips = sorted(folder.glob("*.wav"))
     if not clips:
         raise UsageError(f"bundle.samples: {folder}: no .wav for the bundle's self-test")
@@ -219,7 +222,7 @@ def sample_clips(folder: Path) -> list[Path]:
 
 
 def shipped_samples() -> list[Path]:
-    """Synthesised clips that come with sertool."""
+    """Return the synthesised clips that ship with sertool."""
     return sample_clips(min(bundle.bundled_folder().glob(f"*/{bundle.SAMPLES}")))
 
 
@@ -232,22 +235,22 @@ def _formats(recipe: Recipe) -> list[variants.Format]:
 
 
 def _rows_to_measure_on(recipe: Recipe) -> tuple[list[Row], list[Row]]:
-    """(validation, out-of-domain) rows; none where a distillation names no labelled data."""
+    """Return (validation, out-of-domain) rows; none for a distillation without labelled data."""
     if isinstance(recipe, DistilRecipe) and not recipe.data.root:
         return [], []
     return supervised.splits(recipe)[1:]
 
 
-def _to_calibrate_with(recipe: Recipe) -> list[np.ndarray]:
-    """Training clips, if a distillation has none then those that it is validated on."""
+def _to_calibrate_with(recipe: Recipe) -> list[Samples]:
+    """Return training clips or, if a distillation has none, validation clips."""
     if isinstance(recipe, DistilRecipe) and not recipe.data.root:
         return []
     train, val, _ = supervised.splits(recipe)
     return variants.some_clips([row.file for row in train or val], recipe.bundle.calibrate)
 
 
-def made(material: Material, calibrated: str, checked: str) -> dict:
-    """What a bundle's files were made and measured with: by which sertool, calibrated and checked on what."""
+def made(material: Material, calibrated: str, checked: str) -> dict[str, Any]:
+    """Return the manifest's "made": version of sertool, and recordings for calibration and checks."""
     clips = sum(len(check.rows) for check in material.checks)
     return {
         "sertool": __version__,
@@ -257,29 +260,30 @@ def made(material: Material, calibrated: str, checked: str) -> dict:
     }
 
 
-def training(recipe: Recipe, model: Model, step: int) -> dict:
+def training(recipe: Recipe, model: Model, step: int) -> dict[str, Any]:
+    """Return the manifest's "training": data with licences, targets, best step and resolved recipe."""
     resolved = recipe.as_dict()
-    resolved["data"]["root"] = ""  # where the data lay is nobody's business and changes the bundle's bytes
+    resolved["data"]["root"] = ""  # strip local paths, which would change the bundle's bytes
     resolved["data"]["also"] = [{**source, "root": ""} for source in resolved["data"]["also"]]
     if isinstance(recipe, DistilRecipe):
-        heard, targets = origins(substituted(recipe, recipe.excerpts.sources)), "outputs of a teacher"
+        sources, targets = origins(substituted(recipe, recipe.excerpts.sources)), "outputs of a teacher"
     else:
         rows = supervised.splits(recipe)[0]
-        heard = {(row.corpus, row.licence) for row in rows}
+        sources = {(row.corpus, row.licence) for row in rows}
         rated = any(row.arousal is not None for row in rows)
         targets = "class labels" if TASKS[model.task].has_classes else "ratings of the clips" if rated else PLACES
         if recipe.teacher.name:
             targets += f"; {recipe.teacher.share:.0%} of each is what {recipe.teacher.name} answers instead"
     return {
-        "data": [{"corpus": corpus, "licence": licence} for corpus, licence in sorted(heard)] + recipe.bundle.data,
+        "data": [{"corpus": corpus, "licence": licence} for corpus, licence in sorted(sources)] + recipe.bundle.data,
         "targets": targets,
         "best_step": step,
         "recipe": resolved,
     }
 
 
-def _rounded(value):
-    """The figures that a bundle carries, to the digits that mean something."""
+def _rounded(value: Any) -> Any:
+    """Round the figures of a bundle to their significant decimals."""
     if isinstance(value, dict):
         return {key: _rounded(inner) for key, inner in value.items()}
     if isinstance(value, list):
@@ -287,15 +291,25 @@ def _rounded(value):
     return round(value, 4) if isinstance(value, float) else value
 
 
-def _robustness(recipe: Recipe, folder: Path, manifest: dict, rows: list[Row], progress) -> list[dict]:
+def _robustness(
+    recipe: Recipe, folder: Path, manifest: bundle.Manifest, rows: list[Row], progress: Progress
+) -> list[dict[str, Any]]:
     options = substituted(recipe, recipe.bundle.robustness)
     count = options.get("clips", 100)
     clips = [audio.read(row.file) for row in rows[:: max(1, len(rows) // count)][:count]]
     folders = {key: Path(options[key]) for key in ("noise", "rooms") if key in options}
-    runtime = Runtime(str(folder / manifest["variants"][0]["file"]))
+    runtime = Runtime(str(folder / manifest.variants[0].file))
 
-    def meter(done, total):
+    def meter(done: int, total: int) -> None:
         progress("robustness", done, total)
 
-    how = {"task": manifest["task"], "progress": meter, **folders}
-    return [asdict(result) for result in robustness.evaluate(runtime.run, clips, runtime.bundle.outputs, **how)]
+    results = robustness.evaluate(
+        runtime.run,
+        clips,
+        runtime.bundle.outputs,
+        task=manifest.task,
+        noise=folders.get("noise"),
+        rooms=folders.get("rooms"),
+        progress=meter,
+    )
+    return [asdict(result) for result in results]

@@ -1,17 +1,19 @@
-"""The whole of `sertool export`: a network that is there to a bundle."""
+"""`sertool export`: write an existing network as a bundle."""
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
 
+from sertool._types import Progress
 from sertool.errors import SertoolError, UsageError
 from sertool.evaluation import run as evaluation
-from sertool.export import release, variants
-from sertool.export.origin import find_origin
-from sertool.export.variants import Check, Limits, Material, Written
+from sertool.exporting import release, variants
+from sertool.exporting.origin import find_origin
+from sertool.exporting.variants import Check, Limits, Material, Written
 from sertool.plugins import load_plugins
 from sertool.recordings.scan import scan
 from sertool.registry import Source
@@ -20,7 +22,7 @@ from sertool.training.targets import targets_of
 
 @dataclass(frozen=True)
 class Checked:
-    """Labelled recordings: a folder, or None, how it is laid out, and which splits and corpora of it."""
+    """Labelled recordings for checks: a folder, or None, its layout, and the splits and corpora to use."""
 
     root: Path | None = None
     layout: str | None = None
@@ -39,32 +41,33 @@ def export(
     runs: int = variants.RUNS,
     name: str | None = None,
     weights: bool = False,
-    progress=lambda stage, done, total: None,
+    progress: Progress = lambda stage, done, total: None,
 ) -> Written:
-    """Write ``source`` (see origin.find_origin) as the bundle ``output``; nothing is written if no variant passes."""
+    """Export ``source`` (see origin.find_origin) to the bundle ``output``; write nothing if no variant passes."""
     parsed = [variants.parse(text, form) for text in formats]
     variants.entries(parsed)
     clips = _recordings(calibrate) if calibrate else []
     origin = find_origin(source)
-    manifest = origin.manifest | ({"name": name} if name else {})
-    checks, heard = [], []
+    manifest = replace(origin.manifest, name=name or origin.manifest.name)
+    checks: list[Check] = []
+    files: list[Path] = []
     if checked.root:
         _, rows = evaluation.read(checked.root, checked.layout, checked.splits, checked.corpora)
         targets = targets_of(origin.model, origin.recipe)
-        rows = [row for row in map(targets.labelled, rows) if row]
-        if not rows:
+        labelled = [row for row in map(targets.labelled, rows) if row]
+        if not labelled:
             raise UsageError(f"{checked.root}: {targets.missing}")
-        parts = "+".join(checked.splits) or "+".join(sorted({row.corpus for row in rows}))
+        parts = "+".join(checked.splits) or "+".join(sorted({row.corpus for row in labelled}))
         label = f"{checked.root.resolve().name} {parts}"
-        checks, heard = [Check(label, rows, targets)], [row.file for row in rows]
+        checks, files = [Check(label, labelled, targets)], [row.file for row in labelled]
     material = Material(
-        variants.some_clips(origin.samples, release.COMPARED) + variants.some_clips(heard, release.COMPARED),
+        variants.some_clips(origin.samples, release.COMPARED) + variants.some_clips(files, release.COMPARED),
         variants.some_clips(clips, origin.recipe.bundle.calibrate),
         checks,
         runs,
     )
     calibrated = calibrate.resolve().name if calibrate else "nothing"
-    manifest["made"] = release.made(material, calibrated, checks[0].name if checks else "nothing")
+    manifest.made = release.made(material, calibrated, checks[0].name if checks else "nothing")
     with release.replacing(output) as fresh:
         written = variants.write(fresh, manifest, origin.network, parsed, material, limits, progress)
         if not written.default:
@@ -75,22 +78,22 @@ def export(
     return written
 
 
-#: What an ONNX file of tokens may differ from torch by.
+#: Maximum difference of an ONNX file of tokens from torch.
 TOKENS_TOLERANCE = 1e-4
 
 
 def export_tokens(source: str, path: Path) -> tuple[int, float]:
-    """Write what ``source`` (see origin.find_origin) gives before its pooling as ONNX; (width, difference from torch).
+    """Export ``source`` (see origin.find_origin) without its pooling to ONNX; return (width, difference from torch).
 
-    From "waveform" [1, time] to [1, tokens, width]: a front end for other networks, as arXiv 2408.13920 proposes it.
-    UsageError for a network that has no tokens, SertoolError for a file that differs from torch.
+    The file maps "waveform" [1, time] to [1, tokens, width]: a front end for other networks, as proposed in arXiv
+    2408.13920. Raises UsageError for a network without tokens, SertoolError if the file differs from torch.
     """
     import onnxruntime
 
     network = find_origin(source).network
     network = network[0] if isinstance(network, torch.nn.Sequential) else network  # without the softmax of classes
     if not hasattr(network, "tokens"):
-        raise UsageError(f"--tokens: {type(network).__name__} has no tokens; Wav2Small and the MobileNets have")
+        raise UsageError(f"--tokens: {type(network).__name__} has no tokens; Wav2Small and the MobileNets do")
     module, example = _Tokens(network).eval(), torch.zeros(1, 80_000)
     load_plugins().get("exporters", "onnx").export(Source(module, example), path, {"sertool.tokens": source})
     session, difference = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"]), 0.0
@@ -98,26 +101,27 @@ def export_tokens(source: str, path: Path) -> tuple[int, float]:
         waveform = 0.1 * torch.randn(1, samples, generator=torch.Generator().manual_seed(samples))
         with torch.inference_mode():
             expected = module(waveform).numpy()
-        (found,) = session.run(None, {"waveform": waveform.numpy()})
-        difference = max(difference, float(np.abs(found - expected).max()))
+        (tokens,) = session.run(None, {"waveform": waveform.numpy()})
+        difference = max(difference, float(np.abs(tokens - expected).max()))
     if not difference <= TOKENS_TOLERANCE * max(1.0, float(np.abs(expected).max())):
         path.unlink()
-        raise SertoolError(f"{path}: its tokens are {difference:.1e} from torch's")
+        raise SertoolError(f"{path}: its tokens differ from torch's by {difference:.1e}")
     return expected.shape[2], difference
 
 
 class _Tokens(torch.nn.Module):
-    def __init__(self, network):
+    def __init__(self, network: Any) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, waveform):
-        return self.network.tokens(waveform)
+    def forward(self, waveform: torch.Tensor) -> torch.Tensor:
+        tokens: torch.Tensor = self.network.tokens(waveform)
+        return tokens
 
 
 def _recordings(folder: Path) -> list[Path]:
-    """Audio files below a folder; UsageError if there are none."""
-    found = [recording.path for recording in scan([str(folder)])]
-    if not found:
+    """Return the audio files below a folder; raise UsageError if there are none."""
+    files = [recording.path for recording in scan([str(folder)])]
+    if not files:
         raise UsageError(f"--calibrate: no audio files in {folder}")
-    return found
+    return files

@@ -1,9 +1,11 @@
 """Model cards: card.md with a bundle's values."""
 
 import string
+from collections.abc import Iterator
 from importlib import resources
+from typing import Any
 
-from sertool import bundle
+from sertool.bundle import Manifest
 from sertool.errors import BundleError
 from sertool.evaluation.categorical import confusion_markdown
 from sertool.evaluation.run import REPORTS
@@ -13,7 +15,7 @@ from sertool.training.recipe import DistilRecipe, Recipe
 #: Targets of a model trained on category labels.
 PLACES = "Russell and Mehrabian (1977) coordinates of category labels; not ratings of the clips"
 
-#: What the table of robustness shows.
+#: Caption of the robustness table.
 ROBUSTNESS = (
     "Robustness: share of clips of `{split}` of which {unchanged} (audEERING's ser-tests); what does not\n"
     "exceed its threshold is in bold. Beside it what a constant and a random predictor get."
@@ -50,7 +52,7 @@ its own it is random, of use to measure size and speed only."""
 
 TRAINED, UNTRAINED = "`sertool {command}`; the resolved recipe is in bundle.json.", "None by sertool."
 
-#: What a variant's file takes.
+#: Input of a variant's file -> its description.
 TAKES = {"waveform": "waveform", "logmel": "LogMel frames, computed by sertool's C front-end"}
 
 FILES_BEGIN, FILES_END = "<!-- files -->", "<!-- end of files -->"
@@ -69,34 +71,34 @@ The weights of its frozen encoder are in `{names}`, which onnxruntime wants besi
 
 """
 
-#: Whether a network normalises the level itself -> what is said of it.
+#: Whether a network normalises the level itself -> text on the input level.
 LEVELS = {True: "any level (it is normalised inside)", False: "from -1 to 1"}
 
 
-def card(recipe: Recipe, manifest: dict, rated: bool = False, origin: str = "") -> str:
-    """The model card of a manifest; ``rated``: whether the clips that it is measured on carry ratings.
+def card(recipe: Recipe, manifest: Manifest, rated: bool = False, origin: str = "") -> str:
+    """Return the model card of a manifest; ``rated``: whether the clips that it is measured on have ratings.
 
-    ``origin``: the registered network, with its options, that was exported as it is, without training.
+    ``origin``: the registered network, with its options, if it was exported without training.
     """
     strengths = recipe.targets.intensity
-    steps = manifest["preprocessing"]
-    variants, data = manifest["variants"], manifest["training"]["data"]
+    steps = manifest.preprocessing
+    variants, data = manifest.variants, manifest.training["data"]
     notes = recipe.folder / recipe.bundle.notes
-    others = sorted({name for variant in variants for name in variant.get("beside", {})})
-    beside = BESIDE.format(names="`, `".join(others), bundle=manifest["name"]) if others else ""
-    values = manifest | {
-        "output_names": ", ".join(output["name"] for output in manifest["outputs"]),
+    others = sorted({name for variant in variants for name in variant.beside})
+    beside = BESIDE.format(names="`, `".join(others), bundle=manifest.name) if others else ""
+    values = manifest.to_dict() | {
+        "output_names": ", ".join(manifest.output_names),
         "numbers": string.Template(FROM_SOMEWHERE if origin else _numbers(recipe, manifest, rated)).substitute(
             origin=origin,
-            classes=", ".join(output["name"] for output in manifest["outputs"]),
+            classes=", ".join(manifest.output_names),
             strengths=", ".join(f"{label} {value:g}" for label, value in strengths.items()) or "none is given",
             **_teacher(recipe),
         ),
         "beside": beside,
-        "level": LEVELS[manifest["frontend"].get("normalise", True)],
-        "answers": TASKS[manifest["task"]].output_text,
+        "level": LEVELS[manifest.frontend.get("normalise", True)],
+        "answers": TASKS[manifest.task].output_text,
         "prepared": f" Before the model comes: {', '.join(map(_step, steps))}." if steps else "",
-        "file": next((v for v in variants if v["input"] == "waveform"), variants[0])["file"],
+        "file": next((v for v in variants if v.input == "waveform"), variants[0]).file,
         "trained": UNTRAINED if origin else TRAINED.format(command=recipe.command),
         "data": "\n".join(f"- {d['corpus']} ({d['licence'] or 'none stated'})" for d in data) or "not named.",
         "metrics": "\n".join(_tables(recipe, manifest)),
@@ -108,59 +110,62 @@ def card(recipe: Recipe, manifest: dict, rated: bool = False, origin: str = "") 
     return string.Template(template).substitute(values)
 
 
-def files(manifest: dict) -> str:
-    """Markdown of a manifest's variants and what was measured of each, between marks that ``with_files`` goes by."""
-    rows = manifest["variants"]
+def files(manifest: Manifest) -> str:
+    """Return Markdown of a manifest's variants and their measurements, between the marks that ``with_files`` uses."""
+    rows = manifest.variants
+    differences = [row.difference or {} for row in rows]
     columns = {
-        "variant": [f"{row['name']}{' (what `label` runs)' * (row['name'] == manifest['default'])}" for row in rows],
-        "file": [f"`{row['file']}`" for row in rows],
-        "takes": [TAKES[row["input"]] for row in rows],
-        "bytes": [f"{bundle.size(row):,}" for row in rows],
-        "from torch, largest (mean)": [f"{r['difference']['max']:.1e} ({r['difference']['mean']:.1e})" for r in rows],
+        "variant": [f"{row.name}{' (what `label` runs)' * (row.name == manifest.default)}" for row in rows],
+        "file": [f"`{row.file}`" for row in rows],
+        "takes": [TAKES[row.input] for row in rows],
+        "bytes": [f"{row.size:,}" for row in rows],
+        "from torch, largest (mean)": [f"{d['max']:.1e} ({d['mean']:.1e})" for d in differences],
     }
-    for check in rows[0].get("checks", []):
-        found = [next((c for c in row["checks"] if c["on"] == check["on"]), check) for row in rows]
-        columns[f"{check['metric']} on {check['on']} (drop)"] = [f"{c['value']:.4f} ({c['drop']:+.4f})" for c in found]
-    if all("cost" in row for row in rows):
-        costs = [row["cost"] for row in rows]
+    for check in rows[0].checks:
+        results = [next((c for c in row.checks if c["on"] == check["on"]), check) for row in rows]
+        columns[f"{check['metric']} on {check['on']} (drop)"] = [
+            f"{c['value']:.4f} ({c['drop']:+.4f})" for c in results
+        ]
+    if all(row.cost for row in rows):
+        costs = [row.cost for row in rows]
         columns["speed beside fp32"] = [f"{cost['speed']:.2f} ({cost['median_s'] * 1e3:.1f} ms)" for cost in costs]
         columns["peak memory (over the runtime)"] = [
             f"{cost['peak_bytes'] / 1e6:.0f} MB ({cost['added_bytes'] / 1e6:.1f} MB)" for cost in costs
         ]
     lines = [FILES_BEGIN, f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     lines += [f"| {' | '.join(cells)} |" for cells in zip(*columns.values(), strict=True)]
-    lines += ["", FILES_ABOUT.format(clips=rows[0]["difference"]["clips"])]
-    if "cost" in rows[0]:
-        lines.append(COST_ABOUT.format(**rows[0]["cost"]))
-    if "made" in manifest:
-        lines.append(_made(manifest["made"]))
+    lines += ["", FILES_ABOUT.format(clips=differences[0]["clips"])]
+    if rows[0].cost:
+        lines.append(COST_ABOUT.format(**rows[0].cost))
+    if manifest.made:
+        lines.append(_made(manifest.made))
     return "\n".join([*lines, FILES_END])
 
 
-def with_files(card: str, manifest: dict) -> str:
-    """A card that ``card`` made, with the files that the manifest has now; BundleError if it has no such table."""
-    before, begun, rest = card.partition(FILES_BEGIN)
-    _, ended, after = rest.partition(FILES_END)
-    if not (begun and ended):
-        raise BundleError(f"the model card has no place for its files ({FILES_BEGIN} ... {FILES_END})")
+def with_files(card: str, manifest: Manifest) -> str:
+    """Return a card of ``card`` with an updated file table; raise BundleError if it has no such table."""
+    before, begin, rest = card.partition(FILES_BEGIN)
+    _, end, after = rest.partition(FILES_END)
+    if not (begin and end):
+        raise BundleError(f"the model card has no file table ({FILES_BEGIN} ... {FILES_END})")
     return before + files(manifest) + after
 
 
-def _made(made: dict) -> str:
-    """What the files were made by, calibrated with and checked on."""
+def _made(about: dict[str, Any]) -> str:
+    """Describe the version of sertool and the recordings for calibration and checks."""
     parts = [
-        f"{key} on {made[key]['clips']:,} clips of {made[key]['on']}"
+        f"{key} on {about[key]['clips']:,} clips of {about[key]['on']}"
         for key in ("calibrated", "checked")
-        if made[key]["clips"]
+        if about[key]["clips"]
     ]
-    return f"Made by sertool {', '.join([made['sertool'], *parts])}."
+    return f"Made by sertool {', '.join([about['sertool'], *parts])}."
 
 
-def _numbers(recipe: Recipe, manifest: dict, rated: bool) -> str:
-    measured = FROM_LABELS if TASKS[manifest["task"]].has_classes else FROM_RATINGS if rated else FROM_PLACES
+def _numbers(recipe: Recipe, manifest: Manifest, rated: bool) -> str:
+    measured = FROM_LABELS if TASKS[manifest.task].has_classes else FROM_RATINGS if rated else FROM_PLACES
     if not isinstance(recipe, DistilRecipe):
         return measured
-    if not manifest["metrics"]:
+    if not manifest.metrics:
         return FROM_TEACHER
     about = "What follows is what the figures below are measured against"
     about += ", and where the members trained here had their targets from." if _trained_here(recipe) else "."
@@ -172,7 +177,7 @@ def _trained_here(recipe: DistilRecipe) -> bool:
 
 
 def _teacher(recipe: Recipe) -> dict[str, str]:
-    """What FROM_TEACHER wants to know."""
+    """Return the values for FROM_TEACHER."""
     if not isinstance(recipe, DistilRecipe):
         return {}
     members = recipe.teacher.options.get("members", [])
@@ -182,32 +187,32 @@ def _teacher(recipe: Recipe) -> dict[str, str]:
     ]
     who = recipe.teacher.name if not names else names[0] if len(names) == 1 else f"the mean of {', '.join(names)}"
     share = f" Of the target of a labelled clip, {1 - recipe.teacher.share:.0%} is the label."
-    begun = f" It began with the weights of {recipe.model.start}." if recipe.model.start else ""
-    return {"teacher": who, "labels": share * (recipe.teacher.share < 1), "start": begun}
+    start = f" It began with the weights of {recipe.model.start}." if recipe.model.start else ""
+    return {"teacher": who, "labels": share * (recipe.teacher.share < 1), "start": start}
 
 
-def _step(step: dict) -> str:
+def _step(step: dict[str, Any]) -> str:
     options = ", ".join(f"{key} {value:g}" for key, value in step.items() if key != "step")
     return f"{step['step']} ({options})" if options else step["step"]
 
 
-def _tables(recipe: Recipe, manifest: dict):
-    """Markdown of a manifest's metrics."""
-    metrics, names = manifest["metrics"], [output["name"] for output in manifest["outputs"]]
-    markdown = REPORTS[manifest["task"]].markdown
+def _tables(recipe: Recipe, manifest: Manifest) -> Iterator[str]:
+    """Yield the lines of Markdown of a manifest's metrics."""
+    metrics, names = manifest.metrics, manifest.output_names
+    markdown = REPORTS[manifest.task].markdown
     if not metrics:
         yield "Nothing: no labelled data was named."
-    for split, found in metrics.items():
+    for split, report in metrics.items():
         if split == "robustness":
-            head = ROBUSTNESS.format(split=recipe.data.val, unchanged=TASKS[manifest["task"]].kept_text)
-            yield from ["", head, "", *robustness_table(found)]
+            head = ROBUSTNESS.format(split=recipe.data.val, unchanged=TASKS[manifest.task].kept_text)
+            yield from ["", head, "", *robustness_table(report)]
         else:
-            both = {"overall": found["overall"], "groups": {"corpus": found["corpus"]}}
+            both = {"overall": report["overall"], "groups": {"corpus": report["corpus"]}}
             yield from [f"Split `{split}`{WHICH[split == recipe.data.val]}:", "", *markdown(both), ""]
-            if TASKS[manifest["task"]].has_classes:
-                yield from [*confusion_markdown(found["overall"]["confusion"], names), ""]
+            if TASKS[manifest.task].has_classes:
+                yield from [*confusion_markdown(report["overall"]["confusion"], names), ""]
     if metrics:
-        yield EXPLAINED[manifest["task"]]
+        yield EXPLAINED[manifest.task]
 
 
 WHICH = {
@@ -225,8 +230,8 @@ bootstrap intervals over clips. In the confusion tables rows are the labels, col
 }
 
 
-def robustness_table(results: list[dict]) -> list[str]:
-    """Lines of a Markdown table of robustness results; what fails is in bold."""
+def robustness_table(results: list[dict[str, Any]]) -> list[str]:
+    """Return the lines of a Markdown table of robustness results; failures are in bold."""
     names = list(results[0]["share"])
     lines = [
         f"| check | must exceed | {' | '.join(names)} | constant | random |",

@@ -1,35 +1,27 @@
 """Model cards say what is true of their kind of model."""
 
+from dataclasses import replace
+
 import pytest
 
-from sertool.export.card import card, robustness_table
+from sertool.bundle import Manifest, Output, Variant
+from sertool.exporting.card import card, robustness_table
 from sertool.training.recipe import DistilRecipe, Recipe, load_recipe
 
-MANIFEST = {
-    "name": "mini",
-    "version": "1",
-    "title": "A miniature",
-    "student": "wav2small",
-    "task": "dimensional",
-    "preprocessing": [],
-    "licence": "CC0-1.0",
-    "outputs": [{"name": name, "range": [0, 1]} for name in ("arousal", "dominance", "valence")],
-    "sample_rate": 16_000,
-    "window_s": 8.0,
-    "shortest_samples": 33,
-    "frontend": {"name": "waveform"},
-    "variants": [
-        {
-            "name": "fp32",
-            "file": "model.onnx",
-            "input": "waveform",
-            "bytes": 1234,
-            "difference": {"max": 2e-6, "mean": 1e-7, "clips": 9},
-        }
-    ],
-    "default": "fp32",
-    "training": {"data": [{"corpus": "acted", "licence": ""}]},
-}
+MANIFEST = Manifest(
+    name="mini",
+    version="1",
+    title="A miniature",
+    student="wav2small",
+    task="dimensional",
+    outputs=[Output(name) for name in ("arousal", "dominance", "valence")],
+    frontend={"name": "waveform"},
+    shortest_samples=33,
+    licence="CC0-1.0",
+    variants=[Variant("fp32", "model.onnx", bytes=1234, difference={"max": 2e-6, "mean": 1e-7, "clips": 9})],
+    default="fp32",
+    training={"data": [{"corpus": "acted", "licence": ""}]},
+)
 FIGURES = {"clips": 20, "measures": {"arousal CCC": {"value": 0.5, "low": 0.4, "high": 0.6, "n": 20}}}
 METRICS = {"val": {"overall": FIGURES, "corpus": {"acted": FIGURES}}}
 
@@ -46,7 +38,7 @@ def recipe(tmp_path):
 
 
 def made(recipe, metrics, rated):
-    text = card(recipe, {**MANIFEST, "metrics": metrics}, rated)
+    text = card(recipe, replace(MANIFEST, metrics=metrics), rated)
     assert "$" not in text
     return " ".join(text.split())
 
@@ -91,12 +83,13 @@ def test_a_categorical_models_card_speaks_of_classes(recipe):
     names = ("angry", "happy", "neutral", "sad")
     group = {"clips": 4, "measures": {"UA": {"value": 0.5, "low": 0.4, "high": 0.6, "n": 4}}}
     group["confusion"] = [[2, 1, 0, 0], [0, 0, 0, 0], [0, 0, 1, 0], [0, 0, 0, 0]]
-    manifest = MANIFEST | {
-        "task": "categorical",
-        "outputs": [{"name": name, "range": [0, 1]} for name in names],
-        "preprocessing": [{"step": "trim", "top_db": 20.0}, {"step": "peak", "level": 0.95}],
-        "metrics": {"val": {"overall": group, "corpus": {}}},
-    }
+    manifest = replace(
+        MANIFEST,
+        task="categorical",
+        outputs=[Output(name) for name in names],
+        preprocessing=[{"step": "trim", "top_db": 20.0}, {"step": "peak", "level": 0.95}],
+        metrics={"val": {"overall": group, "corpus": {}}},
+    )
     text = " ".join(card(recipe(Recipe, ""), manifest, rated=True).split())
     assert "Before the model comes: trim (top_db 20), peak (level 0.95)." in text
     assert "portrayed emotion" in text
