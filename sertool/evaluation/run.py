@@ -7,14 +7,14 @@ import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from types import ModuleType
-from typing import Any, TextIO, TypeAlias, TypeVar, cast
+from typing import Any, TextIO, TypeVar
 
 import numpy as np
 
 from sertool import audio
 from sertool import bundle as bundles
 from sertool._about import __version__
-from sertool._types import Array, Samples
+from sertool._types import Samples
 from sertool.corpora import Row
 from sertool.corpora.classes import canonical
 from sertool.corpora.reading import rows_of
@@ -88,47 +88,42 @@ def labellers(models: list[str], runtime: str | None = None) -> dict[str, Labell
     return loaded if ambiguous else dict(zip(names, loaded.values(), strict=True))
 
 
-class Whole:
+class Whole(Labeller):
     """A Labeller that labels each recording in one piece, without VAD and windows, as both papers measure."""
 
     def __init__(self, labeller: Labeller) -> None:
+        vars(self).update(vars(labeller))
         self._labeller = labeller
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._labeller, name)
+    def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
+        return Whole, (self._labeller,)
 
     def rows(self, blocks: Iterable[Samples]) -> tuple[list[Labels], float]:
         """Label a recording as Labeller.whole does."""
         return self._labeller.whole(blocks)
 
-    def label(self, samples: Array, rate: float) -> Labels:
-        """Label an array as Labeller.label does, but in one piece."""
-        rows, seconds = self.rows([audio.mono(samples, rate)])
-        return self._labeller.average(rows, seconds)
 
-
-class Cropped:
+class Cropped(Labeller):
     """A Labeller that labels the middle ``seconds`` of each recording, or all of a shorter one."""
 
-    def __init__(self, labeller: Labeller | Whole, seconds: float) -> None:
-        self._labeller, self._samples = labeller, round(seconds * audio.SAMPLE_RATE)
+    def __init__(self, labeller: Labeller, seconds: float) -> None:
+        vars(self).update(vars(labeller))
+        self._labeller, self._seconds = labeller, seconds
 
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._labeller, name)
+    def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
+        return Cropped, (self._labeller, self._seconds)
 
     def rows(self, blocks: Iterable[Samples]) -> tuple[list[Labels], float]:
-        """Label the middle of a recording as Labeller.rows does."""
+        """Label the middle of a recording as the Labeller does."""
         samples = np.concatenate([np.zeros(0, np.float32), *blocks])
-        start = max(0, (len(samples) - self._samples) // 2)
-        return self._labeller.rows([samples[start : start + self._samples]])
+        length = round(self._seconds * audio.SAMPLE_RATE)
+        start = max(0, (len(samples) - length) // 2)
+        return self._labeller.rows([samples[start : start + length]])
 
 
-AnyLabeller: TypeAlias = Labeller | Whole | Cropped
-
-
-def cropped(models: Mapping[str, Labeller | Whole], crops: Sequence[float]) -> dict[str, AnyLabeller]:
+def cropped(models: Mapping[str, Labeller], crops: Sequence[float]) -> dict[str, Labeller]:
     """Return each model, followed by its versions Cropped to each number of seconds in ``crops``."""
-    result: dict[str, AnyLabeller] = {}
+    result: dict[str, Labeller] = {}
     for name, labeller in models.items():
         result[name] = labeller
         for seconds in crops:
@@ -136,21 +131,21 @@ def cropped(models: Mapping[str, Labeller | Whole], crops: Sequence[float]) -> d
     return result
 
 
-def task(models: Mapping[str, AnyLabeller]) -> str:
+def task(models: Mapping[str, Labeller]) -> str:
     """Return the task of ``models``, which is the same for all of them."""
     return next(iter(models.values())).bundle.manifest.task
 
 
 def outputs(
-    labeller: AnyLabeller, rows: Sequence[Row], jobs: int, stop: threading.Event | None, meter: Meter | None
+    labeller: Labeller, rows: Sequence[Row], jobs: int, stop: threading.Event | None, meter: Meter | None
 ) -> Iterator[tuple[Path, list[float] | str]]:
     """Yield (file, outputs [k] or an error message) as files are finished, each file once.
 
     The numbers are those that `sertool label` writes, with six decimals. Setting ``stop`` starts no new file.
     """
     recordings = [Recording(file, str(file)) for file in dict.fromkeys(Path(row.file) for row in rows)]
-    as_labeller = cast(Labeller, labeller)  # Whole and Cropped forward the other attributes to a Labeller
-    for result in job.label_all(as_labeller, recordings, jobs=jobs, stop=stop, meter=meter):
+
+    for result in job.label_all(labeller, recordings, jobs=jobs, stop=stop, meter=meter):
         (labels,) = result.rows
         yield result.recording.path, labels["error"] or [labels[name] for name in labeller.outputs]
 
@@ -188,7 +183,7 @@ def spread(items: Sequence[_T], number: int) -> list[_T]:
 def document(
     corpus: dict[str, Any],
     rows: Sequence[Row],
-    models: Mapping[str, tuple[AnyLabeller, dict[str, Any]]],
+    models: Mapping[str, tuple[Labeller, dict[str, Any]]],
     settings: dict[str, Any],
     **more: Any,
 ) -> dict[str, Any]:
@@ -226,7 +221,7 @@ def draw(
     folder: Path,
     rows: Sequence[Row],
     outputs: Mapping[str, Any],
-    models: Mapping[str, AnyLabeller],
+    models: Mapping[str, Labeller],
     reports: dict[str, dict[str, Any]],
     course: dict[str, Any] | None,
     title: str,
@@ -245,7 +240,7 @@ def draw(
     return drawn + ([draw_course(folder, models, course)] if course else [])
 
 
-def draw_course(folder: Path, models: Mapping[str, AnyLabeller], course: dict[str, Any]) -> str:
+def draw_course(folder: Path, models: Mapping[str, Labeller], course: dict[str, Any]) -> str:
     """Draw course.png as ``draw`` does, and return its name."""
     over_time = {"dimensional": plots.course, "categorical": plots.probabilities}[task(models)]
     names = list(dict.fromkeys(name for model in course["models"] for name in models[model].outputs))
@@ -257,7 +252,7 @@ def _draw_planes(
     folder: Path,
     rows: Sequence[Row],
     outputs: Mapping[str, Any],
-    models: Mapping[str, AnyLabeller],
+    models: Mapping[str, Labeller],
     reports: dict[str, dict[str, Any]],
     title: str,
 ) -> list[str]:
@@ -277,7 +272,7 @@ def _draw_classes(
     folder: Path,
     rows: Sequence[Row],
     outputs: Mapping[str, Any],
-    models: Mapping[str, AnyLabeller],
+    models: Mapping[str, Labeller],
     reports: dict[str, dict[str, Any]],
     title: str,
 ) -> list[str]:

@@ -75,23 +75,19 @@ class Limits:
     def missed(self, entry: Variant, tolerance: float) -> list[str]:
         """Return the limits that a variant misses, one line each with figure and limit."""
         largest = tolerance if self.max_diff is None else self.max_diff
-        bounds: list[tuple[str, float, float, str]] = []
-        bounds.append(("differs from torch by {:.2g}", entry.largest_difference, largest, "at most {:g}"))
-        if self.max_metric_drop is not None:
-            for check in deciding(entry):
-                text = f"{check['metric']} on {check['on']} drops by {{:.4f}}"
-                bounds.append((text, check["drop"], self.max_metric_drop, "at most {:g}"))
-        if self.max_bytes is not None:
-            bounds.append(("has {:d} bytes", entry.size, self.max_bytes, "at most {:d}"))
-        if self.min_speed is not None:
-            bounds.append(
-                ("runs at {:.2f} times the speed of fp32", entry.cost["speed"], self.min_speed, "at least {:g}")
-            )
-        return [
-            f"{entry.name} {text.format(value)}, allowed is {allowed.format(limit)}"
-            for text, value, limit, allowed in bounds
-            if not (value >= limit if "speed" in text else value <= limit)  # NaN misses
-        ]
+        name, lines = entry.name, list[str]()
+        if not entry.largest_difference <= largest:  # NaN misses, here and below
+            lines.append(f"{name} differs from torch by {entry.largest_difference:.2g}, allowed is at most {largest:g}")
+        for check in deciding(entry) if self.max_metric_drop is not None else []:
+            if not check["drop"] <= (self.max_metric_drop or 0):
+                drop = f"{check['metric']} on {check['on']} drops by {check['drop']:.4f}"
+                lines.append(f"{name} {drop}, allowed is at most {self.max_metric_drop:g}")
+        if self.max_bytes is not None and not entry.size <= self.max_bytes:
+            lines.append(f"{name} has {entry.size} bytes, allowed is at most {self.max_bytes:g}")
+        if self.min_speed is not None and not entry.cost["speed"] >= self.min_speed:
+            speed = f"runs at {entry.cost['speed']:.2f} times the speed of fp32"
+            lines.append(f"{name} {speed}, allowed is at least {self.min_speed:g}")
+        return lines
 
 
 NO_LIMITS = Limits()

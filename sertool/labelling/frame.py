@@ -7,7 +7,7 @@ from sertool.errors import UsageError
 from sertool.labelling.job import Result
 
 if TYPE_CHECKING:
-    import pandas  # type: ignore[import-untyped]  # has no stubs
+    import pandas
 
 
 def to_frame(results: Iterable[Result]) -> "pandas.DataFrame":

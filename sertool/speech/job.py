@@ -12,7 +12,7 @@ from sertool.speech.segments import Parameters
 
 
 @dataclass(frozen=True)
-class Heard:
+class Detection:
     """Result for a recording: the speech ``found``, or the ``error`` that made it unreadable."""
 
     recording: Recording
@@ -38,17 +38,17 @@ def detect_all(
     probabilities: bool = False,
     stop: threading.Event | None = None,
     meter: Meter | None = None,
-) -> Iterator[Heard]:
+) -> Iterator[Detection]:
     """Detect speech in each of ``recordings``; yield results in order. ``stop`` as in label_all."""
     meter = meter or Meter()
 
-    def work(recording: Recording) -> Heard:
+    def work(recording: Recording) -> Detection:
         notes: list[str] = []
         try:
             blocks = meter.count(decoded(recording, notes.append))
             speech = detect(blocks, parameters, probabilities=probabilities)
-            return Heard(recording, speech, notes=tuple(notes))
+            return Detection(recording, speech, notes=tuple(notes))
         except FAULTS as fault:
-            return Heard(recording, error=reason(fault))
+            return Detection(recording, error=reason(fault))
 
     return each(work, recordings, jobs=jobs, ordered=True, stop=stop)

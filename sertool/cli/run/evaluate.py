@@ -22,7 +22,6 @@ from sertool.errors import AudioError, UsageError
 from sertool.evaluation import fairness, run
 from sertool.evaluation import plots as drawing
 from sertool.evaluation.grouped import clusters
-from sertool.evaluation.run import AnyLabeller
 from sertool.labelling import Labeller
 from sertool.recordings.pool import Meter
 from sertool.tasks import TASKS
@@ -118,7 +117,7 @@ class _Evaluation:
         self,
         request: Request,
         given: dict[str, Given],
-        models: dict[str, AnyLabeller],
+        models: dict[str, Labeller],
         layout: str,
         rows: list[Row],
         answers: dict[str, dict[Path, list[float] | str]],
@@ -219,7 +218,7 @@ def _seconds(crops: str) -> list[float]:
 
 
 def _label_all(
-    models: dict[str, AnyLabeller], rows: list[Row], jobs: int
+    models: dict[str, Labeller], rows: list[Row], jobs: int
 ) -> dict[str, dict[Path, list[float] | str]] | None:
     """Return model -> file -> outputs or error; None if interrupted."""
     stop, answers = threading.Event(), dict[str, dict[Path, list[float] | str]]()

@@ -8,7 +8,7 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-    from sertool.evaluation.run import AnyLabeller
+    from sertool.labelling import Labeller
 
 #: Model -> its report.
 Reports: TypeAlias = Mapping[str, dict[str, Any]]
@@ -19,7 +19,7 @@ SHOWN_GROUPS = 20
 
 def show(
     about: dict[str, Any],
-    models: "Mapping[str, AnyLabeller]",
+    models: "Mapping[str, Labeller]",
     reports: Reports,
     robustness: Reports,
     fairness: Reports,

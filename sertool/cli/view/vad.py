@@ -18,7 +18,7 @@ class Table:
         heads = ("start", "end", "length") if self._alone else ("length", "segments", "speech", "share")
         self._print(f"{'file':<{self._file}}" + "".join(f"{head:>10}" for head in heads))
 
-    def write(self, result: job.Heard) -> None:
+    def write(self, result: job.Detection) -> None:
         name, detected = visible(result.recording.name), result.found
         name = f"{name if len(name) <= self._file else '…' + name[1 - self._file :]:<{self._file}}"
         if detected is None or detected.silent:
