@@ -87,6 +87,7 @@ def test_lossy_keeps_length_place_and_level(tmp_path, tone, form, rate, channels
     assert 0.8 < np.linalg.norm(samples) / np.linalg.norm(expected) < 1.1
 
 
+@pytest.mark.slow("decodes long or many files")
 @pytest.mark.parametrize(("form", "rate"), [("wav", 16_000), ("wav", 44_100), ("flac", 8_000), ("mp3", 48_000)])
 def test_blocks_joined_are_the_whole_recording(tmp_path, clip, form, rate):
     path = clip(tmp_path / f"a.{form}", 21.3, rate, 1, **{**LOSSLESS, **LOSSY}[form])
@@ -124,6 +125,7 @@ def test_zero_samples(tmp_path, form):
     assert reason(tmp_path / f"a.{form}") == "empty: the file holds no audio"
 
 
+@pytest.mark.slow("decodes long or many files")
 @pytest.mark.parametrize("value", [np.nan, np.inf, -np.inf])
 @pytest.mark.parametrize("rate", [16_000, 44_100])
 def test_what_is_not_finite_is_named_with_its_time(tmp_path, tone, value, rate):
@@ -175,6 +177,7 @@ def test_a_named_pipe_is_refused_and_not_waited_for(tmp_path):
     assert reason(tmp_path / "a.wav") == "not a regular file"
 
 
+@pytest.mark.slow("decodes long or many files")
 @pytest.mark.parametrize("channels", [1, 2])
 @pytest.mark.parametrize(
     ("name", "container"), [("a.m4a", None), ("a.aac", "adts"), ("a.wav", "mp4"), ("b.wav", "adts")]
@@ -257,6 +260,7 @@ def alike(samples, excerpt) -> float:
     return float((products / energies).max() / np.linalg.norm(excerpt))
 
 
+@pytest.mark.slow("decodes long or many files")
 @pytest.mark.parametrize("tags", ["", "3", "TAG"])
 @pytest.mark.parametrize("xing", ["11", "01", "10", "00"])
 def test_mp3_of_two_files_put_together_is_read_whole(tmp_path, tone, encode, xing, tags):
@@ -275,6 +279,7 @@ def test_mp3_of_two_files_put_together_is_read_whole(tmp_path, tone, encode, xin
         assert alike(near, samples[4000:12000]) > 0.99
 
 
+@pytest.mark.slow("decodes long or many files")
 @pytest.mark.parametrize(("first", "second"), [((44_100, 1), (22_050, 1)), ((48_000, 2), (48_000, 1))])
 def test_mp3_whose_rate_or_channels_change_is_read_at_the_right_speed(tmp_path, tone, encode, first, second):
     parts = [mp3_of(tmp_path, tone, encode, 2.0, r, xing="0", channels=c, tag="0") for r, c in (first, second)]
@@ -286,6 +291,7 @@ def test_mp3_whose_rate_or_channels_change_is_read_at_the_right_speed(tmp_path, 
     assert alike(together[-34_000:], apart[1][4000:12000]) > 0.99
 
 
+@pytest.mark.slow("decodes long or many files")
 @pytest.mark.parametrize(("first", "second"), [(192_000, 32_000), (32_000, 192_000)])
 def test_mp3_of_variable_bit_rate_without_a_header_is_read_whole(tmp_path, tone, encode, first, second):
     """libsndfile guesses its length by the first frame."""
@@ -295,6 +301,7 @@ def test_mp3_of_variable_bit_rate_without_a_header_is_read_whole(tmp_path, tone,
     assert abs(len(audio.read(path)) / 16_000 - sum(length for length, _ in counted(path)) / 44_100) < 0.06
 
 
+@pytest.mark.slow("decodes long or many files")
 def test_an_mp3_may_be_replaced_by_a_shorter_one_while_it_is_read(tmp_path, tone, encode):
     """As cp does it, and recorders: what is mapped into memory would end the process."""
     path = mp3_of(tmp_path, tone, encode, 60.0)

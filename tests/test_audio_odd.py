@@ -162,6 +162,7 @@ def test_an_ogg_that_ends_within_a_page_is_no_whole_one(tmp_path, tone, form):
     assert reason(tmp_path / "a.ogg").startswith("truncated or damaged: its last Ogg page is incomplete")
 
 
+@pytest.mark.slow("decodes long or many files")
 @pytest.mark.parametrize("subtype", ["VORBIS", "OPUS"])
 def test_every_link_of_a_chained_ogg_is_read(tmp_path, tone, subtype):
     parts = []
@@ -204,6 +205,7 @@ def test_a_page_that_is_lost_leaves_silence_or_is_an_error(tmp_path, tone, monke
 # ---- through PyAV -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow("decodes long or many files")
 @pytest.mark.parametrize(("first", "second"), [(44_100, 22_050), (16_000, 48_000)])
 def test_aac_whose_rate_changes_is_read_at_the_right_speed(tmp_path, tone, encode, first, second):
     parts = [encode(tmp_path / f"{rate}.aac", tone(2.0, rate), rate, container="adts") for rate in (first, second)]
@@ -239,6 +241,7 @@ def recorded(path, form: str, codec: str, samples: np.ndarray, late: float = 0.0
 FORMS = [("webm", "libopus"), ("matroska", "aac"), ("mp4", "aac")]
 
 
+@pytest.mark.slow("decodes long or many files")
 @pytest.mark.parametrize(("form", "codec"), FORMS)
 def test_gaps_in_the_time_stamps_are_silence(tmp_path, tone, form, codec):
     samples = tone(4.0, 48_000)[:, 0]
@@ -251,6 +254,7 @@ def test_gaps_in_the_time_stamps_are_silence(tmp_path, tone, form, codec):
     assert abs(int(np.argmax(np.correlate(same, late, "valid"))) - 400) < 0.03 * RATE
 
 
+@pytest.mark.slow("decodes long or many files")
 @pytest.mark.parametrize(("form", "codec"), FORMS)
 def test_what_begins_late_is_late(tmp_path, tone, form, codec):
     samples = tone(2.0, 48_000)[:, 0]
@@ -293,6 +297,7 @@ def test_of_several_tracks_the_default_one_is_heard_and_the_others_are_named(tmp
 CONTAINERS = [("matroska", "aac"), ("webm", "libopus"), ("mp4", "aac"), ("avi", "libmp3lame")]
 
 
+@pytest.mark.slow("decodes long or many files")
 @pytest.mark.parametrize(("form", "codec"), CONTAINERS)
 def test_a_container_that_breaks_off_is_no_whole_one(tmp_path, tone, encode, form, codec):
     path = encode(tmp_path / "a", tone(4.0, 48_000), 48_000, codec, form)
@@ -301,6 +306,7 @@ def test_a_container_that_breaks_off_is_no_whole_one(tmp_path, tone, encode, for
     assert reason(path).startswith("truncated or damaged")
 
 
+@pytest.mark.slow("decodes long or many files")
 @pytest.mark.parametrize(("form", "codec"), CONTAINERS)
 def test_containers_put_together_are_read_whole(tmp_path, tone, encode, form, codec):
     parts = [encode(tmp_path / str(k), tone(2.0 + k, 48_000, 1, k), 48_000, codec, form) for k in (0, 1)]
@@ -462,6 +468,7 @@ def test_a_path_of_two_thousand_characters_is_read(tmp_path, clip, monkeypatch):
     assert len(audio.excerpt(deep, 0.1, 1000)) == 1000
 
 
+@pytest.mark.slow("decodes long or many files")
 def test_an_opus_stream_whose_end_is_not_marked_is_read(tmp_path, tone, monkeypatch):
     """As a server leaves it that is cut off: libsndfile calls it malformed."""
     monkeypatch.setitem(sys.modules, "av", None)

@@ -109,6 +109,7 @@ def test_every_hook_is_documented_with_its_arguments():
         assert f"### {name}({arguments})" in text
 
 
+@pytest.mark.slow("takes long")
 def test_the_example_plugin_works(tmp_path):
     text = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
     (tmp_path / "example.py").write_text(re.search(r"```python\n(.*?)```", text, re.DOTALL)[1])

@@ -882,6 +882,7 @@ def test_every_command_ends_with_one_line(toy, sound, tmp_path, home, command, h
     assert "\x1b" not in out
 
 
+@pytest.mark.slow("takes long")
 @pytest.mark.parametrize("attack", ["opset to come", "batch", "external"])
 def test_label_refuses_a_hostile_lone_file_with_one_line_in_a_process_of_its_own(tmp_path, attack):
     path, clip = tmp_path / "evil.onnx", tmp_path / "noise.wav"

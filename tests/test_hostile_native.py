@@ -194,6 +194,7 @@ def test_a_container_of_another_network_is_refused(whole, given):
     assert "not the weights of a network" in given(short)
 
 
+@pytest.mark.slow("takes long")
 def test_outputs_that_are_not_as_many_as_the_manifest_names_are_refused(whole, given, native_bundle):
     other = (native_bundle("wav2small-emotion") / "model.native").read_bytes()
     said = whole[whole.rindex(b'{"default"') :]

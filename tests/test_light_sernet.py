@@ -22,7 +22,10 @@ FILES = dict(
     re.findall(r"^`([\w./-]+)`:\n\n```\w+\n(.*?)```$", PAGE.read_text(encoding="utf-8"), re.MULTILINE | re.DOTALL)
 )
 
-pytestmark = pytest.mark.skipif(not importlib.util.find_spec("hatchling"), reason="packages are built by hatchling")
+pytestmark = [
+    pytest.mark.skipif(not importlib.util.find_spec("hatchling"), reason="packages are built by hatchling"),
+    pytest.mark.slow("trains and exports the example plugin"),
+]
 
 
 @pytest.fixture(scope="module")

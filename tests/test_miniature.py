@@ -16,6 +16,8 @@ from sertool.plugins import load_plugins
 from sertool.training.distil import distil
 from sertool.training.recipe import DistilRecipe, load_recipe
 
+pytestmark = pytest.mark.slow("trains, distils and exports")
+
 STUDENTS = ["wav2small", "mobilenetv3-small", "mobilenetv4-small", "mobilenetv4-medium", "mobilenetv4-large"]
 
 TINY = {

@@ -17,6 +17,8 @@ import torch
 
 from sertool import audio, bundle
 
+pytestmark = pytest.mark.slow("trains, distils and exports")
+
 CLASSES = ("angry", "happy", "neutral", "sad")
 
 #: Code of IEMOCAP's labels -> (pitch in Hz, level).

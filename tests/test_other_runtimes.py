@@ -10,6 +10,8 @@ import pytest
 from sertool import audio, bundle
 from sertool.features import steps
 
+pytestmark = pytest.mark.slow("runs other runtimes on every shipped file")
+
 #: What these runtimes may differ by: float32 summed in another order, and 8-bit steps that this tips over.
 TOLERANCES = {"fp32": 3e-5, "int8": 6e-3}
 

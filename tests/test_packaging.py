@@ -15,9 +15,13 @@ ROOT = Path(__file__).resolve().parents[1]
 IN_PLACE = all(importlib.util.find_spec(name) for name in ("hatchling", "cffi", "setuptools"))
 PLUGINS = sorted(path.name for path in (ROOT / "plugins").iterdir() if (path / "__init__.py").is_file())
 
-pytestmark = pytest.mark.skipif(
-    not shutil.which("git") or not (ROOT / ".git").exists(), reason="a clean copy of the tree needs git and a checkout"
-)
+pytestmark = [
+    pytest.mark.slow("builds wheels"),
+    pytest.mark.skipif(
+        not shutil.which("git") or not (ROOT / ".git").exists(),
+        reason="a clean copy of the tree needs git and a checkout",
+    ),
+]
 
 
 def run(*command: str, cwd: Path) -> None:

@@ -12,6 +12,8 @@ import torch
 
 from sertool.cli.papers import shell, table
 
+pytestmark = pytest.mark.slow("runs every command of both papers")
+
 HERE = Path(__file__).parent
 ITEMS = table()["item"]
 COMMANDS = list(dict.fromkeys(item["command"] for item in ITEMS))

@@ -295,12 +295,14 @@ def test_a_plugins_folder_that_is_not_there_is_said(tmp_path, monkeypatch, capsy
 # The commands, in processes of their own
 
 
+@pytest.mark.slow("starts processes")
 def test_a_plugins_command_is_in_the_help_and_runs(folder, process):
     folder(good=GOOD)
     assert re.search(r"^  greet +Say hello\.$", process("--help").out, re.MULTILINE)
     assert process("greet") == (0, "hello from a plugin\n", "")
 
 
+@pytest.mark.slow("starts processes")
 @pytest.mark.parametrize(
     "arguments", [["plugins"], ["--help"], ["--version"], ["label", "CLIP"], ["models"]], ids=" ".join
 )
@@ -338,6 +340,7 @@ def test_plugins_json_says_what_each_registers(folder, process):
     assert listed["wav2small"]["version"] == importlib.metadata.version("sertool")
 
 
+@pytest.mark.slow("starts processes")
 def test_a_conflict_between_plugins_leaves_the_other_models_and_recipes_usable(folder, process):
     folder(one=model("same"), two=model("same"))
     code, out, err = process("models")
@@ -346,6 +349,7 @@ def test_a_conflict_between_plugins_leaves_the_other_models_and_recipes_usable(f
     assert "wav2small" in out
 
 
+@pytest.mark.slow("starts processes")
 @pytest.mark.parametrize("then", ["", "main(['plugins'])", "main(['models'])", "main(['--help'])"])
 def test_loading_and_listing_plugins_imports_no_heavy_library(then):
     script = (
@@ -375,6 +379,7 @@ def test_first_party_plugins_come_in_by_the_entry_point_group():
             assert getattr(point.load(), "__file__", "").endswith("__init__.py")
 
 
+@pytest.mark.slow("starts processes")
 def test_sertool_never_imports_from_plugins():
     names = {point.value.partition(":")[0] for point in importlib.metadata.entry_points(group="sertool")}
     sources = sorted(Path(sertool.__file__).parent.rglob("*.py"))
@@ -397,6 +402,7 @@ def test_a_misspelt_command_names_the_one_that_is_like_it(process):
     assert "No such command 'lable'. Did you mean 'label'?" in err
 
 
+@pytest.mark.slow("starts processes")
 def test_a_file_whose_name_begins_with_a_hyphen_is_explained(clip, tmp_path, process):
     clip(tmp_path / "-dash.wav", 0.3)
     code, _, err = process("label", "-dash.wav", cwd=tmp_path)
@@ -405,6 +411,7 @@ def test_a_file_whose_name_begins_with_a_hyphen_is_explained(clip, tmp_path, pro
     assert process("label", "./-dash.wav", cwd=tmp_path).code == 0
 
 
+@pytest.mark.slow("starts processes")
 def test_a_clash_of_names_costs_the_plugins_these_names_and_nothing_else(folder, process):
     folder(one=model("same") + "    " + model("only_one").splitlines()[-1].strip() + "\n", two=model("same"))
     rows = {row["name"]: row for row in json.loads(process("plugins", "--json").out)}
@@ -417,6 +424,7 @@ def test_a_clash_of_names_costs_the_plugins_these_names_and_nothing_else(folder,
     assert "skipped" not in shown
 
 
+@pytest.mark.slow("starts processes")
 @pytest.mark.skipif(sys.platform == "win32", reason="descriptors of POSIX systems")
 @pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
 def test_closed_descriptors_cause_no_traceback(clip, tmp_path, closed):

@@ -30,6 +30,7 @@ def clips():
     return made + [audio.read(file) for file in sorted((bundle.bundled_folder() / MODELS[0] / "samples").glob("*.wav"))]
 
 
+@pytest.mark.slow("takes long")
 @pytest.mark.parametrize("name", MODELS)
 def test_both_runtimes_agree_with_torch(native_bundle, one_thread, name):
     import torch

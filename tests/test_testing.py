@@ -169,6 +169,7 @@ def model(build=Sound, **about):
     return sertool.Model("toy", "a toy", build, **about)
 
 
+@pytest.mark.slow("exports and trains networks")
 @pytest.mark.parametrize("task", ["categorical", "dimensional"])
 def test_a_sound_model_passes(register, task):
     state = torch.random.get_rng_state()
@@ -220,6 +221,7 @@ BROKEN_MODELS = {
 }
 
 
+@pytest.mark.slow("exports and trains networks")
 @pytest.mark.parametrize("name", BROKEN_MODELS)
 def test_a_broken_model_is_told_what_is_wrong(register, name):
     thing, wanted = BROKEN_MODELS[name]
@@ -228,6 +230,7 @@ def test_a_broken_model_is_told_what_is_wrong(register, name):
     assert wanted in text
 
 
+@pytest.mark.slow("exports and trains networks")
 @pytest.mark.parametrize(
     ("build", "wanted"),
     [(Twofold, "differs from torch by "), (Branching, "exporting raised SertoolError: Sequential cannot be exported")],
@@ -244,6 +247,7 @@ def test_a_format_that_is_none_is_the_users_error(register):
         check_model("no-such")
 
 
+@pytest.mark.slow("exports and trains networks")
 @pytest.mark.parametrize(
     ("text", "wanted"),
     [
@@ -388,6 +392,7 @@ def augmentation(build):
     return sertool.Augmentation("toy", "a toy", build)
 
 
+@pytest.mark.slow("exports and trains networks")
 def test_a_sound_augmentation_passes_and_leaves_the_global_generators(register):
     random.seed(5)
     np.random.seed(5)
@@ -418,12 +423,14 @@ BROKEN_AUGMENTATIONS = {
 }
 
 
+@pytest.mark.slow("exports and trains networks")
 @pytest.mark.parametrize("build", BROKEN_AUGMENTATIONS, ids=lambda build: build.__name__)
 def test_a_broken_augmentation_is_told_what_is_wrong(register, build):
     text = fault(check_augmentation, register(augmentation(build)))
     assert text.startswith("augmentation 'toy'" + BROKEN_AUGMENTATIONS[build])
 
 
+@pytest.mark.slow("exports and trains networks")
 def test_other_faults_of_augmentations(register):
     assert "random=False, but" in fault(check_augmentation, register(augmentation(Gain)), random=False)
     assert "build returns NoneType" in fault(check_augmentation, register(augmentation(lambda: None)))
@@ -501,10 +508,12 @@ def harmful(model, source):
         next(source.module.parameters()).zero_()
 
 
+@pytest.mark.slow("exports and trains networks")
 def test_a_sound_exporter_passes(exporter):
     check_exporter(exporter())
 
 
+@pytest.mark.slow("exports and trains networks")
 @pytest.mark.parametrize(
     ("how", "wanted"),
     [
@@ -531,6 +540,7 @@ def test_a_broken_exporter_is_told_what_is_wrong(exporter, how, wanted):
     assert fault(check_exporter, exporter(**how)).startswith(f"exporter 'toy'{wanted}")
 
 
+@pytest.mark.slow("exports and trains networks")
 def test_an_exporter_is_held_to_each_input_that_is_asked_for(exporter):
     def only_waveforms(model, source):
         if source.input == "logmel":
@@ -541,6 +551,7 @@ def test_an_exporter_is_held_to_each_input_that_is_asked_for(exporter):
     assert fault(check_exporter, exporter(only_waveforms)) == f"exporter 'toy'{wanted}"
 
 
+@pytest.mark.slow("exports and trains networks")
 def test_an_exporter_of_some_networks_is_held_to_those_and_to_refusing_others(exporter):
     def only_wav2small(model, source):
         if type(source.module).__name__ != "Wav2Small":
@@ -650,6 +661,7 @@ def test_a_layout_that_finds_nothing_wrong_with_any_folder_is_told(register, tmp
 # Packages, and the clips that plugins' tests train on
 
 
+@pytest.mark.slow("exports and trains networks")
 @pytest.mark.parametrize(
     ("source", "wanted"),
     [

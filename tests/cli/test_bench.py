@@ -12,6 +12,8 @@ import pytest
 from sertool import bench, bundle
 from sertool.measure import cost, native
 
+pytestmark = pytest.mark.slow("measures models in processes of their own")
+
 QUICK = ["--runs", "3", "--warmup", "1", "--seconds", "0.5"]
 
 PLUGIN = """

@@ -93,6 +93,7 @@ def test_folds_run_one_by_one_and_the_last_one_brings_the_table(arguments, comma
     assert {path: path.read_bytes() for path in run.rglob("*") if path.is_file()} == before
 
 
+@pytest.mark.slow("starts processes")
 def test_another_run_stands_beside_it_and_one_that_leaks_says_so(arguments, command, tmp_path):
     first, second, leak = tmp_path / "one" / "run", tmp_path / "two" / "run", tmp_path / "leak"
     assert command(*arguments(), "-o", first).code == 0
@@ -113,6 +114,7 @@ def test_another_run_stands_beside_it_and_one_that_leaks_says_so(arguments, comm
     assert "| measure | leak (leaks) | run | gain, points | deviation |" in answer.out
 
 
+@pytest.mark.slow("starts processes")
 def test_a_baseline_is_the_recipe_with_a_change_and_goes_on_where_it_was(arguments, command, tmp_path):
     """Table II of arXiv 2512.23435 in one command: without CREMA-D, with it, and the gain."""
     run = tmp_path / "run"
@@ -215,6 +217,7 @@ def test_what_cannot_stand_beside_it_is_refused_before_anything_is_trained(argum
     assert not run.exists()
 
 
+@pytest.mark.slow("starts processes")
 def test_ctrl_c_saves_and_the_same_command_goes_on(arguments, command, tmp_path):
     run = tmp_path / "run"
     long = [*arguments("train.steps=100000", "train.validate_every=100000", "train.save_every=100000"), "-o", str(run)]

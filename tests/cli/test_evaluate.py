@@ -166,6 +166,7 @@ def test_a_model_of_classes_has_the_libraries_figures(corpus, emotion_bundle, pr
     assert rows["corrupt.wav"]["predicted"] == ""
 
 
+@pytest.mark.slow("starts processes")
 def test_models_of_classes_are_drawn_side_by_side(corpus, emotion_bundle, tmp_path, clip, command):
     long, other = clip(tmp_path / "long.wav", 20.0), shutil.copytree(emotion_bundle, tmp_path / "other")
     how = ["--against", other, "--plots", tmp_path, "--course", long, "--bootstrap", "20", "--split", "val"]

@@ -20,6 +20,8 @@ from sertool.errors import UsageError
 from sertool.plugins import load_plugins
 from sertool.runtime import Runtime
 
+pytestmark = pytest.mark.slow("exports and measures files")
+
 EXPORT = ("export", "wav2small-emotion:centre=true")
 
 

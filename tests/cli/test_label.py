@@ -53,6 +53,7 @@ def three(tmp_path, clip):
     return tmp_path / "in"
 
 
+@pytest.mark.slow("starts processes")
 def test_each_of_a_thousand_files_gives_exactly_one_row_though_every_tenth_is_broken(tmp_path, clip, process):
     clips = [clip(tmp_path / f"{i}.wav", 0.1, seed=i).read_bytes() for i in range(5)]
     folder = tmp_path / "in"
@@ -132,6 +133,7 @@ def test_a_path_with_a_line_feed(three, clip, command, monkeypatch):
     assert [row["file"] for row in read_csv(out)] == [path, str(three / "0.wav")]
 
 
+@pytest.mark.slow("starts processes")
 @posix
 @pytest.mark.parametrize("form", ["csv", "jsonl", "parquet"])
 def test_names_that_are_not_utf_8_are_shown_with_their_bytes(tmp_path, clip, command, form):
@@ -148,6 +150,7 @@ def test_names_that_are_not_utf_8_are_shown_with_their_bytes(tmp_path, clip, com
     assert command("label", tmp_path / "in", "-o", output, "--resume").err.count("1 of them before") == 1
 
 
+@pytest.mark.slow("starts processes")
 def test_bad_input_is_a_row_with_its_reason_and_never_a_traceback(tmp_path, clip, tone, process):
     folder = tmp_path / "in"
     reasons = {
@@ -209,6 +212,7 @@ def silence(tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow("starts processes")
 @pytest.mark.parametrize("windows", [[], ["--windows"]], ids=["files", "windows"])
 @pytest.mark.parametrize("vad", [[], ["--no-vad"]], ids=["vad", "no-vad"])
 def test_the_silence_of_a_silent_file_is_reported_not_labelled(silence, command, vad, windows):
@@ -283,6 +287,7 @@ def test_an_existing_output_is_kept_unless_told(tmp_path, three, command):
     assert command("label", three, "-o", output).code == 2
 
 
+@pytest.mark.slow("starts processes")
 @posix
 @pytest.mark.skipif(not os.path.exists("/dev/full"), reason="no /dev/full")
 @pytest.mark.parametrize("to", ["standard output", "file"])
@@ -352,6 +357,7 @@ def cut_off(folder, output, number):
     return child.returncode, err.decode()
 
 
+@pytest.mark.slow("starts processes")
 @posix
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
 def test_sigint_ends_with_130_says_how_to_go_on_and_resume_completes_the_table(tmp_path, many, command, form):
@@ -371,6 +377,7 @@ def test_sigint_ends_with_130_says_how_to_go_on_and_resume_completes_the_table(t
     assert table_in(output) == unbroken
 
 
+@pytest.mark.slow("starts processes")
 @posix
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_other_signals_that_end_a_run_leave_whole_rows_and_a_summary(tmp_path, many, command, number):
@@ -383,6 +390,7 @@ def test_other_signals_that_end_a_run_leave_whole_rows_and_a_summary(tmp_path, m
     assert table_in(output) == unbroken
 
 
+@pytest.mark.slow("starts processes")
 @posix
 @pytest.mark.parametrize("form", ["csv", "jsonl"])
 def test_after_sigkill_resume_completes_the_table(tmp_path, many, command, form):
@@ -400,6 +408,7 @@ def test_after_sigkill_resume_completes_the_table(tmp_path, many, command, form)
     assert table_in(output) == unbroken
 
 
+@pytest.mark.slow("starts processes")
 @posix
 def test_sigint_while_resuming_loses_nothing(tmp_path, many, command):
     folder, unbroken = many
@@ -457,6 +466,7 @@ def test_resume_drops_the_row_of_a_file_that_is_gone(tmp_path, three, command):
     assert [row["file"] for row in table_in(output)] == ["0.wav", "2.wav"]
 
 
+@pytest.mark.slow("starts processes")
 @pytest.mark.parametrize(
     ("option", "named"), [(["--window", "0.1"], "window"), (["--hop", "4"], "hop"), (["--windows"], "windows")]
 )
@@ -513,6 +523,7 @@ def modules_after(*arguments):
     return set(done.stderr.decode().split())
 
 
+@pytest.mark.slow("starts processes")
 @pytest.mark.parametrize("runtime", ["onnx", "native"])
 def test_labelling_imports_what_runs_the_model_and_no_training_library(three, native_bundle, runtime):
     modules = modules_after("label", three, "--quiet", "-m", native_bundle(), "--runtime", runtime)
@@ -565,6 +576,7 @@ def peak_mb(*arguments):
     return int(done.stderr.split()[-1]) / 1024
 
 
+@pytest.mark.slow("starts processes")
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads /proc")
 def test_a_long_recording_takes_no_more_memory_than_a_short_one(tmp_path):
     voice, rate = soundfile.read(bundled_folder() / "wav2small" / "samples" / "plain.wav", dtype="int16")

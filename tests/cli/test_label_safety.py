@@ -150,6 +150,7 @@ def given(monkeypatch, data: bytes) -> None:
     monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(data)))
 
 
+@pytest.mark.slow("starts processes")
 @pytest.mark.parametrize("form", ["WAV", "FLAC", "OGG", "MP3", "AIFF", "AU", "CAF", "RF64", "W64"])
 def test_a_recording_through_a_pipe_is_labelled(clip, tmp_path, command, monkeypatch, form):
     path = clip(tmp_path / "a", 0.5, format=form)

@@ -13,6 +13,8 @@ import pytest
 
 from sertool.plugins import Plugin, load_plugins
 
+pytestmark = pytest.mark.slow("installs and tests generated plugins")
+
 KINDS = ("model", "augmentation", "exporter", "corpus")
 needs_hatchling = pytest.mark.skipif(
     not importlib.util.find_spec("hatchling"), reason="packages are built by hatchling"

@@ -33,7 +33,11 @@ def on_terminal(*arguments, stdout_too=True):
             shown += part
     except OSError:  # Linux's way to say that the other side has closed
         pass
-    apart = process.stdout.read().decode() if process.stdout else None
+    os.close(ours)
+    apart = None
+    if process.stdout:
+        with process.stdout:
+            apart = process.stdout.read().decode()
     text = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", shown.decode()).replace("\r\n", "\n")
     return process.wait(), text, apart
 

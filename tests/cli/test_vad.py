@@ -314,6 +314,7 @@ def test_annotations_never_replace_a_recording(talks, command):
 # ---- runs that are cut off --------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow("starts processes")
 @posix
 @pytest.mark.parametrize("form", ["csv", "textgrid"])
 def test_ctrl_c_ends_with_130_and_keeps_what_is_finished(tmp_path, form):

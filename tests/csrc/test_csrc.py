@@ -9,6 +9,8 @@ import pytest
 
 from sertool.kernel import available_isas
 
+pytestmark = pytest.mark.slow("compiles C with sanitizers and valgrind")
+
 HERE = Path(__file__).resolve().parent
 CSRC = HERE.parents[1] / "csrc"
 STRICT = ["-Wall", "-Wextra", "-Werror", "-pedantic"]

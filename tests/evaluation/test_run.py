@@ -1,8 +1,10 @@
 """From a corpus and models to what is written."""
 
+import copy
 import csv
 import io
 import json
+import pickle
 import shutil
 import threading
 from pathlib import Path
@@ -15,6 +17,7 @@ from sertool import audio, bundle
 from sertool.corpora import Row
 from sertool.errors import BundleError, SertoolError, UsageError
 from sertool.evaluation import run
+from sertool.evaluation.run import Cropped, Whole
 from sertool.labelling import Labeller
 from sertool.recordings.pool import Meter
 
@@ -213,3 +216,14 @@ def test_pictures_of_classes_are_drawn_where_there_is_something_to_see(tmp_path,
     assert drawn["reliability"][1]["two"]["clips"].sum() == 2
     assert drawn["probabilities"][2] == ["angry", "sad", "neutral"]
     assert draw([]) == draw([Row("a", "c", "s", "bored")]) == []
+
+
+@pytest.mark.parametrize("wrap", [Whole, lambda labeller: Cropped(labeller, 1.0)])
+def test_whole_and_cropped_label_as_their_rows_say_and_go_to_other_processes(wrap):
+    samples = np.tile(audio.read(bundle.bundled_folder() / "wav2small" / "samples" / "plain.wav"), 4)
+    labeller = wrap(Labeller("wav2small", regardless=True))
+    rows, seconds = labeller.rows([samples])
+    assert len(rows) == 1
+    assert labeller.label(samples, audio.SAMPLE_RATE) == labeller.average(rows, seconds)
+    for copied in (pickle.loads(pickle.dumps(labeller)), copy.copy(labeller)):
+        assert copied.label(samples, audio.SAMPLE_RATE) == labeller.label(samples, audio.SAMPLE_RATE)

@@ -82,6 +82,7 @@ def test_a_network_that_answers_otherwise_is_said_before_training(toy, tmp_path,
     assert not (tmp_path / "run" / "last.pt").exists()
 
 
+@pytest.mark.slow("exports and measures files")
 def test_what_cannot_be_exported_is_said_before_a_long_run_and_not_after(toy):
     with pytest.raises(SertoolError, match="cannot be exported to ONNX"):
         release.rehearse(load_recipe(toy(steps=release.LONG, give="loop")))

@@ -51,6 +51,15 @@ def test_the_exporters_tolerance_holds_unless_the_user_says_another():
     assert not Limits(max_diff=0.005).missed(ENTRY, tolerance=0.003)
 
 
+@pytest.mark.parametrize("name", ["speed {0}", "high-speed corpus"])
+def test_a_corpus_may_have_any_name(name):
+    entry = replace(ENTRY, checks=[{**ENTRY.checks[0], "on": name}])
+    assert Limits(max_metric_drop=0.0005).missed(entry, 1) == [
+        f"int8 UA on {name} drops by 0.0010, allowed is at most 0.0005"
+    ]
+    assert not Limits(max_metric_drop=0.002).missed(entry, 1)
+
+
 def test_what_is_not_a_number_keeps_no_limit():
     entry = replace(ENTRY, difference={"max": float("nan")})
     assert Limits().missed(entry, tolerance=1)
@@ -127,6 +136,7 @@ def written(wav2small, tmp_path_factory):
     return folder, manifest, found
 
 
+@pytest.mark.slow("exports and measures files")
 def test_only_what_keeps_the_limits_is_written(written):
     folder, manifest, found = written
     assert [path.name for path in folder.iterdir()] == ["model.fp32-logmel.onnx"]
@@ -140,6 +150,7 @@ def test_only_what_keeps_the_limits_is_written(written):
     assert found.missed[0].startswith("fp32 has ")
 
 
+@pytest.mark.slow("exports and measures files")
 def test_native_weights_are_compared_with_torch_and_kept(wav2small, tmp_path):
     network, manifest = wav2small
     manifest = replace(manifest, variants=[])
@@ -177,6 +188,7 @@ def test_logmel_from_the_c_front_end_gives_what_torch_gives(wav2small, written):
     assert manifest.variants[0].difference["max"] <= 1e-4
 
 
+@pytest.mark.slow("exports and measures files")
 def test_the_difference_is_the_largest_over_all_clips(wav2small, tmp_path, monkeypatch):
     """An exporter that is wrong on long clips only."""
     network, manifest = wav2small
@@ -209,6 +221,7 @@ def test_an_option_that_an_exporter_does_not_have_is_named(wav2small, tmp_path):
         variants.export(network, form, tmp_path / "x.onnx", manifest, *variants.entries([form]), [])
 
 
+@pytest.mark.slow("exports and measures files")
 @pytest.mark.parametrize("form", ["native-int8", "onnx-int8:recipe=static", "onnx-int8:recipe=weights,bits=4"])
 def test_the_same_clips_give_the_same_bytes_however_many_threads_there_are(tmp_path, form):
     origin = find_origin("wav2small")

@@ -151,6 +151,7 @@ def assert_close(got: np.ndarray, expected: np.ndarray, above: float = ABOVE, be
 # ---- numbers ----------------------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow("compares millions of frames")
 @pytest.mark.parametrize("implementation", OURS)
 @pytest.mark.parametrize("n_fft", SIZES)
 @pytest.mark.parametrize("name", SIGNALS)
@@ -193,6 +194,7 @@ def test_too_short_an_input_is_an_error(run, n_fft, length, implementation):
 
 
 # Two float32 implementations, each with its own rounding: measured 4e-4 dB and 0.007 dB.
+@pytest.mark.slow("compares millions of frames")
 @pytest.mark.parametrize("implementation", OURS)
 @pytest.mark.parametrize("peer", PEERS)
 @pytest.mark.parametrize("n_fft", SIZES)

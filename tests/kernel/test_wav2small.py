@@ -26,6 +26,7 @@ def streamed(engine, clip, sizes):
     return engine.finish()
 
 
+@pytest.mark.slow("takes long")
 @pytest.mark.parametrize("sizes", [[1], [31, 0, 64, 1], [1_000]], ids=str)
 def test_however_a_recording_is_cut_the_outputs_have_the_same_bits(weights, sizes):
     engine = Engine(weights)

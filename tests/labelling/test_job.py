@@ -318,6 +318,7 @@ def test_a_recording_is_known_by_its_place_and_not_by_its_name(labeller, recordi
     journal.close()
 
 
+@pytest.mark.slow("takes long")
 @pytest.mark.skipif(os.name != "posix", reason="files are locked on POSIX systems only")
 def test_of_many_that_resume_at_once_one_goes_on_and_the_journal_stays_whole(finished):
     output, before = finished

@@ -275,6 +275,7 @@ def test_wav2small_as_torch_counts_it(samples):
     assert cost.macs(path, samples) == flops(network, torch.zeros(1, samples))
 
 
+@pytest.mark.slow("measures models in processes of their own")
 @pytest.mark.parametrize("name", ["onnx", "onnx-int8"])
 def test_convolutions_and_attention_as_torch_counts_them(encoder, name):
     module, files = encoder
@@ -418,6 +419,7 @@ def heavy(tmp_path_factory, labeller):
     return path
 
 
+@pytest.mark.slow("measures models in processes of their own")
 def test_a_fresh_process_tells_time_and_memory(heavy):
     found = cost.fresh(str(heavy), seconds=0.5, repeats=4, warmup=1)
     assert len(found.seconds) == 4

@@ -32,6 +32,7 @@ def test_a_damaged_file_is_not_counted(native_bundle, tmp_path):
         native.count(tmp_path / "it", 80_000)
 
 
+@pytest.mark.slow("measures models in processes of their own")
 def test_bench_measures_each_variant_by_its_runtime(native_bundle):
     how, said = bench.How(seconds=1, repeats=2, warmup=1), []
     rows = {row["variant"]: row for row in bench.table(bench.subjects([str(native_bundle())]), how, said.append)}
@@ -42,6 +43,7 @@ def test_bench_measures_each_variant_by_its_runtime(native_bundle):
     assert rows["native-int8"]["bytes"] < rows["native"]["bytes"] / 3
 
 
+@pytest.mark.slow("measures models in processes of their own")
 def test_a_registered_network_is_measured_as_native_weights(native_bundle):
     how = bench.How(seconds=1, repeats=2, warmup=1)
     (row,) = bench.sweep(bench.subjects(["wav2small"], ["native"]), [1], how, lambda what: None)
@@ -49,6 +51,7 @@ def test_a_registered_network_is_measured_as_native_weights(native_bundle):
     assert row["macs"] == native.count(native_bundle() / "model.native", 16_000)["macs"]
 
 
+@pytest.mark.slow("measures models in processes of their own")
 def test_a_network_that_is_not_for_the_engine_is_one_line_in_the_table():
     how = bench.How(seconds=1, repeats=2, warmup=1)
     (row,) = bench.table(bench.subjects(["resnet"], ["native"]), how, lambda what: None)

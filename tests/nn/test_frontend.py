@@ -25,6 +25,7 @@ def student(request, timm):
     return model, network.eval()
 
 
+@pytest.mark.slow("exports networks")
 @torch.inference_mode()
 def test_students_fed_with_frames_of_the_c_kernel_give_the_same_outputs(student):
     model, network = student
@@ -39,6 +40,7 @@ def test_students_fed_with_frames_of_the_c_kernel_give_the_same_outputs(student)
         assert behind(frames).numpy() == pytest.approx(expected.numpy(), abs=1e-4)
 
 
+@pytest.mark.slow("exports networks")
 def test_the_network_itself_is_left_as_it_was(student):
     _, network = student
     before = {name: value.clone() for name, value in network.state_dict().items()}

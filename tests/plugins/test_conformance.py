@@ -12,7 +12,10 @@ import soundfile
 from sertool.plugins import load_plugins
 from sertool.testing import check_augmentation, check_exporter, check_light, check_model
 
-pytestmark = pytest.mark.usefixtures("offline", "one_thread")
+pytestmark = [
+    pytest.mark.usefixtures("offline", "one_thread"),
+    pytest.mark.slow("exports and trains every network that ships"),
+]
 
 #: An encoder in miniature.
 SMALL = {

@@ -154,6 +154,7 @@ def test_drop_spares_a_clip_of_which_nothing_would_be_left(make):
     assert spared > 5
 
 
+@pytest.mark.slow("builds, exports or trains large networks")
 @pytest.mark.parametrize(("pitch", "factor"), [(95, 1.8), (120, 1.4), (210, 1.6), (400, 1.5)])
 def test_shout_raises_f0_by_the_factor_and_keeps_the_formants(pitch, factor, make):
     clip = vowel(pitch, second=0.85) + noise(RATE, 0.01)  # two periods are more alike than one

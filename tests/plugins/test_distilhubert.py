@@ -309,6 +309,7 @@ def test_mixed_precision_on_the_cpu():
 # ONNX
 
 
+@pytest.mark.slow("builds, exports or trains large networks")
 def test_onnx_agrees_with_torch(folder, tmp_path):
     import onnx
     import onnxruntime

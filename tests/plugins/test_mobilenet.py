@@ -39,7 +39,10 @@ TABLE_FOLDED = {
     "mobilenetv3-small": (3.14, 0.025),
 }
 
-pytestmark = pytest.mark.usefixtures("timm", "_one_thread")
+pytestmark = [
+    pytest.mark.usefixtures("timm", "_one_thread"),
+    pytest.mark.slow("exports networks of millions of weights"),
+]
 
 
 @pytest.fixture(scope="module")

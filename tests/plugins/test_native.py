@@ -135,6 +135,7 @@ def unsigned(x):
     return np.trunc(np.clip(x, 0, 255) + np.float32(0.5)).astype(np.int64)
 
 
+@pytest.mark.slow("builds, exports or trains large networks")
 @pytest.mark.parametrize("centre", [False, True])
 def test_the_engine_computes_in_8_bits_as_numpy_does(tmp_path, centre):
     """To 2e-3: the first layer's sums in another order may round to another step."""

@@ -140,6 +140,7 @@ def exported(tmp_path_factory):
     return exported
 
 
+@pytest.mark.slow("builds, exports or trains large networks")
 @pytest.mark.parametrize("bits", [8, 32])
 @pytest.mark.parametrize("compiler", COMPILERS)
 def test_the_pair_is_strict_c99(exported, tmp_path, compiler, bits):
@@ -190,6 +191,7 @@ def test_memory_is_what_it_takes_and_too_little_does_not_compile(exported, tmp_p
     assert "memory_fits" in subprocess.run(command, capture_output=True, text=True).stderr
 
 
+@pytest.mark.slow("builds, exports or trains large networks")
 @pytest.mark.parametrize("compiler", COMPILERS)
 @pytest.mark.parametrize(("name", "bits"), PAIRS)
 def test_outputs_are_the_plain_engines_to_the_bit_and_near_torchs(exported, compiler, name, bits):
@@ -235,6 +237,7 @@ def test_a_recording_in_pieces_and_wrong_turns(exported, name, bits):
     library[f"{pair.prefix}_reset"](None)
 
 
+@pytest.mark.slow("builds, exports or trains large networks")
 @needs("gcc", "valgrind")
 def test_valgrind_finds_nothing(exported, tmp_path):
     program = exported(bits=8).program("gcc", "-g", "-O1")

@@ -71,6 +71,7 @@ def exported(wav2small, tmp_path_factory):
     }
 
 
+@pytest.mark.slow("exports and quantises networks")
 def test_wav2small_takes_few_bytes(exported):
     sizes = {key: file.stat().st_size for key, file in exported.items()}
     assert sizes["int8"] < 76_000
@@ -101,6 +102,7 @@ def test_half_of_the_weights_is_left_in_16_bits(exported, wav2small):
     assert "head.bias" in found  # 3 values
 
 
+@pytest.mark.slow("exports and quantises networks")
 def test_weights_that_16_bits_cannot_hold_stay_as_they_are(tmp_path):
     network = nn.Sequential(nn.Unflatten(1, (1, -1)), nn.Conv1d(1, 8, 16), nn.Conv1d(8, 8, 9), nn.Conv1d(8, 8, 10))
     with torch.no_grad():
@@ -113,6 +115,7 @@ def test_weights_that_16_bits_cannot_hold_stay_as_they_are(tmp_path):
     assert np.abs(outputs(tmp_path / "it.onnx", noise(500)) / expected - 1).max() < 0.01
 
 
+@pytest.mark.slow("exports and quantises networks")
 @pytest.mark.parametrize("name", SMALL)
 @pytest.mark.parametrize("n_fft", mel.GEOMETRIES)
 def test_a_computed_logmel_is_the_stored_one(tmp_path, n_fft, name):
@@ -165,6 +168,7 @@ class Pooled(nn.Module):
         return self.head(self.pool(x))
 
 
+@pytest.mark.slow("exports and quantises networks")
 @pytest.mark.parametrize(
     ("how", "biases"),
     [
@@ -187,6 +191,7 @@ def test_biases_around_a_softmax_go_where_that_changes_nothing(tmp_path, how, bi
         assert np.abs(outputs(file, noise(n)) - expected).max() < 2e-3
 
 
+@pytest.mark.slow("exports and quantises networks")
 def test_exporting_again_gives_the_same_bytes(tmp_path, wav2small, exported):
     again = export(wav2small, tmp_path / "again.onnx", "onnx-fp16", {"a": "ü" * 600})
     assert again.read_bytes() == exported["fp16"].read_bytes()
@@ -203,6 +208,7 @@ def folder(wav2small, tmp_path_factory):
     return shutil.copytree(here, there / "model")
 
 
+@pytest.mark.slow("exports and quantises networks")
 def test_audonnx_loads_its_folder(folder, wav2small):
     audonnx = pytest.importorskip("audonnx")
     with warnings.catch_warnings():
@@ -216,6 +222,7 @@ def test_audonnx_loads_its_folder(folder, wav2small):
     assert np.abs(model(noise(9_000)[0], 16_000) - expected).max() < 1e-5
 
 
+@pytest.mark.slow("exports and quantises networks")
 def test_audonnx_file_is_that_of_onnx(folder, wav2small, tmp_path):
     plain = export(wav2small, tmp_path / "model.onnx", "onnx", {bundle.METADATA_KEY: json.dumps(MANIFEST)})
     assert (folder / "model.onnx").read_bytes() == plain.read_bytes()
@@ -223,12 +230,14 @@ def test_audonnx_file_is_that_of_onnx(folder, wav2small, tmp_path):
     assert str(tmp_path.parent) not in (folder / "model.yaml").read_text()
 
 
+@pytest.mark.slow("exports and quantises networks")
 def test_audonnx_names_outputs_itself_where_nothing_does(wav2small, tmp_path):
     audonnx = pytest.importorskip("audonnx")
     export(wav2small, tmp_path / "other name.onnx", "audonnx")
     assert audonnx.load(str(tmp_path)).labels() == ["outputs-0", "outputs-1", "outputs-2"]
 
 
+@pytest.mark.slow("exports and quantises networks")
 def test_a_constant_of_zeros_is_no_scattering_of_nothing(tmp_path):
     """OpenVINO refuses a ScatterElements whose indices are empty, as of a bias that was never trained."""
 

@@ -218,6 +218,7 @@ def write(checkpoint):
 # The paper's sizes
 
 
+@pytest.mark.slow("builds, exports or trains large networks")
 def test_parameters_are_those_of_the_papers_table_1():
     with torch.device("meta"):
         teacher = build("teacher", members=[{"model": "wavlm"}, {"model": "dawn"}])
@@ -249,6 +250,7 @@ def test_registering_imports_neither_torch_nor_transformers():
 # Published folders
 
 
+@pytest.mark.slow("builds, exports or trains large networks")
 @pytest.mark.parametrize("spelling", ["new", "old"])
 @pytest.mark.parametrize("layout", ["safetensors", "bin", "safetensors shards", "bin shards"])
 @pytest.mark.parametrize("name", REPOS)
@@ -351,6 +353,7 @@ def test_dawn_normalises_each_clip_unless_the_folder_says_otherwise(published, t
     assert (outputs - network(samples)[0]).abs().max() > 1e-2
 
 
+@pytest.mark.slow("builds, exports or trains large networks")
 @pytest.mark.parametrize("spelling", ["new", "old"])
 @pytest.mark.parametrize("name", REPOS)
 def test_a_key_that_is_missing_left_over_or_misshapen_is_named(
@@ -639,6 +642,7 @@ def test_resnets_of_four_classes_give_logits():
     assert (outputs.sum() - 1).abs() > 1e-3
 
 
+@pytest.mark.slow("builds, exports or trains large networks")
 @torch.no_grad()
 def test_the_teacher_of_classes_is_the_mean_of_probabilities(emotion_run, emotion_bundle):
     folder, network = emotion_run
@@ -678,6 +682,7 @@ def test_numbers_and_classes_do_not_mix(emotion_bundle, emotion_run, refused):
         build("teacher", members=[{"run": str(emotion_run[0])}])
 
 
+@pytest.mark.slow("builds, exports or trains large networks")
 def test_the_teacher_of_classes_can_be_a_bundle(emotion_run, tmp_path):
     """What is exported of logarithms and a softmax is the mean of probabilities."""
     import onnxruntime

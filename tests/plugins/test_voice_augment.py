@@ -135,6 +135,7 @@ class Clips:
         return clip
 
 
+@pytest.mark.slow("builds, exports or trains large networks")
 @pytest.mark.parametrize("context", ["fork", "forkserver"])
 def test_worker_processes_make_the_same_clips(context, speech):
     data = pytest.importorskip("torch.utils.data")

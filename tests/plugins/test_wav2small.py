@@ -105,6 +105,7 @@ def test_registered_with_outputs_in_order_and_its_shortest_input():
     assert all(recipe.is_file() for recipe in model.recipes)
 
 
+@pytest.mark.slow("builds, exports or trains large networks")
 @pytest.mark.parametrize("n", [33, 64, 100, 5000, 48_017])
 @pytest.mark.parametrize("outputs", [3, 4])
 def test_network_equals_a_reimplementation(outputs, n):
@@ -119,6 +120,7 @@ def test_network_equals_a_reimplementation(outputs, n):
         assert (got - other).abs().max() > 1e-2
 
 
+@pytest.mark.slow("builds, exports or trains large networks")
 @pytest.mark.parametrize("n", LENGTHS)
 def test_onnx_agrees_with_torch(exported, n):
     network, _, session = exported
@@ -162,6 +164,7 @@ def test_onnx_holds_the_metadata_and_nothing_else(exported):
     assert str(load_plugins().get("models", "wav2small").recipes[0].parent).encode() not in path.read_bytes()
 
 
+@pytest.mark.slow("builds, exports or trains large networks")
 def test_exporting_twice_gives_identical_bytes(exported, tmp_path):
     network, path, _ = exported
     again = export(network, tmp_path / "other_name.onnx", {"sertool": '{"name": "é"}', "b": "2"})
@@ -200,6 +203,7 @@ def trained(**options) -> torch.nn.Module:
     return network.eval()
 
 
+@pytest.mark.slow("builds, exports or trains large networks")
 @pytest.mark.parametrize("n", [33, 100, 48_017])
 def test_centred_each_mel_filter_has_a_mean_of_nought(n):
     network = trained(centre=True)
@@ -211,6 +215,7 @@ def test_centred_each_mel_filter_has_a_mean_of_nought(n):
     assert (got - plain).abs().max() > 0.05
 
 
+@pytest.mark.slow("builds, exports or trains large networks")
 def test_centred_onnx_agrees_with_torch(tmp_path):
     network = trained(centre=True)
     session = session_of(export(network, tmp_path / "c.onnx"))
@@ -220,6 +225,7 @@ def test_centred_onnx_agrees_with_torch(tmp_path):
             assert np.abs(session.run(None, {"waveform": clip(n).numpy()})[0] - expected).max() <= 1e-4
 
 
+@pytest.mark.slow("builds, exports or trains large networks")
 @pytest.mark.parametrize(
     ("options", "mels", "shortest"), [({"n_fft": 128}, 51, 65), ({"n_fft": 512, "hop": 160}, 202, 257)]
 )
@@ -251,6 +257,7 @@ def test_a_window_that_is_none_is_refused(options, said):
         load_plugins().get("models", "wav2small").build(**options)
 
 
+@pytest.mark.slow("builds, exports or trains large networks")
 def test_a_transformer_takes_wav2smalls_tokens():
     """50 a second, each the mean of five; a network that learns from them reaches all of its parts."""
     network = load_plugins().get("models", "wav2small-transformer").build(layers=2, width=32, heads=2).eval()

@@ -197,6 +197,7 @@ def exported(tmp_path):
     return write
 
 
+@pytest.mark.slow("builds, exports or trains large networks")
 @torch.no_grad()
 @pytest.mark.parametrize(("exporter", "largest"), [("onnx", 1e-4), ("onnx-int8", 0.05)])
 def test_one_graph_takes_raw_audio_of_any_length(exporter, largest, exported):
@@ -207,6 +208,7 @@ def test_one_graph_takes_raw_audio_of_any_length(exporter, largest, exported):
         assert np.abs(found - network(clip(n)).numpy()).max() < largest
 
 
+@pytest.mark.slow("builds, exports or trains large networks")
 def test_models_over_one_encoder_share_its_file(exported, folder, tmp_path):
     networks = [build(name, weights=str(folder)).eval() for name in ("whisper", "whisper-emotion")]
     for number, network in enumerate(networks):
@@ -221,6 +223,7 @@ def test_models_over_one_encoder_share_its_file(exported, folder, tmp_path):
         exported(networks[0], "onnx-int8", "no.onnx", apart="decoder")
 
 
+@pytest.mark.slow("builds, exports or trains large networks")
 def test_positions_are_computed_where_the_file_is_loaded(exported):
     """500 tokens of 32 channels: a table of 192 kB is not in the file, and its sums are not off by a bit."""
     network = build().eval()

@@ -335,6 +335,7 @@ def test_simulated_rooms_differ_in_reverberation():
     assert times == pytest.approx([0.12, 0.23, 0.43, 0.78], rel=0.15)
 
 
+@pytest.mark.slow("takes long")
 def test_simulated_positions_differ_in_distance():
     base, others = perturbations.positions()
     assert (len(base), len(others)) == (1, 8)
@@ -475,6 +476,7 @@ def level_and_bands(samples):
     return np.array([rms(samples), band(samples, 0, 2000), band(samples, 2000, 8000)])
 
 
+@pytest.mark.slow("takes long")
 @pytest.mark.filterwarnings("ignore:nperseg")
 def test_a_seed_gives_the_same_numbers_whatever_else_is_run(clips, tmp_path, monkeypatch):
     folder(tmp_path, "a.wav", "music/b.wav")

@@ -65,6 +65,7 @@ def test_a_probability_for_every_10_ms_begun(n):
     assert ((got >= 0) & (got <= 1)).all()
 
 
+@pytest.mark.slow("takes long")
 @pytest.mark.parametrize("n", LENGTHS)
 def test_same_bits_however_it_is_cut_and_whatever_instructions_are_used(n):
     samples, rng = np.resize(voice_note(), n), np.random.default_rng(5)
@@ -118,6 +119,7 @@ def test_memory_does_not_grow():
     assert grown < 10_000
 
 
+@pytest.mark.slow("takes long")
 @pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
 def test_an_unusable_sample_is_refused_as_if_never_pushed(bad):
     samples = voice_note()[:50_000]
@@ -210,6 +212,7 @@ def test_faint_noise_after_digital_silence_is_not_speech():
     assert covered[: len(clip)].mean() > 0.7
 
 
+@pytest.mark.slow("takes long")
 @pytest.mark.parametrize("gain", [-40, -25, 20])
 def test_the_level_of_a_voice_does_not_matter(gain):
     """The peaks reach -3 dBFS; what comes before the voice may be called faint if it is."""

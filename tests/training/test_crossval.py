@@ -150,6 +150,7 @@ def test_a_fold_trains_tests_and_writes_what_it_did(recipe, voices, tmp_path):
     assert finish(settings, fold, tmp_path / "fold-2") == []  # it is done
 
 
+@pytest.mark.slow("trains networks")
 @pytest.mark.parametrize("at", [("training", 3), ("decoding test clips", 2), ("testing", 2)])
 def test_a_fold_that_is_cut_off_goes_on_to_the_same_results(recipe, tmp_path, at):
     settings = recipe("data.corpora=['a']")

@@ -71,6 +71,7 @@ def last(run):
     return torch.load(run / "last.pt", weights_only=True)
 
 
+@pytest.mark.slow("trains networks")
 def test_the_student_learns_what_the_teacher_says(recipe, tmp_path):
     """Plain gradient descent on the paper's loss, no labels in sight."""
     settings = recipe("train.steps=80", "train.batch=8", "train.optimiser=adamw", "train.lr=0.003")
@@ -86,6 +87,7 @@ def test_the_student_learns_what_the_teacher_says(recipe, tmp_path):
     assert step == 80
 
 
+@pytest.mark.slow("trains networks")
 @pytest.mark.parametrize("precision", ["fp32", "bf16"])
 def test_a_run_that_is_cut_off_takes_the_identical_next_steps(recipe, tmp_path, precision):
     """With dropout and SpecAugment in the student, whose randomness must go on too."""
@@ -105,6 +107,7 @@ def test_a_run_that_is_cut_off_takes_the_identical_next_steps(recipe, tmp_path, 
     assert whole["state"]["val"] == resumed["state"]["val"]
 
 
+@pytest.mark.slow("trains networks")
 def test_the_same_run_twice_is_the_same_and_another_seed_is_not(recipe, tmp_path):
     for name, overrides in {"a": [], "b": ["train.workers=2"], "c": ["train.seed=1"]}.items():
         finish(recipe(*overrides), tmp_path / name)
@@ -339,6 +342,7 @@ def command(recipe, corpus, run, *arguments, launcher=(sys.executable, "-m", "se
     return [*launcher, "distil", str(path), "-o", str(run), *sets]
 
 
+@pytest.mark.slow("trains networks")
 def test_ctrl_c_saves_and_the_same_command_goes_on(recipe, corpus, tmp_path):
     steps = ["train.steps=100000", "train.validate_every=100000", "train.save_every=100000"]
     running = subprocess.Popen(command(recipe, corpus, tmp_path / "run", *steps), stderr=subprocess.PIPE, text=True)
@@ -357,6 +361,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(recipe, corpus, tmp_path):
     assert "holds a run of a different recipe" in other.stderr
 
 
+@pytest.mark.slow("trains networks")
 def test_several_processes_share_the_work_under_torchrun(recipe, corpus, tmp_path):
     """Two processes on the CPU: the gradients of both take part, and one of them writes."""
     run = tmp_path / "run"
@@ -396,6 +401,7 @@ def test_the_teacher_works_while_the_student_does(recipe, tmp_path):
     batches.close()
 
 
+@pytest.mark.slow("trains networks")
 def test_the_teacher_can_be_had_as_a_bundle(recipe, corpus, tmp_path, process):
     """To label with it, and for `sertool evaluate STUDENT CORPUS --against`."""
     member = '{ model = "resnet", width = 8, n_fft = 400, hop = 200, n_mels = 32 }'

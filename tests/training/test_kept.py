@@ -236,6 +236,7 @@ def test_what_cannot_be_kept_is_said(recipe, tmp_path, overrides, said):
 # A teacher's answers
 
 
+@pytest.mark.slow("trains networks")
 def test_answers_are_the_teachers_and_every_arm_reuses_them(recipe, tmp_path, corpus):
     first = stages(distil.distil(recipe(DISTIL), tmp_path / "a"))
     assert first[:3] == [("mixing", n, 3) for n in (1, 2, 3)]

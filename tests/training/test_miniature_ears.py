@@ -10,6 +10,8 @@ from safetensors.torch import save_file
 from sertool import bundle
 from sertool.plugins import load_plugins
 
+pytestmark = pytest.mark.slow("trains, distils and exports")
+
 SIZES = {"d_model": 32, "encoder_layers": 4, "encoder_attention_heads": 4, "encoder_ffn_dim": 48}
 SMALL = {
     "steps": 8,

@@ -264,6 +264,7 @@ def test_an_option_of_a_table_is_set_alone(tmp_path):
         load_recipe(path, ["model.colour.red=1"])
 
 
+@pytest.mark.slow("trains networks")
 @pytest.mark.parametrize(
     ("line", "said"),
     [

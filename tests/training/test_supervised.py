@@ -31,6 +31,7 @@ def weights(run):
     return torch.load(run / "last.pt", weights_only=True)
 
 
+@pytest.mark.slow("trains networks")
 def test_a_run_that_is_cut_off_goes_on_to_the_same_weights(recipe, tmp_path):
     for _ in train(recipe, tmp_path / "whole"):
         pass
@@ -63,6 +64,7 @@ def test_the_learning_rate_warms_up_and_restarts_from_half_the_peak(recipe):
     assert rates[699] < 1e-3
 
 
+@pytest.mark.slow("trains networks")
 def test_training_lowers_the_loss(overrides, labels, tmp_path):
     recipe = load_recipe(
         labels,
@@ -98,6 +100,7 @@ def test_a_speaker_in_two_parts_is_refused(overrides, corpus, labels, tmp_path):
         next(train(recipe, tmp_path / "run"))
 
 
+@pytest.mark.slow("trains networks")
 def test_train_command_writes_a_sound_bundle_that_labels(overrides, labels, tmp_path):
     command = [sys.executable, "-m", "sertool", "train", "wav2small-labels", "-o", str(tmp_path / "run")]
     for override in overrides:
@@ -245,6 +248,7 @@ def test_epochs_of_a_categorical_model_validate_by_ua(classes, tmp_path):
     assert all(0 <= float(line["val UA"]) <= 1 for line in lines)
 
 
+@pytest.mark.slow("trains networks")
 @pytest.mark.parametrize("cut", [1, 3, 4])
 def test_epochs_that_are_cut_off_go_on_to_the_same_weights(classes, tmp_path, cut):
     recipe = classes("train.epochs=2", "train.ema=0")
@@ -267,6 +271,7 @@ def answers(monkeypatch, values):
 BETTER_TWICE = (0.2, 0.5, 0.4, 0.5, 0.3, 0.9, 0.9)
 
 
+@pytest.mark.slow("trains networks")
 def test_training_ends_after_so_many_validations_without_a_better_one(classes, tmp_path, monkeypatch):
     answers(monkeypatch, BETTER_TWICE)
     recipe = classes("train.steps=20", "train.validate_every=1", "train.patience=3")
@@ -286,6 +291,7 @@ def test_training_ends_after_so_many_validations_without_a_better_one(classes, t
     assert (found[-1].done, found[-1].total) == (7, 7)
 
 
+@pytest.mark.slow("trains networks")
 @pytest.mark.parametrize("cut", [2, 3, 4])
 def test_patience_is_kept_over_a_cut(classes, tmp_path, monkeypatch, cut):
     recipe = classes("train.steps=20", "train.validate_every=1", "train.patience=3")
@@ -339,6 +345,7 @@ def test_targets_are_mixed_with_the_teachers_probabilities(classes, tmp_path):
         finish(classes("teacher.name=wav2small"), tmp_path / "run")
 
 
+@pytest.mark.slow("trains networks")
 def test_a_teacher_changes_what_is_learned_and_a_cut_does_not(classes, tmp_path):
     finish(classes(), tmp_path / "labels")
     recipe = classes(
@@ -355,6 +362,7 @@ def test_a_teacher_changes_what_is_learned_and_a_cut_does_not(classes, tmp_path)
     assert same(tmp_path / "whole", tmp_path / "cut")
 
 
+@pytest.mark.slow("trains networks")
 def test_a_released_bundle_of_classes_gives_probabilities_of_prepared_audio(classes, tmp_path):
     from sertool.exporting.release import release
     from sertool.runtime import Runtime
@@ -385,6 +393,7 @@ def test_a_released_bundle_of_classes_gives_probabilities_of_prepared_audio(clas
         assert runtime.run(samples).sum() == pytest.approx(1, abs=1e-5)
 
 
+@pytest.mark.slow("trains networks")
 def test_an_export_is_measured_against_its_exporters_tolerance(classes, tmp_path, monkeypatch):
     import onnx
 

@@ -220,6 +220,7 @@ def test_a_recipe_is_trained_and_becomes_tables(corpora, tables, tmp_path):
     assert {name: int(size) for name, size, _ in TABLE.findall(text)}["mix"] == (network.SEEN + 16) * 32
 
 
+@pytest.mark.slow("trains networks")
 def test_training_lowers_the_loss_and_a_pause_is_a_quarter_speech():
     frames = torch.tensor([[[scenes.SILENT, scenes.SPEECH], [scenes.UNCLEAR, scenes.PAUSE]]])
     entropy = -(0.25 * np.log(0.25) + 0.75 * np.log(0.75))
