@@ -199,3 +199,13 @@ def test_a_labeller_goes_to_another_process():
     samples = soundfile.read(SPEECH)[0]
     assert again.label(samples, 16_000) == made.label(samples, 16_000)
     assert (again.window, again.vad) == (4.0, False)
+
+
+def test_a_short_recording_without_speech_is_an_error_unless_it_is_labelled_regardless():
+    noise = 0.01 * np.random.default_rng(0).standard_normal(3 * 16_000).astype(np.float32)
+    with pytest.raises(AudioError, match="no speech found"):
+        Labeller("wav2small").label(noise, 16_000)
+    with pytest.raises(AudioError, match="no speech found"):
+        next(Labeller("wav2small").windows(noise, 16_000))
+    for labeller in (Labeller("wav2small", regardless=True), Labeller("wav2small", vad=False)):
+        assert labeller.label(noise, 16_000).arousal is not None
