@@ -109,7 +109,7 @@ class Variant:
 
 @dataclass
 class Manifest:
-    """The description of a bundle's model: bundle.json (docs/bundles.md describes each key)."""
+    """The description of a bundle's model: bundle.json."""
 
     name: str
     version: str
