@@ -14,7 +14,8 @@ import torch
 from sertool import bundle
 from sertool.plugins import load_plugins
 from sertool.training.distil import distil
-from sertool.training.recipe import DistilRecipe, load_recipe
+from sertool.training.recipe import load_recipe
+from sertool.training.sections import DistilRecipe
 
 pytestmark = pytest.mark.slow("trains, distils and exports")
 

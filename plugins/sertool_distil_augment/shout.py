@@ -82,7 +82,7 @@ def _range(name: str, limits: Any, positive: bool = False) -> tuple[float, float
         if low <= high and (low > 0 or not positive):
             return low, high
     except (TypeError, ValueError):
-        pass
+        pass  # not two numbers: the error below
     raise UsageError(f"shout: {name} must be [low, high]{' above 0' if positive else ''}, not {limits!r}")
 
 

@@ -12,7 +12,7 @@ from sertool.cli import runs
 from sertool.cli.interrupt import interruptible
 
 if TYPE_CHECKING:
-    from sertool.training.recipe import Recipe
+    from sertool.training.sections import Recipe
 
 
 @click.command()

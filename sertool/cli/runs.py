@@ -53,7 +53,8 @@ def train_and_release(
     recipe: str, run: Path | None, overrides: Collection[str], show: bool, kind: str, teacher: bool = False
 ) -> int:
     """Run `sertool KIND RECIPE`; return the exit code."""
-    from sertool.training.recipe import DistilRecipe, Recipe, find, load_recipe
+    from sertool.training.recipe import find, load_recipe
+    from sertool.training.sections import DistilRecipe, Recipe
 
     path = find(recipe)
     resolved = load_recipe(path, overrides, complete=not show, kind={"train": Recipe, "distil": DistilRecipe}[kind])

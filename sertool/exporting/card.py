@@ -10,7 +10,7 @@ from sertool.errors import BundleError
 from sertool.evaluation.categorical import confusion_markdown
 from sertool.evaluation.run import REPORTS
 from sertool.tasks import TASKS
-from sertool.training.recipe import DistilRecipe, Recipe
+from sertool.training.sections import DistilRecipe, Recipe
 
 #: Targets of a model trained on category labels.
 PLACES = "Russell and Mehrabian (1977) coordinates of category labels; not ratings of the clips"

@@ -18,7 +18,8 @@ from sertool.options import named_options
 from sertool.plugins import load_plugins
 from sertool.registry import Model
 from sertool.training.loop import best_network, made
-from sertool.training.recipe import SAVED, BundleSection, ModelSection, Recipe, TargetsSection, saved
+from sertool.training.recipe import SAVED, saved
+from sertool.training.sections import BundleSection, ModelSection, Recipe, TargetsSection
 from sertool.training.targets import answering
 
 #: A run's checkpoint, which is accepted in place of its folder.

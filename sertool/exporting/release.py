@@ -31,7 +31,8 @@ from sertool.runtime import Runtime
 from sertool.tasks import TASKS
 from sertool.training import supervised
 from sertool.training.loop import best_network, fresh
-from sertool.training.recipe import DistilRecipe, ModelSection, Recipe, substituted
+from sertool.training.recipe import substituted
+from sertool.training.sections import DistilRecipe, ModelSection, Recipe
 from sertool.training.targets import answering, targets_of
 from sertool.training.teacher import build_teacher
 

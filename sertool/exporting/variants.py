@@ -27,7 +27,7 @@ from sertool.options import named_options
 from sertool.plugins import load_plugins
 from sertool.registry import Exporter, Source
 from sertool.runtime import Runtime
-from sertool.training.recipe import BundleSection
+from sertool.training.sections import BundleSection
 from sertool.training.targets import Categorical, Dimensional
 
 #: Lengths in samples at which outputs are compared, in addition to whole clips: from about one FFT to a minute.

@@ -37,7 +37,7 @@ class Journal:
                 raise UsageError(f"{output} exists: --resume continues it, --restart overwrites it")
             if mode == "resume":
                 self._read(output, run)
-        except BaseException:
+        except BaseException:  # Ctrl-C too: leave no empty journal and no lock behind
             if os.fstat(before.fileno()).st_size == 0:
                 self.path.unlink(missing_ok=True)  # created by this process
             before.close()

@@ -128,7 +128,7 @@ def _staging(target: Path) -> Iterator[tuple[Path, _Put]]:
             if path.is_dir() and os.path.lexists(target):
                 os.rename(target, before)
             os.replace(path, target)
-        except BaseException:
+        except BaseException:  # Ctrl-C too: the previous bundle must survive
             if os.path.lexists(before) and not os.path.lexists(target):
                 os.rename(before, target)
             raise

@@ -18,7 +18,8 @@ from sertool.registry import Model
 from sertool.testing.clips import sound
 from sertool.testing.exported import differences, export
 from sertool.testing.faults import doing, refused, require
-from sertool.training.recipe import DistilRecipe, Recipe, load_recipe, read_table
+from sertool.training.recipe import load_recipe, read_table
+from sertool.training.sections import DistilRecipe, Recipe
 
 #: Lengths to check, in addition to the shortest and the next two.
 LENGTHS = (8_001, 16_000, 33_333)

@@ -16,7 +16,7 @@ from sertool.training import supervised
 from sertool.training.kept import Make, States, digest
 from sertool.training.loop import Progress
 from sertool.training.prefetch import Batch
-from sertool.training.recipe import DistilRecipe
+from sertool.training.sections import DistilRecipe
 from sertool.training.targets import targets_of
 from sertool.training.teacher import Ask
 

@@ -27,7 +27,8 @@ from sertool.training.data import Clips
 from sertool.training.kept import KeptClips
 from sertool.training.loop import Progress
 from sertool.training.losses import balanced_weights
-from sertool.training.recipe import Recipe, substituted
+from sertool.training.recipe import substituted
+from sertool.training.sections import Recipe
 from sertool.training.targets import targets_of
 
 SCHEMA = "sertool.crossval/1"

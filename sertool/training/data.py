@@ -17,7 +17,8 @@ from sertool.corpora.buckets import fit
 from sertool.errors import AudioError, SertoolError, UsageError
 from sertool.features.steps import Length, Steps
 from sertool.training.prefetch import Batch
-from sertool.training.recipe import DataSection, Preprocess, Recipe, Step, TrainSection
+from sertool.training.recipe import Preprocess, Step
+from sertool.training.sections import DataSection, Recipe, TrainSection
 from sertool.training.targets import Targets
 
 

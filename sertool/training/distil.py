@@ -19,15 +19,8 @@ from sertool.training import answers, loop
 from sertool.training.loop import Progress
 from sertool.training.losses import ccc_loss, quadrant_correction
 from sertool.training.prefetch import Batch
-from sertool.training.recipe import (
-    DistilRecipe,
-    LossSection,
-    Preprocess,
-    Step,
-    TrainSection,
-    augmentations,
-    substituted,
-)
+from sertool.training.recipe import Preprocess, Step, augmentations, substituted
+from sertool.training.sections import DistilRecipe, LossSection, TrainSection
 from sertool.training.supervised import as_they_are, kept_folder, splits, validation
 from sertool.training.targets import Loss, targets_of
 from sertool.training.teacher import asker, build_teacher

@@ -24,7 +24,8 @@ from sertool.errors import AudioError, SertoolError, UsageError
 from sertool.training.data import odds
 from sertool.training.loop import Progress
 from sertool.training.prefetch import Batch
-from sertool.training.recipe import Preprocess, Recipe, Step
+from sertool.training.recipe import Preprocess, Step
+from sertool.training.sections import Recipe
 from sertool.training.targets import Targets
 
 KEY, INDEX, STATES = "key.json", "index.csv", "states.f16"

@@ -27,7 +27,8 @@ from sertool.nn.weights import fill, read_saved, read_weights
 from sertool.plugins import load_plugins
 from sertool.registry import Model
 from sertool.training.prefetch import Batch, Prepare, prefetch
-from sertool.training.recipe import Recipe, TrainSection, deciding, substituted
+from sertool.training.recipe import deciding, substituted
+from sertool.training.sections import Recipe, TrainSection
 from sertool.training.targets import Loss, answering
 
 #: Steps over which the displayed and logged loss is averaged.

@@ -7,7 +7,7 @@ from typing import TypeAlias
 
 import torch
 
-from sertool.training.recipe import TrainSection
+from sertool.training.sections import TrainSection
 
 #: Prepared batches that can wait in the queue.
 DEPTH = 2

@@ -22,7 +22,8 @@ from sertool.training import kept, loop
 from sertool.training.data import Batches, Clips, decode, divided, in_steps
 from sertool.training.loop import Progress
 from sertool.training.prefetch import Prepare
-from sertool.training.recipe import DistilRecipe, Preprocess, Recipe, TrainSection, augmentations, substituted
+from sertool.training.recipe import Preprocess, augmentations, substituted
+from sertool.training.sections import DistilRecipe, Recipe, TrainSection
 from sertool.training.targets import Targets, targets_of
 from sertool.training.teacher import asker, build_teacher
 

@@ -17,7 +17,7 @@ from sertool.evaluation.metrics import uar
 from sertool.registry import Model
 from sertool.tasks import TASKS
 from sertool.training.losses import balanced_weights, ccc_loss, focal_loss
-from sertool.training.recipe import Recipe
+from sertool.training.sections import Recipe
 
 #: loss(outputs, targets): the loss and its terms by name.
 Loss: TypeAlias = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, dict[str, torch.Tensor]]]

@@ -11,7 +11,8 @@ from sertool.plugins import load_plugins
 from sertool.registry import Model
 from sertool.training import loop
 from sertool.training.loop import made
-from sertool.training.recipe import Recipe, TrainSection, substituted
+from sertool.training.recipe import substituted
+from sertool.training.sections import Recipe, TrainSection
 
 
 class Ask(Protocol):

@@ -76,7 +76,8 @@ def read(path: Path) -> None:
 
 
 def recipe(path: Path) -> None:
-    from sertool.training.recipe import DistilRecipe, load_recipe
+    from sertool.training.recipe import load_recipe
+    from sertool.training.sections import DistilRecipe
 
     for kind in {}, {"kind": DistilRecipe}:
         with contextlib.suppress(SertoolError):

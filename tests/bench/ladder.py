@@ -89,7 +89,8 @@ def run(given, arm: str, seed: int) -> None:
 def teacher(given) -> Path:
     """The teacher as a bundle, measured like its students."""
     from sertool.exporting import release
-    from sertool.training.recipe import DistilRecipe, load_recipe
+    from sertool.training.recipe import load_recipe
+    from sertool.training.sections import DistilRecipe
 
     if not (given.runs / "teacher" / "bundle.json").exists():
         release.release_teacher(load_recipe(Path(RECIPE), settings(given, 0), kind=DistilRecipe), given.runs)

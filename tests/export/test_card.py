@@ -6,7 +6,8 @@ import pytest
 
 from sertool.bundle import Manifest, Output, Variant
 from sertool.exporting.card import card, robustness_table
-from sertool.training.recipe import DistilRecipe, Recipe, load_recipe
+from sertool.training.recipe import load_recipe
+from sertool.training.sections import DistilRecipe, Recipe
 
 MANIFEST = Manifest(
     name="mini",

@@ -113,7 +113,7 @@ def test_formats_that_cannot_be_are_refused():
 def wav2small():
     from sertool.exporting import release
     from sertool.plugins import load_plugins
-    from sertool.training.recipe import BundleSection, ModelSection, Recipe
+    from sertool.training.sections import BundleSection, ModelSection, Recipe
 
     model = load_plugins().get("models", "wav2small")
     torch.manual_seed(1)

@@ -14,7 +14,8 @@ from sertool.errors import SertoolError, UsageError
 from sertool.features import steps
 from sertool.plugins import load_plugins
 from sertool.training.data import Batches, Clips, decode, divided, in_steps, odds
-from sertool.training.recipe import DataSection, Step, TrainSection, augmentations, load_recipe
+from sertool.training.recipe import Step, augmentations, load_recipe
+from sertool.training.sections import DataSection, TrainSection
 from sertool.training.supervised import splits
 from sertool.training.targets import targets_of
 

@@ -18,7 +18,8 @@ from sertool.errors import SertoolError, UsageError
 from sertool.plugins import load_plugins
 from sertool.training import loop
 from sertool.training.distil import Excerpts, class_loss, distil
-from sertool.training.recipe import DistilRecipe, LossSection, Step, load_recipe, substituted
+from sertool.training.recipe import Step, load_recipe, substituted
+from sertool.training.sections import DistilRecipe, LossSection
 from sertool.training.teacher import build_teacher, folded
 
 TEXT = """

@@ -13,7 +13,8 @@ from sertool.corpora.buckets import Bucket
 from sertool.errors import UsageError
 from sertool.plugins import load_plugins
 from sertool.training import answers, crossval, distil, kept, loop, supervised
-from sertool.training.recipe import DistilRecipe, Recipe, augmentations, load_recipe, substituted
+from sertool.training.recipe import augmentations, load_recipe, substituted
+from sertool.training.sections import DistilRecipe, Recipe
 from sertool.training.teacher import asker, build_teacher
 
 SIZES = {"d_model": 16, "encoder_layers": 2, "encoder_attention_heads": 2, "encoder_ffn_dim": 16}

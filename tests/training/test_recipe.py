@@ -8,8 +8,9 @@ import pytest
 from sertool.errors import UsageError
 from sertool.features.steps import VOICE_NOTE
 from sertool.plugins import load_plugins
-from sertool.training.recipe import DistilRecipe, Recipe, augmentations, deciding, load_recipe, substituted
+from sertool.training.recipe import augmentations, deciding, load_recipe, substituted
 from sertool.training.recipe import find as shipped
+from sertool.training.sections import DistilRecipe, Recipe
 
 GOOD = '[model]\nname = "wav2small"\n[data]\nroot = "x"\n[bundle]\nname = "b"\n'
 
