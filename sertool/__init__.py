@@ -27,9 +27,8 @@ if TYPE_CHECKING:
     from sertool.labelling.labels import Labels
     from sertool.packaging.bundle import Bundle
     from sertool.recordings.scan import Recording, scan
-    from sertool.speech.detect import Detected
-    from sertool.speech.recording import detect_speech
-    from sertool.speech.segments import Parameters
+    from sertool.speech.detection import Detected, detect_speech
+    from sertool.speech.segmenter import Parameters
 
 __all__ = [
     "DEFAULT_MODEL",
@@ -62,13 +61,13 @@ __all__ = [
 #: Public name -> the module that defines it.
 _LAZY = {
     "Bundle": "packaging.bundle",
-    "Detected": "speech.detect",
+    "Detected": "speech.detection",
     "Labeller": "labelling.labeller",
     "Labels": "labelling.labels",
-    "Parameters": "speech.segments",
+    "Parameters": "speech.segmenter",
     "Recording": "recordings.scan",
     "Result": "labelling.job",
-    "detect_speech": "speech.recording",
+    "detect_speech": "speech.detection",
     "export": "exporting.pipeline",
     "label_all": "labelling.job",
     "scan": "recordings.scan",

@@ -30,8 +30,8 @@ from sertool.recordings import pool
 from sertool.recordings.scan import Recording, scan
 from sertool.speech import formats, job
 from sertool.speech import plot as drawing
-from sertool.speech.detect import SILENT
-from sertool.speech.segments import Parameters
+from sertool.speech.detection import SILENT
+from sertool.speech.segmenter import Parameters
 
 _DEFAULT = Parameters()
 _GAP = round(_DEFAULT.threshold - _DEFAULT.lower, 6)

@@ -14,7 +14,7 @@ from sertool.labelling.labels import Labels
 from sertool.labelling.windows import SHORTEST_REST
 from sertool.labelling.windows import windows as cut
 from sertool.runtime import Runtime
-from sertool.speech.detect import SILENCE, SILENT, peak
+from sertool.speech.detection import SILENCE, SILENT, peak
 from sertool.speech.selection import Speech
 from sertool.tasks import TASKS
 

@@ -1,4 +1,4 @@
-"""Probability of speech every 10 ms; segments.py turns probabilities into segments, whatever their source."""
+"""Probability of speech every 10 ms; segmenter.py turns probabilities into segments, whatever their source."""
 
 import numpy as np
 import numpy.typing as npt

@@ -12,7 +12,7 @@ from urllib.parse import quote
 from sertool.errors import UsageError
 from sertool.features.mel import SAMPLE_RATE
 from sertool.recordings.scan import Recording, printable
-from sertool.speech.detect import Detected
+from sertool.speech.detection import Detected
 from sertool.speech.detector import FRAME
 
 #: File extension by format.

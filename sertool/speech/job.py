@@ -7,8 +7,8 @@ from typing import ClassVar
 
 from sertool.recordings.pool import FAULTS, Meter, decoded, each, reason
 from sertool.recordings.scan import Recording
-from sertool.speech.detect import Detected, detect
-from sertool.speech.segments import Parameters
+from sertool.speech.detection import Detected, detect
+from sertool.speech.segmenter import Parameters
 
 
 @dataclass(frozen=True)

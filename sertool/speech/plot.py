@@ -8,9 +8,9 @@ import numpy as np
 from sertool._types import Floats, Samples
 from sertool.errors import UsageError
 from sertool.recordings.scan import printable
-from sertool.speech.detect import Detected
+from sertool.speech.detection import Detected
 from sertool.speech.detector import FRAME
-from sertool.speech.segments import Parameters
+from sertool.speech.segmenter import Parameters
 
 _COLUMNS = 2000  # more than the plot's pixels; longer recordings are drawn as minimum and maximum per column
 

@@ -8,9 +8,9 @@ import numpy as np
 
 from sertool._types import Samples
 from sertool.features.mel import SAMPLE_RATE
-from sertool.speech.detect import detect, peak
+from sertool.speech.detection import detect, peak
 from sertool.speech.detector import FRAME, Vad
-from sertool.speech.segments import Parameters, Segmenter
+from sertool.speech.segmenter import Parameters, Segmenter
 
 #: Longer recordings are checked for speech with the detector. It misses too many shorter clips of speech (the loudest
 #: half second: 5 %, quarter: 24 %): these count as non-speech only if the signal is constant.

@@ -13,7 +13,7 @@ import soundfile
 
 from sertool import audio
 from sertool.bundle import bundled_folder
-from sertool.speech.detect import detect
+from sertool.speech.detection import detect
 
 
 def on_terminal(*arguments, stdout_too=True):

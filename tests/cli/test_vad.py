@@ -14,9 +14,9 @@ import soundfile
 
 from sertool import audio
 from sertool.bundle import bundled_folder
-from sertool.speech.detect import detect
+from sertool.speech.detection import detect
 from sertool.speech.detector import probabilities
-from sertool.speech.segments import Parameters
+from sertool.speech.segmenter import Parameters
 
 SPEECH = bundled_folder() / "wav2small" / "samples" / "fast-high.wav"
 RATE = 16_000

@@ -10,7 +10,7 @@ import soundfile
 from sertool import audio, bundle
 from sertool.kernel import available_isas, lib
 from sertool.speech.detector import Vad, probabilities
-from sertool.speech.segments import Parameters, segments
+from sertool.speech.segmenter import Parameters, segments
 
 SPEECH = sorted(Path(bundle.bundled_folder(), "wav2small", "samples").glob("*.wav"))
 RATE, FRAME = 16_000, 160

@@ -9,7 +9,7 @@ import pytest
 
 from sertool.errors import UsageError
 from sertool.recordings.scan import Recording
-from sertool.speech.detect import Detected
+from sertool.speech.detection import Detected
 from sertool.speech.formats import ENDINGS, Files, Writer, stems
 
 RATE = 16_000

@@ -7,9 +7,9 @@ import pytest
 
 from sertool.errors import UsageError
 from sertool.speech import plot as module
-from sertool.speech.detect import Detected
+from sertool.speech.detection import Detected
 from sertool.speech.plot import plot, require
-from sertool.speech.segments import Parameters
+from sertool.speech.segmenter import Parameters
 
 figure = pytest.importorskip("matplotlib.figure")
 

@@ -10,7 +10,7 @@ from sertool.errors import AudioError
 from sertool.labelling import Labeller
 from sertool.speech import selection
 from sertool.speech.detector import probabilities
-from sertool.speech.segments import segments
+from sertool.speech.segmenter import segments
 from sertool.speech.selection import Speech
 
 RATE = audio.SAMPLE_RATE

@@ -6,7 +6,7 @@ from sertool.audio import SAMPLE_RATE
 from sertool.cli.terminal import visible
 from sertool.recordings.scan import Recording
 from sertool.speech import job
-from sertool.speech.detect import SILENT
+from sertool.speech.detection import SILENT
 
 
 class Table:

@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from sertool import audio, bundle
-from sertool.speech.detect import detect, peak
+from sertool.speech.detection import detect, peak
 from sertool.speech.detector import probabilities
-from sertool.speech.segments import Parameters, segments
+from sertool.speech.segmenter import Parameters, segments
 
 RATE = audio.SAMPLE_RATE
 

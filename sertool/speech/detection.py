@@ -1,14 +1,17 @@
-"""Detect speech in a recording."""
+"""Detect speech in a recording: in a file, an array or a stream of blocks."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
+from os import PathLike
 
 import numpy as np
 
-from sertool._types import Samples
+from sertool import audio
+from sertool._types import Array, Samples
+from sertool.errors import UsageError
 from sertool.features.mel import SAMPLE_RATE
 from sertool.speech.detector import Vad
-from sertool.speech.segments import Parameters, Segmenter
+from sertool.speech.segmenter import Parameters, Segmenter
 
 #: Peak of a silent recording: -80 dB full scale, the level of 16-bit dither.
 SILENCE = 1e-4
@@ -70,3 +73,25 @@ def detect(blocks: Iterable[Samples], parameters: Parameters | None = None, *, p
 def peak(samples: Samples) -> float:
     """Return the largest absolute value of float32 [n], or 0 if n is 0."""
     return max(float(samples.max(initial=0)), -float(samples.min(initial=0)))
+
+
+def detect_speech(
+    recording: str | PathLike[str] | Array,
+    rate: float | None = None,
+    parameters: Parameters | None = None,
+    *,
+    probabilities: bool = False,
+) -> Detected:
+    """Find speech in a file, or in samples [n] or [n, channels] with their ``rate`` in Hz.
+
+    The result has ``times``, [(start, end)] in seconds, and ``segments``, the same in samples at 16 kHz; with
+    ``probabilities`` also one probability of speech every 10 ms. Raises AudioError if the file cannot be read,
+    UsageError for an array without a rate.
+    """
+    if isinstance(recording, str | PathLike):
+        blocks = audio.blocks(recording)
+    elif rate is None:
+        raise UsageError("an array needs its rate: detect_speech(samples, rate)")
+    else:
+        blocks = iter([audio.mono(recording, rate)])
+    return detect(blocks, parameters, probabilities=probabilities)

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from sertool.kernel import ffi, lib
-from sertool.speech.segments import Parameters, Segmenter, segments
+from sertool.speech.segmenter import Parameters, Segmenter, segments
 
 RATE, FRAME = 16_000, 160
 
