@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from sertool._about import DEFAULT_MODEL, __version__
 from sertool.errors import AudioError, BundleError, SertoolError, UsageError
 from sertool.hookspecs import hookimpl
-from sertool.registry import Augmentation, Corpus, Exporter, Model, Source
+from sertool.registry import Augmentation, Corpus, Exporter, Format, Model, Segmenter, Source
 
 if TYPE_CHECKING:
     from sertool.exporting.pipeline import export
@@ -25,8 +25,11 @@ if TYPE_CHECKING:
     from sertool.labelling.job import Result, label_all
     from sertool.labelling.labeller import Labeller
     from sertool.labelling.labels import Labels
+    from sertool.labelling.plan import Plan
     from sertool.packaging.bundle import Bundle
     from sertool.recordings.scan import Recording, scan
+    from sertool.segments.given import Given
+    from sertool.segments.segment import Segment
     from sertool.speech.detection import Detected, detect_speech
     from sertool.speech.segmenter import Parameters
 
@@ -39,12 +42,17 @@ __all__ = [
     "Corpus",
     "Detected",
     "Exporter",
+    "Format",
+    "Given",
     "Labeller",
     "Labels",
     "Model",
     "Parameters",
+    "Plan",
     "Recording",
     "Result",
+    "Segment",
+    "Segmenter",
     "SertoolError",
     "Source",
     "UsageError",
@@ -62,11 +70,14 @@ __all__ = [
 _LAZY = {
     "Bundle": "packaging.bundle",
     "Detected": "speech.detection",
+    "Given": "segments.given",
     "Labeller": "labelling.labeller",
     "Labels": "labelling.labels",
     "Parameters": "speech.segmenter",
+    "Plan": "labelling.plan",
     "Recording": "recordings.scan",
     "Result": "labelling.job",
+    "Segment": "segments.segment",
     "detect_speech": "speech.detection",
     "export": "exporting.pipeline",
     "label_all": "labelling.job",

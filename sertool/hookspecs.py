@@ -10,7 +10,7 @@ import pluggy
 if TYPE_CHECKING:
     import click
 
-    from sertool.registry import Augmentation, Corpus, Exporter, Model
+    from sertool.registry import Augmentation, Corpus, Exporter, Format, Model, Segmenter
 
 hookspec = pluggy.HookspecMarker("sertool")
 hookimpl = pluggy.HookimplMarker("sertool")
@@ -34,6 +34,16 @@ def register_exporters(register: Callable[[Exporter], None]) -> None:
 @hookspec
 def register_corpora(register: Callable[[Corpus], None]) -> None:
     """Call ``register(sertool.Corpus(...))`` for each folder layout of labelled audio that can be read."""
+
+
+@hookspec
+def register_formats(register: Callable[[Format], None]) -> None:
+    """Call ``register(sertool.Format(...))`` for each file format of segments or tables that can be read or written."""
+
+
+@hookspec
+def register_segmenters(register: Callable[[Segmenter], None]) -> None:
+    """Call ``register(sertool.Segmenter(...))`` for each method that finds segments in a recording."""
 
 
 @hookspec

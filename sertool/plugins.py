@@ -15,7 +15,7 @@ import pluggy
 
 from sertool import hookspecs
 from sertool.errors import UsageError
-from sertool.registry import KINDS, Augmentation, Corpus, Entry, Exporter, Model, problem
+from sertool.registry import KINDS, Augmentation, Corpus, Entry, Exporter, Format, Model, Segmenter, problem
 
 
 @dataclass
@@ -71,6 +71,10 @@ class Plugins:
     def get(self, kind: Literal["exporters"], name: str) -> Exporter: ...
     @overload
     def get(self, kind: Literal["corpora"], name: str) -> Corpus: ...
+    @overload
+    def get(self, kind: Literal["formats"], name: str) -> Format: ...
+    @overload
+    def get(self, kind: Literal["segmenters"], name: str) -> Segmenter: ...
     @overload
     def get(self, kind: str, name: str) -> Any: ...
 

@@ -103,8 +103,48 @@ class Corpus:
     read: Callable[[Path], list[Any]]
 
 
+@dataclass(frozen=True)
+class Format:
+    """A file format of segments and tables: for labels and speech as output, and for segments as input.
+
+    ``open(target, table, **options)`` returns a sertool.segments.Writer; ``target`` is a text stream, or a path if
+    ``binary``. Raise UsageError if a library is missing. ``read(path, **options)`` returns a list of
+    sertool.segments.Segment; raise UsageError if the file is not in the format. At least one of the two is given.
+    ``extensions`` begin with a dot and are compared without case; the first one is written. A file of a format that is
+    ``per_recording`` holds one recording; such formats are text. ``templated``: it has one text per segment, which the
+    user's template can set.
+    """
+
+    name: str
+    summary: str
+    extensions: tuple[str, ...]
+    open: Callable[..., Any] | None = None
+    read: Callable[..., list[Any]] | None = None
+    per_recording: bool = False
+    binary: bool = False
+    templated: bool = False
+
+    def matches(self, path: Path) -> bool:
+        """Return whether the path has one of the extensions."""
+        return path.name.lower().endswith(tuple(extension.lower() for extension in self.extensions))
+
+
+@dataclass(frozen=True)
+class Segmenter:
+    """A method that finds segments in recordings, such as a detector of speech or a diariser.
+
+    ``build(**options)`` returns ``segment(blocks)``: an iterable of float32 [n] at 16 kHz, the whole recording, to an
+    iterable of sertool.segments.Segment; a column ``speaker`` makes rows by speaker possible. It is called from several
+    threads.
+    """
+
+    name: str
+    summary: str
+    build: Callable[..., Callable[..., Any]]
+
+
 #: Anything that a plugin can register.
-Entry: TypeAlias = Model | Augmentation | Exporter | Corpus
+Entry: TypeAlias = Model | Augmentation | Exporter | Corpus | Format | Segmenter
 
 
 def problem(thing: Entry) -> str | None:
@@ -114,7 +154,7 @@ def problem(thing: Entry) -> str | None:
         return f"{kind}: the name {name!r} must be letters, digits, dots, hyphens and underscores"
     if not isinstance(thing.summary, str):
         return f"{kind} {name!r}: summary must be a string, not {type(thing.summary).__name__}"
-    for what in ("build", "export", "read"):
+    for what in ("build", "export", "read", "open"):
         function = getattr(thing, what, None)
         if function is not None and not callable(function):
             return f"{kind} {name!r}: {what} must be a function, not {type(function).__name__}"
@@ -123,6 +163,8 @@ def problem(thing: Entry) -> str | None:
         message = _problem_of_model(thing)
     elif isinstance(thing, Exporter):
         message = _problem_of_exporter(thing)
+    elif isinstance(thing, Format):
+        message = _problem_of_format(thing)
     return f"{kind} {name!r}: {message}" if message else None
 
 
@@ -158,10 +200,24 @@ def _problem_of_exporter(exporter: Exporter) -> str | None:
     return None
 
 
+def _problem_of_format(form: Format) -> str | None:
+    extensions = form.extensions
+    right = isinstance(extensions, (tuple, list)) and bool(extensions)
+    if not right or not all(isinstance(e, str) and re.fullmatch(r"\.[A-Za-z0-9_-]+", e) for e in extensions):
+        return f'extensions must be a tuple of extensions, such as (".srt",), not {extensions!r}'
+    if form.open is None and form.read is None:
+        return "it has neither open nor read"
+    if form.per_recording and form.binary:
+        return "a format that is per_recording must be text, not binary"
+    return None
+
+
 #: Hook -> (the class it registers, its plural as users see it).
 KINDS: dict[str, tuple[type[Entry], str]] = {
     "register_models": (Model, "models"),
     "register_augmentations": (Augmentation, "augmentations"),
     "register_exporters": (Exporter, "exporters"),
     "register_corpora": (Corpus, "corpora"),
+    "register_formats": (Format, "formats"),
+    "register_segmenters": (Segmenter, "segmenters"),
 }

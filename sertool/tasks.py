@@ -90,4 +90,4 @@ CATEGORICAL = _Classes(
 TASKS: dict[str, Task] = {task.name: task for task in (DIMENSIONAL, CATEGORICAL)}
 
 #: Columns of the label table; outputs must have other names.
-RESERVED = ("file", "start", "end", "emotion", "speech", "error")
+RESERVED = ("file", "start", "end", "track", "channel", "speaker", "emotion", "speech", "repeats", "error")

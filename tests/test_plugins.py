@@ -37,6 +37,14 @@ def register_corpora(register):
     register(sertool.Corpus("mine", "my layout", lambda root: ["row"]))
 
 @sertool.hookimpl
+def register_formats(register):
+    register(sertool.Format("plain", "plain text", (".plain",), read=lambda path: ["segment"]))
+
+@sertool.hookimpl
+def register_segmenters(register):
+    register(sertool.Segmenter("halves", "two halves", lambda: "segment"))
+
+@sertool.hookimpl
 def register_commands(cli):
     @cli.command()
     def greet():
@@ -127,6 +135,20 @@ def test_register_corpora_registers_a_corpus(folder):
     assert found.get("corpora", "mine").read(Path()) == ["row"]
 
 
+def test_register_formats_registers_a_format(folder):
+    folder(good=GOOD)
+    found = Plugins()
+    assert {"plain", "csv", "srt"} <= set(found.names("formats"))
+    assert found.get("formats", "plain").read(Path()) == ["segment"]
+
+
+def test_register_segmenters_registers_a_segmenter(folder):
+    folder(good=GOOD)
+    found = Plugins()
+    assert {"halves", "vad", "pyannote"} <= set(found.names("segmenters"))
+    assert found.get("segmenters", "halves").build() == "segment"
+
+
 def test_register_commands_adds_a_command(folder):
     folder(good=GOOD)
     found, commands = Plugins(), group()
@@ -140,6 +162,8 @@ def test_register_commands_adds_a_command(folder):
         "augmentations": ["hum"],
         "exporters": ["flat"],
         "corpora": ["mine"],
+        "formats": ["plain"],
+        "segmenters": ["halves"],
         "commands": ["greet"],
     }
 
@@ -148,7 +172,7 @@ def test_every_hook_has_a_test_named_after_it_and_a_plugin_that_implements_it():
     manager = pluggy.PluginManager("sertool")
     manager.add_hookspecs(hookspecs)
     hooks = [name for name in vars(hookspecs) if manager.parse_hookspec_opts(hookspecs, name) is not None]
-    assert len(hooks) >= 5
+    assert len(hooks) >= 7
     tests = [name for name in globals() if name.startswith("test_")]
     for hook in hooks:
         assert any(name.startswith(f"test_{hook}_") for name in tests), hook
@@ -186,12 +210,19 @@ WRONG = {
     "sertool.Exporter('e', '', len, runtime='tflite')": "Exporter 'e': runtime must be one of onnx, native",
     "sertool.Augmentation('x', '', 3)": "Augmentation 'x': build must be a function, not int",
     "sertool.Corpus('c', '', [])": "Corpus 'c': read must be a function, not list",
+    "sertool.Format('f', '', '.f', open=len)": "Format 'f': extensions must be a tuple of extensions",
+    "sertool.Format('f', '', ('f',), open=len)": "Format 'f': extensions must be a tuple of extensions",
+    "sertool.Format('f', '', ('.f',))": "Format 'f': it has neither open nor read",
+    "sertool.Format('f', '', ('.f',), open=3)": "Format 'f': open must be a function, not int",
+    "sertool.Format('f', '', ('.f',), len, per_recording=True, binary=True)": "Format 'f': a format that is per_record",
+    "sertool.Segmenter('s', '', {})": "Segmenter 's': build must be a function, not dict",
 }
 
 
 @pytest.mark.parametrize("thing", WRONG)
 def test_what_is_registered_wrong_is_one_line_and_the_others_load(folder, capsys, thing):
-    hook = {"M": "models", "E": "exporters", "A": "augmentations", "C": "corpora"}[thing.split(".")[1][0]]
+    kinds = {"M": "models", "E": "exporters", "A": "augmentations", "C": "corpora", "F": "formats", "S": "segmenters"}
+    hook = kinds[thing.split(".")[1][0]]
     folder(
         good=GOOD, wrong=f"import sertool\n@sertool.hookimpl\ndef register_{hook}(register):\n    register({thing})\n"
     )
@@ -331,6 +362,8 @@ def test_plugins_json_says_what_each_registers(folder, process):
         "augmentations": ["hum"],
         "exporters": ["flat"],
         "corpora": ["mine"],
+        "formats": ["plain"],
+        "segmenters": ["halves"],
         "commands": ["greet"],
     }
     assert listed["good"]["error"] is None

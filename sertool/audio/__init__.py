@@ -4,8 +4,6 @@ import functools
 import importlib.util
 import io
 import os
-import warnings
-from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -14,19 +12,24 @@ import soundfile
 import soxr
 
 from sertool._types import Array, Samples
-from sertool.audio.decoders import FASTEST, SAMPLE_RATE, SLOWEST, Mixer, Note, native_blocks, opened
+from sertool.audio.decoders import FASTEST, SAMPLE_RATE, SLOWEST, Mixer, Note, layout, opened
+from sertool.audio.excerpts import Excerpts, Held
 from sertool.audio.pieces import AnyPath
-from sertool.errors import AudioError, AudioWarning
+from sertool.audio.stream import LARGEST, blocks, warn
+from sertool.errors import AudioError
 
 __all__ = [
     "EXTENSIONS",
     "EXTENSIONS_AV",
     "SAMPLE_RATE",
+    "Excerpts",
+    "Held",
     "blocks",
     "duration",
     "excerpt",
     "files",
     "is_audio",
+    "layout",
     "mono",
     "read",
     "resample",
@@ -45,9 +48,6 @@ _FILM = """
 EXTENSIONS = frozenset(_SOUND.split())
 #: Extensions that also count if PyAV is installed: films, and formats that only ffmpeg reads.
 EXTENSIONS_AV = frozenset(_FILM.split())
-
-#: Largest absolute sample value of a plausible recording.
-_LARGEST = 1e12
 
 
 def is_audio(name: str) -> bool:
@@ -71,67 +71,6 @@ def read(path: AnyPath, note: Note | None = None) -> Samples:
     """Return the whole recording, float32 [samples], 16 kHz, channels averaged; ``note``, errors: see ``blocks``."""
     parts = list(blocks(path, note))
     return np.concatenate(parts) if parts else np.zeros(0, np.float32)
-
-
-def blocks(path: AnyPath, note: Note | None = None) -> Iterator[Samples]:
-    """Yield the recording as float32 blocks of about 10 s, 16 kHz, channels averaged, in constant memory.
-
-    Times are those of a player: gaps in the time stamps become silence. Of several tracks, the default one is used.
-    Remarks about a recording that is read nevertheless (it has other tracks, say) go to ``note``, or without one become
-    an AudioWarning.
-
-    Raises AudioError, with an actionable reason, if the file is not a complete recording of finite samples.
-    """
-    path = Path(path)
-    stream = _Resampled(SAMPLE_RATE)
-    seconds, any_samples = 0.0, False
-    for rate, native in native_blocks(path, note or _warn_of(path)):
-        if not np.isfinite(native).all():
-            raise AudioError(f"NaN or infinity at {seconds + int(np.argmin(np.isfinite(native))) / rate:.3f} s")
-        if np.abs(native).max(initial=0) > _LARGEST:
-            at = int(np.argmax(np.abs(native) > _LARGEST))
-            raise AudioError(f"a sample of {native[at]:g} at {seconds + at / rate:.3f} s: full scale is 1")
-        seconds += len(native) / rate
-        any_samples |= len(native) > 0
-        if rate != stream.rate:
-            yield from stream.finish()
-            stream = _Resampled(rate)
-        yield from stream.push(native)
-    yield from stream.finish()
-    if not any_samples:
-        raise AudioError("empty: the file holds no audio")
-
-
-class _Resampled:
-    """Resample blocks to 16 kHz; the output is never longer than the input."""
-
-    def __init__(self, rate: int) -> None:
-        self.rate, self._taken, self._given = rate, 0, 0
-        self._stream: soxr.ResampleStream | None = None
-        if rate != SAMPLE_RATE:
-            self._stream = soxr.ResampleStream(rate, SAMPLE_RATE, 1, dtype="float32", quality="HQ")
-
-    def push(self, block: Samples) -> Iterator[Samples]:
-        self._taken += len(block)
-        yield from self._passed(block if self._stream is None else self._stream.resample_chunk(block))
-
-    def finish(self) -> Iterator[Samples]:
-        if self._stream is not None:
-            rest = self._stream.resample_chunk(np.zeros(0, np.float32), last=True)
-            yield from self._passed(rest[: max(0, self._taken * SAMPLE_RATE // self.rate - self._given)])
-
-    def _passed(self, block: Samples) -> Iterator[Samples]:
-        self._given += len(block)
-        if len(block):
-            yield block
-
-
-def _warn(text: str) -> None:
-    warnings.warn(text, AudioWarning, stacklevel=4)
-
-
-def _warn_of(path: Path) -> Note:
-    return lambda text: _warn(f"{path}: {text}")
 
 
 def duration(path: AnyPath) -> float:
@@ -218,11 +157,11 @@ def mono(samples: npt.ArrayLike, rate: float) -> Samples:
     elif np.issubdtype(array.dtype, np.integer):
         array = array / -float(np.iinfo(array.dtype).min)
     if array.ndim == 2:
-        array = Mixer(_warn).mix(array, rate)
+        array = Mixer(warn).mix(array, rate)
     with np.errstate(over="ignore"):
         result = np.ascontiguousarray(array, np.float32)
     if not np.isfinite(result).all():
         raise AudioError(f"NaN or infinity at sample {int(np.argmin(np.isfinite(result)))}")
-    if np.abs(result).max(initial=0) > _LARGEST:
+    if np.abs(result).max(initial=0) > LARGEST:
         raise AudioError(f"a sample of {np.abs(result).max():g}: full scale is 1")
     return result if rate == SAMPLE_RATE else resample(result, rate, SAMPLE_RATE)

@@ -56,32 +56,48 @@ _JITTER_S = 0.05  # tolerance of time stamps without a gap
 _LONGEST_GAPS_S = 12 * 3600  # maximum sum of all gaps in a file
 
 
-def native_blocks(path: Path, note: Note) -> Blocks:
-    """Yield (rate, float32 [n]) blocks of a file, channels averaged; the rate may change. Raises AudioError."""
+def native_blocks(path: Path, note: Note, channel: int | None = None, track: int | None = None) -> Blocks:
+    """Yield (rate, float32 [n]) blocks of a file; the rate may change. Raises AudioError.
+
+    Channels are averaged, or ``channel`` is taken; ``track`` is the audio track of a container, by default the one
+    marked as default. Both count from 1.
+    """
+    check_regular(path)
+    mixer = Mixer(note) if channel is None else Picker(channel)
     try:
-        kind = os.stat(path).st_mode
-    except OSError as error:
-        raise AudioError((error.strerror or str(error)).lower()) from None
-    except ValueError as error:  # NUL or a lone surrogate in the name
-        raise AudioError(f"invalid file name ({error})") from None
-    try:
-        if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
-            raise AudioError("not a regular file")  # opening a named pipe could block forever
         with open(path, "rb") as file:
             window = Window(file)
             head = window.get(0, 16)
             if not head:
                 raise AudioError("empty: zero bytes")
-            codec = next((name for at, magic, name in _NOT_SOUNDFILE if head[at : at + len(magic)] == magic), None)
-            mixer = Mixer(note)
+            codec = codec_of(head)
             if codec:
-                yield from _by_av(path, window, head, codec, mixer, note)
+                yield from _by_av(path, window, head, codec, mixer, note, track)
+            elif track is not None and track > 1:
+                yield from _av_or(path, window, head, mixer, note, _no_track(track, 1), track)
             else:
                 yield from _by_soundfile(path, window, head, mixer, note)
     except IsADirectoryError:
         raise AudioError("is a folder") from None
     except OSError as error:
         raise AudioError((error.strerror or str(error)).lower()) from None
+
+
+def check_regular(path: Path) -> None:
+    """Raise AudioError if there is no such file, or it is neither a file nor a folder."""
+    try:
+        kind = os.stat(path).st_mode
+    except OSError as error:
+        raise AudioError((error.strerror or str(error)).lower()) from None
+    except ValueError as error:  # NUL or a lone surrogate in the name
+        raise AudioError(f"invalid file name ({error})") from None
+    if not stat.S_ISREG(kind) and not stat.S_ISDIR(kind):
+        raise AudioError("not a regular file")  # opening a named pipe could block forever
+
+
+def codec_of(head: bytes) -> str | None:
+    """Return the name of a format that libsndfile cannot read, from the first bytes of a file, else None."""
+    return next((name for at, magic, name in _NOT_SOUNDFILE if head[at : at + len(magic)] == magic), None)
 
 
 class Mixer:
@@ -106,6 +122,21 @@ class Mixer:
                 )
         self._seconds += len(block) / rate
         return mean if self._channel is None else np.ascontiguousarray(block[:, self._channel], np.float32)
+
+
+class Picker(Mixer):
+    """Take one channel, counted from 1."""
+
+    def __init__(self, channel: int) -> None:
+        self._number = channel
+
+    def mix(self, block: Array, rate: float) -> Samples:
+        """Return float32 [n], the channel of [n, channels]. Raise AudioError if there are fewer channels."""
+        channels = block.shape[1]
+        if self._number > channels:
+            has = "only one channel" if channels == 1 else f"{channels} channels"
+            raise AudioError(f"it has {has}: there is no channel {self._number}")
+        return np.ascontiguousarray(block[:, self._number - 1], np.float32)
 
 
 def _loudest_of_cancelling(block: Array, mean: Samples) -> int | None:
@@ -185,6 +216,50 @@ def _by_soundfile(path: Path, window: Window, head: bytes, mixer: Mixer, note: N
             return
 
 
+#: Formats and sample formats of libsndfile in which it seeks to the exact frame.
+_EXACT = {"WAV", "WAVEX", "RF64", "W64", "FLAC", "AIFF", "AU", "CAF", "NIST", "SVX", "VOC"}
+_EXACT_SAMPLES = {"PCM_S8", "PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"}
+
+
+def seekable(path: Path, note: Note) -> Piece | None:
+    """Return what to open for reading at any frame, or None if the file must be decoded from its beginning.
+
+    None also if the file is damaged: decoding it says why.
+    """
+    try:
+        check_regular(path)
+        with open(path, "rb") as file:
+            window = Window(file)
+            head = window.get(0, 16)
+            if not head or codec_of(head):
+                return None
+            pieces = _pieces(window, head, note) or [Piece()]
+        if len(pieces) > 1:
+            return None
+        with opened(path, pieces[0].parts) as sound:
+            _checked(sound.samplerate, sound.channels)
+            whole = sound.frames >= max(pieces[0].frames or 0, _frames_in_header(sound))
+            exact = sound.format in _EXACT and sound.subtype in _EXACT_SAMPLES
+            return pieces[0] if whole and exact and sound.frames else None
+    except (AudioError, OSError, ValueError, soundfile.LibsndfileError, riff.Cut, ogg.Cut, ogg.Damaged):
+        return None
+
+
+def layout(path: AnyPath) -> list[int]:
+    """Return the number of channels of each audio track of a file. Raises AudioError."""
+    path = Path(path)
+    check_regular(path)
+    try:
+        with open(path, "rb") as file:
+            head = Window(file).get(0, 16)
+        if not codec_of(head):
+            with contextlib.suppress(soundfile.LibsndfileError), opened(path) as sound:
+                return [sound.channels]
+        return _av_layout(path)
+    except OSError as error:
+        raise AudioError((error.strerror or str(error)).lower()) from None
+
+
 def _pieces(window: Window, head: bytes, note: Note) -> list[Piece] | None:
     if head[:4] == b"OggS":
         return ogg.pieces(window)
@@ -242,7 +317,7 @@ def _frames_in_header(file: soundfile.SoundFile) -> int:
 _Layout: TypeAlias = tuple[int, int, str]  # rate, channels, sample format
 
 
-def _by_av(path: Path, window: Window, head: bytes, codec: str, mixer: Mixer, note: Note) -> Blocks:
+def _by_av(path: Path, window: Window, head: bytes, codec: str, mixer: Mixer, note: Note, track: int | None) -> Blocks:
     try:
         import av
     except ImportError:
@@ -257,12 +332,20 @@ def _by_av(path: Path, window: Window, head: bytes, codec: str, mixer: Mixer, no
         raise _truncated(path, f"{actual} of {expected} bytes exist") from None
     for piece in pieces:
         try:
-            yield from _av_blocks(path, piece, mixer, note)
+            yield from _av_blocks(path, piece, mixer, note, track)
         except av.FFmpegError as error:
             raise AudioError(f"cannot decode {codec} ({error.strerror or error})") from None
 
 
-def _av_or(path: Path, window: Window, head: bytes, mixer: Mixer, note: Note, refusal: AudioError) -> Blocks:
+def _av_or(
+    path: Path,
+    window: Window,
+    head: bytes,
+    mixer: Mixer,
+    note: Note,
+    refusal: AudioError,
+    track: int | None = None,
+) -> Blocks:
     """Decode with PyAV a file that libsndfile cannot read; raise ``refusal`` if PyAV cannot read it either."""
     try:
         import av
@@ -270,7 +353,7 @@ def _av_or(path: Path, window: Window, head: bytes, mixer: Mixer, note: Note, re
         raise AudioError(f"{refusal}; ffmpeg may be able to read it (pip install 'sertool[av]')") from None
     try:
         boxes.pieces(window, head)
-        blocks = _av_blocks(path, Piece(), mixer, note)
+        blocks = _av_blocks(path, Piece(), mixer, note, track)
         first = next(blocks, None)
     except boxes.Cut as cut:
         actual, expected = cut.args
@@ -286,15 +369,22 @@ def _av_or(path: Path, window: Window, head: bytes, mixer: Mixer, note: Note, re
         raise _truncated(path, str(error.strerror or error).lower()) from None
 
 
-def _av_blocks(path: Path, piece: Piece, mixer: Mixer, note: Note) -> Blocks:
-    """Yield blocks of the selected track with a player's timing: gaps in the time stamps become silence."""
+def _av_opened(path: Path, piece: Piece) -> "InputContainer":
+    """Open a container, or part of one."""
     import av
 
     # "file:", because ffmpeg takes the "12:" of 12:30.m4a as a protocol
     source = f"file:{path}" if piece.parts is None else Parts(path, piece.parts)
     options = {"format_whitelist": _CONTAINERS, "protocol_whitelist": "file"}
-    with av.open(source, "r", metadata_errors="replace", container_options=options) as container:
-        stream = _track(container, note)
+    return av.open(source, "r", metadata_errors="replace", container_options=options)
+
+
+def _av_blocks(path: Path, piece: Piece, mixer: Mixer, note: Note, track: int | None) -> Blocks:
+    """Yield blocks of the selected track with a player's timing: gaps in the time stamps become silence."""
+    import av
+
+    with _av_opened(path, piece) as container:
+        stream = _track(container, note, track)
         zero = None if _FROM_ZERO & set(container.format.name.split(",")) else container.start_time
         held: list[Array] = []  # float32 [channels, n] each
         layout: _Layout | None = None
@@ -329,13 +419,34 @@ def _av_blocks(path: Path, piece: Piece, mixer: Mixer, note: Note) -> Blocks:
         yield from _joined(held, layout, mixer)
 
 
-def _track(container: "InputContainer", note: Note) -> "AudioStream":
-    """Return the audio track marked as default, else the first."""
+def _av_layout(path: Path) -> list[int]:
+    try:
+        import av
+    except ImportError:
+        return [1]  # decoding says what is missing
+    try:
+        with _av_opened(path, Piece()) as container:
+            return [track.codec_context.channels for track in container.streams.audio] or [1]
+    except av.FFmpegError:
+        return [1]  # decoding says what is wrong
+
+
+def _no_track(number: int, tracks: int) -> AudioError:
+    has = "only one audio track" if tracks == 1 else f"{tracks} audio tracks"
+    return AudioError(f"it has {has}: there is no track {number}")
+
+
+def _track(container: "InputContainer", note: Note, number: int | None) -> "AudioStream":
+    """Return the audio track with a number, counted from 1; without one that marked as default, else the first."""
     import av
 
     tracks = container.streams.audio
     if not tracks:
         raise AudioError("it has no audio track")
+    if number is not None:
+        if number > len(tracks):
+            raise _no_track(number, len(tracks))
+        return tracks[number - 1]
     marked = [track for track in tracks if track.disposition & av.stream.Disposition.default]
     chosen = (marked or tracks)[0]
     if len(tracks) > 1:

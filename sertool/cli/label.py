@@ -11,12 +11,26 @@ from sertool.cli import options
 
 @click.command(
     epilog="""\b
-Columns: file; start and end in seconds; the outputs of the model; seconds of
-speech; error. Models: mobile and wav2small give arousal, dominance and valence,
-each about 0 to 1, 0.5 is neutral. mobile-emotion, mobile-emotion-free and
+What a row is (--by):
+  file           the whole recording: the mean over windows of its speech
+  window         a window every --hop of the recording, as it is, with pauses
+  segment        each of --segments, or each stretch of speech that is found
+  speaker        the mean over a speaker's segments, weighted by duration
+  channel        each channel by itself, like file
+  speech-window  the windows that file averages: 8 s of speech each, which may
+                 span pauses
+\b
+Columns: file; start and end in seconds; track, channel, speaker and what given
+segments say, where there are such; the outputs of the model; seconds of speech;
+error. Models: mobile and wav2small give arousal, dominance and valence, each
+about 0 to 1, 0.5 is neutral. mobile-emotion, mobile-emotion-free and
 wav2small-emotion give the most likely of angry, happy, neutral and sad as
 emotion, and a probability for each. mobile is the most accurate; wav2small is
 several times as fast.
+\b
+Formats: csv, jsonl, parquet, xlsx, sqlite; srt, vtt, textgrid, eaf, audacity
+(one file per recording); rttm, labelstudio. Segments are read from csv, srt,
+vtt, textgrid, eaf, audacity, rttm, ctm and whisper's json.
 \b
 Exit codes: 0 all labelled, 1 some failed (their rows say why), 2 wrong usage,
 3 disk full, 130 interrupted.
@@ -25,7 +39,11 @@ Examples:
   sertool label call.mp3
   sertool label interviews/ -o labels.csv
   sertool label -m mobile-emotion interviews/ -o emotions.csv
-  sertool label talk.wav --windows --format jsonl
+  sertool label talk.wav --windows --hop 2 --format jsonl
+  sertool label calls/ --channel each -o calls.csv
+  sertool label talk.wav --by segment -o talk.TextGrid
+  sertool label film.mp4 -m mobile-emotion --segments film.srt -o film.vtt
+  sertool label calls/ --segments turns.rttm --by speaker -o speakers.csv
   find . -name '*.wav' -print0 | sertool label - -o labels.csv --resume"""
 )
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
@@ -37,29 +55,49 @@ Examples:
 @click.option(
     "-o",
     "--output",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Write the table to this file.  [default: standard output]",
+    type=click.Path(path_type=Path),
+    help="Write to this file, or to this folder a file per recording.  [default: standard output]",
 )
 @click.option(
     "--format",
     "form",
-    type=click.Choice(["csv", "jsonl", "parquet"], case_sensitive=False),
+    metavar="NAME",
     help="[default: from the output's extension; csv on standard output]",
 )
+@options.dialect
+@options.template
 @click.option(
-    "--windows",
-    is_flag=True,
-    help="One row per window (8 s of speech, which may span more time) instead of one per file.",
+    "--by",
+    type=click.Choice(["file", "window", "segment", "speaker", "channel", "speech-window"]),
+    help="What a row is.  [default: segment with --segments, else file]",
 )
+@click.option("--windows", is_flag=True, help="Short for --by window.")
 @click.option(
     "--window",
     type=click.FloatRange(min=0, min_open=True),
-    help="Window length in seconds of speech.  [default: set by the model, 8]",
+    help="Window length in seconds.  [default: set by the model, 8]",
 )
 @click.option(
     "--hop",
     type=click.FloatRange(min=0, min_open=True),
     help="Seconds between window starts, at most the window length.  [default: the window length]",
+)
+@options.channel
+@options.track
+@options.segments
+@options.segments_format
+@options.tier
+@click.option(
+    "--short",
+    type=click.Choice(["repeat", "error"]),
+    default="repeat",
+    show_default=True,
+    help="Segments shorter than the model takes: repeat them (column repeats), or an error.",
+)
+@click.option(
+    "--segmenter",
+    metavar="NAME[:key=value,...]",
+    help="Find segments with this: vad, pyannote or a plugin's.  [default: vad]",
 )
 @click.option("--no-vad", is_flag=True, help="Do not skip non-speech.")
 @options.jobs
@@ -72,11 +110,10 @@ def label(**arguments: Any) -> int:
     """Label recordings with emotion.
 
     PATH is a file, a folder (searched recursively), a pattern such as '*.wav', or - for standard input: a list of
-    files (one per line, or separated by NUL) or a recording. Reads wav, flac, ogg, opus, mp3 and more at any rate,
-    and averages channels; the extra sertool[av] adds m4a, aac, wma and video, of which it takes the default track.
-    Recordings of up to 8 s are labelled whole. In longer ones, non-speech is removed and the rest is labelled in
-    windows of 8 s of speech, averaged by duration. A recording of more than one second in which nothing sounds like
-    speech gets an error instead of a label.
+    files (one per line, or separated by NUL) or a recording. Reads wav, flac, ogg, opus, mp3 and more at any rate;
+    the extra sertool[av] adds m4a, aac, wma and video. Recordings of up to 8 s are labelled whole. In longer ones,
+    non-speech is removed and the rest is labelled in windows of 8 s of speech, averaged by duration. A recording of
+    more than one second in which nothing sounds like speech gets an error instead of a label.
     """
     from sertool.cli.run.label import label
 

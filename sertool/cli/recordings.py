@@ -21,6 +21,7 @@ from sertool.cli.terminal import Bar, bar, libraries_silenced, visible
 if TYPE_CHECKING:
     from sertool.recordings.pool import Meter, Summary
     from sertool.recordings.scan import Recording
+    from sertool.segments.given import Given
 
 
 def with_standard_input(paths: Iterable[str]) -> list[str]:
@@ -126,6 +127,21 @@ def check_writable(output: Path, recordings: "Sequence[Recording]") -> None:
         raise UsageError(f"{visible(recordings[0].name)}: {recordings[0].error or 'no such file or folder'}")
     if output.exists() and any(os.path.exists(r.path) and r.path.samefile(output) for r in recordings):
         raise UsageError(f"{output} is one of the recordings: choose another -o")
+
+
+def given_segments(
+    source: Path | None, form: str | None, tier: str | None, recordings: "Sequence[Recording]"
+) -> "Given | None":
+    """Return the segments of --segments, None without it. Raise UsageError for options that need it."""
+    from sertool.errors import UsageError
+
+    if source is None:
+        if form or tier:
+            raise UsageError("--segments-format and --tier need --segments")
+        return None
+    from sertool.segments.given import Given
+
+    return Given(source, recordings, form, tier)
 
 
 @contextlib.contextmanager

@@ -1,16 +1,25 @@
 """Label many recordings, several at a time."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, TypeAlias
 
+from sertool import audio
+from sertool.errors import AudioError, UsageError
 from sertool.labelling import table
 from sertool.labelling.journal import Journal, stamp
 from sertool.labelling.labeller import Labeller
 from sertool.labelling.labels import Labels
+from sertool.labelling.plan import Plan
+from sertool.recordings.places import Place, parts
 from sertool.recordings.pool import FAULTS, Meter, decoded, each, reason
 from sertool.recordings.scan import Recording
+from sertool.segments import Segment
+from sertool.speech.detection import SILENT
+
+#: Rows of one channel of one track, and the length of the recording in seconds.
+_Part: TypeAlias = tuple[list[dict[str, Any]], float]
 
 
 @dataclass(frozen=True)
@@ -40,36 +49,109 @@ class Result:
 
     @property
     def labels(self) -> list[Labels]:
-        """The labels as in the table, rounded to six decimals: one, or one per window; none if the recording failed."""
+        """The labels as in the table, rounded to six decimals, one per row; none if the recording failed."""
         rows = [] if self.failed else self.rows
         return [Labels({key: value for key, value in row.items() if key != "file"}) for row in rows]
 
 
-def label_one(labeller: Labeller, recording: Recording, windows: bool, meter: Meter | None = None) -> Result:
-    """Label a recording; a fault of the file becomes the row's ``error``."""
-    columns, notes = labeller.columns, list[str]()
+def label_one(labeller: Labeller, recording: Recording, plan: Plan, meter: Meter | None = None) -> Result:
+    """Label a recording; a fault of the file becomes the row's ``error``.
+
+    Of several channels or tracks, those that cannot be labelled have a row with an error and a note; the recording
+    fails only if none can be.
+    """
+    columns, meter = table.table(labeller, plan).columns, meter or Meter()
+    notes: dict[str, None] = {}
+    rows, errors, seconds = list[dict[str, Any]](), list[str](), 0.0
     try:
-        blocks = decoded(recording, notes.append)
-        rows, seconds = labeller.rows(meter.count(blocks) if meter else blocks)
-        whole = labeller.average(rows, seconds)
-        labelled = rows if windows else [whole]
-        return Result(
-            recording,
-            [table.row(recording.name, labels, columns) for labels in labelled],
-            seconds,
-            failed=False,
-            notes=tuple(notes),
-        )
+        places = parts(recording, plan.channel, plan.track)
     except FAULTS as fault:
         return Result(recording, [table.row(recording.name, {"error": reason(fault)}, columns)], 0.0, failed=True)
+    for place in places:
+        own = place.columns
+        try:
+            part, length = _part(labeller, recording, plan, place, meter, lambda text: notes.update({text: None}))
+            rows += [table.row(recording.name, own | values, columns) for values in part]
+            seconds = max(seconds, length)
+        except FAULTS as fault:
+            errors.append(reason(fault))
+            rows.append(table.row(recording.name, {**own, "error": errors[-1]}, columns))
+            if own:
+                what = place.text
+                notes[f"{what} is silent" if errors[-1] == SILENT else f"{what}: {errors[-1]}"] = None
+    failed = len(errors) == len(places)
+    return Result(recording, rows, seconds, failed, notes=() if failed else tuple(notes))
+
+
+def _part(
+    labeller: Labeller,
+    recording: Recording,
+    plan: Plan,
+    place: Place,
+    meter: Meter,
+    note: Callable[[str], None],
+) -> _Part:
+    """Label one channel of one track of a recording."""
+    track, channel = place.track, place.channel
+    if not plan.by_segment:
+        blocks = meter.count(decoded(recording, note, channel, track))
+        rows, length = labeller.window_rows(blocks) if plan.by == "window" else labeller.rows(blocks)
+        whole = labeller.average(rows, length)  # also says why there are no labels
+        if plan.by in ("window", "speech-window"):
+            return [dict(row) for row in rows], length
+        return [dict(whole) | ({"speaker": str(channel)} if plan.by == "speaker" else {})], length
+    segments = _segments(recording, plan, channel, track, note)
+    excerpts = audio.Excerpts(recording.path, note, channel, track)
+    rows, length = labeller.segment_rows(excerpts, segments, plan.short)
+    meter.add(sum(row.end - row.start for row in rows if row.error is None))
+    if plan.by == "segment":
+        names = {name: table.renamed(name, labeller.columns, plan) for name in plan.given}
+        return [
+            {names[name]: text for name, text in segment.columns.items() if name in names} | dict(row)
+            for segment, row in zip(segments, rows, strict=True)
+        ], length
+    if plan.by != "speaker":
+        return [dict(labeller.merge(rows))], length
+    speakers: dict[str, list[Labels]] = {}
+    for segment, row in zip(segments, rows, strict=True):
+        speakers.setdefault(segment.columns.get("speaker") or str(channel or ""), []).append(row)
+    return [{"speaker": speaker} | _merged(labeller, own) for speaker, own in speakers.items()], length
+
+
+def _merged(labeller: Labeller, rows: list[Labels]) -> dict[str, Any]:
+    try:
+        return dict(labeller.merge(rows))
+    except AudioError as error:
+        return {"start": min(row.start for row in rows), "end": max(row.end for row in rows), "error": str(error)}
+
+
+def _segments(
+    recording: Recording, plan: Plan, channel: int | None, track: int | None, note: Callable[[str], None]
+) -> list[Segment]:
+    """Return the given segments of a channel, or those that the segmenter finds in it. Raise AudioError for none."""
+    if plan.segments is None:
+        found = list(plan.find(decoded(recording, note, channel, track)))
+        if not found:
+            raise AudioError("no speech found")
+        return found
+    try:
+        segments = plan.segments.of(recording)
+    except UsageError as error:
+        raise AudioError(str(error)) from None
+    # A segment that names a channel belongs to that one, unless all name the same, as many tools write it.
+    if plan.channel == "each" and len({segment.channel for segment in segments}) > 1:
+        segments = [segment for segment in segments if segment.channel in (None, str(channel))]
+    if not segments:
+        raise AudioError("no segments")
+    return segments
 
 
 def label_all(
     labeller: Labeller,
     recordings: Sequence[Recording],
+    plan: Plan | str = "file",
     *,
     jobs: int = 1,
-    windows: bool = False,
     ordered: bool = False,
     journal: Journal | None = None,
     stop: threading.Event | None = None,
@@ -77,22 +159,29 @@ def label_all(
 ) -> Iterator[Result]:
     """Label recordings in ``jobs`` threads; yield each Result as it is finished, or in their order if ``ordered``.
 
-    A recording that cannot be labelled has a Result with ``error``; it does not end the run. Once ``stop`` is set, no
-    further file is started; those in progress are finished and yielded. Results of recordings in the journal are taken
-    from it, and each new one is added as soon as it is finished.
+    ``plan`` says what a row is: a Plan, or one of its kinds, such as "window". A recording that cannot be labelled has
+    a Result with ``error``; it does not end the run. Once ``stop`` is set, no further file is started; those in
+    progress are finished and yielded. Results of recordings in the journal are taken from it, and each new one is added
+    as soon as it is finished.
     """
+    plan = Plan(plan) if isinstance(plan, str) else plan
+    if plan.by_segment and not plan.segments:
+        _ = plan.find  # load it before the threads need it
     lock = threading.Lock()
 
+    def stamped(recording: Recording) -> list[int] | None:
+        own = stamp(recording.path)
+        return own and own + (plan.segments.stamp(recording) if plan.segments else [])
+
     def work(recording: Recording) -> Result:
-        rows = journal.finished(recording) if journal else None
-        if rows is not None:
-            ends = [row["end"] or 0.0 for row in rows]
-            return Result(recording, rows, ends[-1], failed=False, taken_over=True)
-        before = stamp(recording.path) if journal else None
-        result = label_one(labeller, recording, windows, meter)
+        before = stamped(recording) if journal else None
+        entry = journal.finished(recording, before) if journal else None
+        if entry is not None:
+            return Result(recording, entry["rows"], entry["seconds"], failed=False, taken_over=True)
+        result = label_one(labeller, recording, plan, meter)
         if journal:
             with lock:
-                journal.add(recording, before, result.rows, result.failed)
+                journal.add(recording, before, result.rows, result.seconds, result.failed)
         return result
 
     return each(work, list(recordings), jobs=jobs, ordered=ordered, stop=stop)

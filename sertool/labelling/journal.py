@@ -33,7 +33,7 @@ class Journal:
         self._synced = time.monotonic()
         before = self._lock_out_others()
         try:
-            if mode == "new" and output.exists():
+            if mode == "new" and (output.is_file() or (output.is_dir() and any(output.iterdir()))):
                 raise UsageError(f"{output} exists: --resume continues it, --restart overwrites it")
             if mode == "resume":
                 self._read(output, run)
@@ -61,17 +61,28 @@ class Journal:
         before = [Recording(Path(path), entry["name"]) for path, entry in self._done.items() if path not in listed]
         return [recording for recording in before if os.path.exists(recording.path)]
 
-    def finished(self, recording: Recording) -> list[_Row] | None:
-        """Return the rows of a recording that was labelled before and has not changed since, else None."""
+    def finished(self, recording: Recording, now: list[int] | None) -> dict[str, Any] | None:
+        """Return ``rows`` and ``seconds`` of a recording that was labelled when it had the same stamp, else None."""
         entry = self._done.get(os.path.abspath(recording.path))
-        if not entry or entry["stamp"] != stamp(recording.path):
+        if not entry or entry["stamp"] != now:
             return None
-        return [row | {"file": printable(recording.name)} for row in entry["rows"]]
+        rows = [row | {"file": printable(recording.name)} for row in entry["rows"]]
+        return {"rows": rows, "seconds": entry["seconds"]}
 
-    def add(self, recording: Recording, file_stamp: list[int] | None, rows: list[_Row], failed: bool) -> None:
+    def add(
+        self, recording: Recording, file_stamp: list[int] | None, rows: list[_Row], seconds: float, failed: bool
+    ) -> None:
         """Add a finished recording. If it failed, the next --resume tries it again."""
-        path = os.path.abspath(recording.path)
-        self._write({"name": recording.name, "path": path, "stamp": file_stamp, "failed": failed, "rows": rows})
+        self._write(
+            {
+                "name": recording.name,
+                "path": os.path.abspath(recording.path),
+                "stamp": file_stamp,
+                "failed": failed,
+                "seconds": seconds,
+                "rows": rows,
+            }
+        )
         if time.monotonic() - self._synced > 1:
             sync(self._stream)
             self._synced = time.monotonic()

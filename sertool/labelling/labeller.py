@@ -1,6 +1,8 @@
 """Label one recording."""
 
-from collections.abc import Iterable, Iterator
+import collections
+import math
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from os import PathLike
 from typing import Any
 
@@ -12,11 +14,16 @@ from sertool._types import Array, Samples
 from sertool.errors import AudioError, UsageError
 from sertool.labelling.labels import Labels
 from sertool.labelling.windows import SHORTEST_REST
+from sertool.labelling.windows import spans as cut_span
 from sertool.labelling.windows import windows as cut
 from sertool.runtime import Runtime
+from sertool.segments import Segment
 from sertool.speech.detection import SILENCE, SILENT, peak
-from sertool.speech.selection import Speech
+from sertool.speech.selection import Speech, WindowedSpeech
 from sertool.tasks import TASKS
+
+#: Error of a recording or a window in which the detector finds nothing.
+NO_SPEECH = "no speech found; --no-vad labels it anyway"
 
 
 class Labeller:
@@ -75,7 +82,15 @@ class Labeller:
         return self.average(windows, length)
 
     def windows(self, recording: str | PathLike[str] | Array, rate: float | None = None) -> Iterator[Labels]:
-        """Label a recording window by window while reading it; arguments and errors are those of ``label``.
+        """Label a window every ``hop`` of a recording while reading it; arguments and errors are those of ``label``.
+
+        A window is labelled as it is, with its pauses; ``speech`` is the speech in it. A silent window or one without
+        speech has an ``error`` and no outputs.
+        """
+        return self._hops(self._blocks(recording, rate))
+
+    def speech_windows(self, recording: str | PathLike[str] | Array, rate: float | None = None) -> Iterator[Labels]:
+        """Label windows of speech while reading a recording: those that ``label`` averages.
 
         ``start`` and ``end`` are times in the recording, even if non-speech between them was left out. A silent window
         has an ``error`` and no outputs.
@@ -83,16 +98,87 @@ class Labeller:
         return self._stream(self._blocks(recording, rate))
 
     def rows(self, blocks: Iterable[Samples]) -> tuple[list[Labels], float]:
+        """Label 16 kHz blocks [n]; return (``speech_windows`` as a list, length of the recording in seconds)."""
+        return _listed(self._stream, blocks)
+
+    def window_rows(self, blocks: Iterable[Samples]) -> tuple[list[Labels], float]:
         """Label 16 kHz blocks [n]; return (``windows`` as a list, length of the recording in seconds)."""
-        length = 0
+        return _listed(self._hops, blocks)
 
-        def counted() -> Iterator[Samples]:
-            nonlocal length
-            for block in blocks:
-                length += len(block)
-                yield block
+    def segments(
+        self,
+        recording: str | PathLike[str] | Array,
+        segments: Sequence[Segment | tuple[float, float]],
+        rate: float | None = None,
+        short: str = "repeat",
+    ) -> list[Labels]:
+        """Label segments of a recording, given as (start, end) in seconds or as Segment; return one Labels for each.
 
-        return list(self._stream(counted())), length / audio.SAMPLE_RATE
+        A segment longer than 9/8 windows is cut into windows, which are averaged. One that is shorter than the model
+        takes is repeated (``repeats`` says how often it was added) or has an error, as ``short`` says. A segment that
+        ends behind the recording is cut there. An empty or silent segment, or one outside the recording, has an error.
+        Only what is labelled is read, if the format of the file allows it. Raises AudioError and UsageError as
+        ``label``.
+        """
+        if isinstance(recording, str | PathLike):
+            excerpts: audio.Excerpts | audio.Held = audio.Excerpts(recording)
+        elif rate is None:
+            raise UsageError("an array needs its rate: segments(samples, segments, rate)")
+        else:
+            excerpts = audio.Held(audio.mono(recording, rate))
+        given = [segment if isinstance(segment, Segment) else Segment(*segment) for segment in segments]
+        return self.segment_rows(excerpts, given, short)[0]
+
+    def segment_rows(
+        self, recording: audio.Excerpts | audio.Held, segments: Sequence[Segment], short: str = "repeat"
+    ) -> tuple[list[Labels], float]:
+        """Label ``segments``; return (one Labels for each, length of the recording in seconds)."""
+        rate = audio.SAMPLE_RATE
+        window, hop = round(self.window * rate), round(self.hop * rate)
+        if any(segment.end == math.inf for segment in segments) and not recording.seekable:
+            for _ in recording.read([]):  # decodes it, to find its length
+                pass
+        owners: list[int] = []
+        spans: list[tuple[int, int]] = []
+        for number, segment in enumerate(segments):
+            start = max(0, round(segment.start * rate))
+            end = recording.length if segment.end == math.inf else round(segment.end * rate)
+            if segment.start >= 0:
+                for span in cut_span(start, end, window, hop, self._join):
+                    owners.append(number)
+                    spans.append(span)
+        parts: list[list[Labels]] = [[] for _ in segments]
+        for index, samples in recording.read(spans):
+            start, end = spans[index]
+            own = parts[owners[index]]
+            fragment = own and len(samples) < window * SHORTEST_REST and end - start >= window * SHORTEST_REST
+            if len(samples) and not fragment:  # a fragment is what the recording's end leaves of a window
+                own.append(self._repeated(start, samples, short))
+        length = recording.length / rate
+        return [self._segment(segment, own, length) for segment, own in zip(segments, parts, strict=True)], length
+
+    def _repeated(self, start: int, samples: Samples, short: str) -> Labels:
+        end, repeats = start + len(samples), 0
+        if len(samples) < self.runtime.shortest and short == "repeat":
+            repeats = -(-self.runtime.shortest // len(samples)) - 1
+            samples = np.tile(samples, repeats + 1)
+        return self._row(start, end, samples).replace(repeats=repeats)
+
+    def _segment(self, segment: Segment, parts: list[Labels], length: float) -> Labels:
+        start, end = segment.start, min(segment.end, length) if segment.start < length else segment.end
+        error = None
+        if start < 0:
+            error = "the segment begins before the recording"
+        elif end <= start:
+            error = "the segment has no length"
+        elif start >= length:
+            error = f"the segment is outside the recording, which ends at {length:.3f} s"
+        elif not parts:
+            error = "the segment has no length"
+        if error:
+            return self._labels(start, end, None, error=error).replace(repeats=None)
+        whole = parts[0] if len(parts) == 1 else self._mean(start, end, parts)
+        return whole.replace(start=start, end=end, speech=end - start, repeats=parts[0]["repeats"])
 
     def whole(self, blocks: Iterable[Samples]) -> tuple[list[Labels], float]:
         """Label 16 kHz blocks [n] in one piece, without speech detection and windows; return the same as ``rows``."""
@@ -104,15 +190,33 @@ class Labeller:
 
         Raises AudioError if no window has outputs.
         """
-        labelled = [window for window in windows if window.error is None]
-        if not labelled:
-            raise AudioError(windows[0].error if windows else "empty: the file holds no audio")
+        self._require_outputs(windows)
         if len(windows) == 1:
             return windows[0].replace(start=0.0, end=length)
-        weights = np.array([window.speech or window.end - window.start for window in labelled])
-        values = np.array([[window[name] for name in self.outputs] for window in labelled])
         speech = self.hop * (len(windows) - 1) + windows[-1].speech if self.vad else None
-        return self._labels(0.0, length, weights @ values / weights.sum(), speech=speech)
+        return self._mean(0.0, length, windows).replace(speech=speech)
+
+    def merge(self, rows: list[Labels]) -> Labels:
+        """Average segments, weighted by duration: from the first start to the last end, with all their speech.
+
+        Raises AudioError if no segment has outputs.
+        """
+        self._require_outputs(rows)
+        labelled = [row for row in rows if row.error is None]
+        merged = self._mean(min(row.start for row in rows), max(row.end for row in rows), labelled)
+        return merged.replace(speech=sum(row.end - row.start for row in labelled))
+
+    def _require_outputs(self, rows: list[Labels]) -> None:
+        if all(row.error is not None for row in rows):
+            raise AudioError(rows[0].error if rows else "empty: the file holds no audio")
+
+    def _mean(self, start: float, end: float, rows: list[Labels]) -> Labels:
+        labelled = [row for row in rows if row.error is None]
+        if not labelled:
+            return self._labels(start, end, None, error=rows[0].error)
+        weights = np.array([row.speech or row.end - row.start for row in labelled])
+        values = np.array([[row[name] for name in self.outputs] for row in labelled])
+        return self._labels(start, end, weights @ values / weights.sum())
 
     def _blocks(self, recording: str | PathLike[str] | Array, rate: float | None) -> Iterable[Samples]:
         if isinstance(recording, str | PathLike):
@@ -137,6 +241,29 @@ class Labeller:
         if speech.cut and not any_window:
             raise _no_speech(speech)
 
+    def _hops(self, blocks: Iterable[Samples]) -> Iterator[Labels]:
+        window, hop = (round(seconds * audio.SAMPLE_RATE) for seconds in (self.window, self.hop))
+        if not self.vad:
+            for start, samples in cut(blocks, window, hop, self._join):
+                yield self._row(start, start + len(samples), samples)
+            return
+        speech = WindowedSpeech(blocks)
+        waiting: collections.deque[tuple[int, Samples]] = collections.deque()
+
+        def decided(last: bool) -> Iterator[Labels]:
+            while waiting and (last or waiting[0][0] + len(waiting[0][1]) <= speech.certain):
+                start, samples = waiting.popleft()
+                seconds, heard = speech.within(start, start + len(samples))
+                row = self._row(start, start + len(samples), samples)
+                if not (heard or self.regardless) and row.error is None:
+                    row = self._labels(row.start, row.end, None, error=NO_SPEECH)
+                yield row.replace(speech=seconds)
+
+        for pair in cut(speech, window, hop, self._join):
+            waiting.append(pair)
+            yield from decided(last=False)
+        yield from decided(last=True)
+
     def _row(self, start: int, end: int, samples: Samples) -> Labels:
         """Label samples that were cut from ``start`` to ``end`` of a recording, in samples."""
         times = start / audio.SAMPLE_RATE, end / audio.SAMPLE_RATE
@@ -154,5 +281,20 @@ class Labeller:
         return Labels({"start": start, "end": end, **outputs, "speech": speech, "error": error})
 
 
+def _listed(
+    label: Callable[[Iterable[Samples]], Iterator[Labels]], blocks: Iterable[Samples]
+) -> tuple[list[Labels], float]:
+    length = 0
+
+    def counted() -> Iterator[Samples]:
+        nonlocal length
+        for block in blocks:
+            length += len(block)
+            yield block
+
+    rows = list(label(counted()))
+    return rows, length / audio.SAMPLE_RATE
+
+
 def _no_speech(speech: Speech) -> AudioError:
-    return AudioError(SILENT if speech.peak < SILENCE else "no speech found; --no-vad labels it anyway")
+    return AudioError(SILENT if speech.peak < SILENCE else NO_SPEECH)

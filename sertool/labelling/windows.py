@@ -10,6 +10,19 @@ from sertool._types import Samples
 SHORTEST_REST = 1 / 8
 
 
+def spans(start: int, end: int, window: int, hop: int, join: bool = True) -> list[tuple[int, int]]:
+    """Return (start, end) of the windows of a stretch from ``start`` to ``end``, as ``windows`` would cut it."""
+    rest = int(window * SHORTEST_REST) if join else 0
+    result = []
+    while start < end:
+        last = end - start < window + max(rest, 1)
+        result.append((start, end if last else start + window))
+        if last:
+            break
+        start += hop
+    return result
+
+
 def windows(blocks: Iterable[Samples], window: int, hop: int, join: bool = True) -> Iterator[tuple[int, Samples]]:
     """Yield (start, samples) of windows of ``window`` samples, ``hop`` <= window apart, of blocks of any length.
 

@@ -68,12 +68,16 @@ class Meter:
         """Return seconds of audio per second."""
         return self.seconds / max(time.monotonic() - self._started, 1e-9)
 
+    def add(self, seconds: float) -> None:
+        """Add seconds of audio."""
+        with self._lock:
+            self.seconds += seconds
+
     def count(self, blocks: Iterable[Samples]) -> Iterator[Samples]:
         """Yield 16 kHz blocks unchanged and add up their length."""
         for block in blocks:
             yield block
-            with self._lock:
-                self.seconds += len(block) / audio.SAMPLE_RATE
+            self.add(len(block) / audio.SAMPLE_RATE)
 
 
 #: Exceptions that concern one file and must not stop a run.
@@ -85,11 +89,16 @@ def reason(fault: Exception) -> str:
     return str(fault) if isinstance(fault, AudioError) else f"{type(fault).__name__}: {' '.join(str(fault).split())}"
 
 
-def decoded(recording: Recording, note: Callable[[str], None] | None = None) -> Iterator[Samples]:
+def decoded(
+    recording: Recording,
+    note: Callable[[str], None] | None = None,
+    channel: int | None = None,
+    track: int | None = None,
+) -> Iterator[Samples]:
     """Return the blocks of a recording, as audio.blocks. Raise AudioError if the scan reported an error for it."""
     if recording.error:
         raise AudioError(recording.error)
-    return audio.blocks(recording.path, note)
+    return audio.blocks(recording.path, note, channel, track)
 
 
 def each(

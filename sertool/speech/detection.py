@@ -1,5 +1,6 @@
 """Detect speech in a recording: in a file, an array or a stream of blocks."""
 
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass
 from os import PathLike
@@ -11,7 +12,7 @@ from sertool._types import Array, Samples
 from sertool.errors import UsageError
 from sertool.features.mel import SAMPLE_RATE
 from sertool.speech.detector import Vad
-from sertool.speech.segmenter import Parameters, Segmenter
+from sertool.speech.segmenter import Parameters, Segmenter, split
 
 #: Peak of a silent recording: -80 dB full scale, the level of 16-bit dither.
 SILENCE = 1e-4
@@ -51,14 +52,16 @@ def detect(blocks: Iterable[Samples], parameters: Parameters | None = None, *, p
 
     With ``probabilities``, the result includes them: 1.4 MB per hour. Errors from decoding propagate.
     """
-    vad, segmenter = Vad(), Segmenter(parameters or Parameters())
+    parameters = parameters or Parameters()
+    vad, segmenter = Vad(), Segmenter(parameters)
+    longest = parameters.longest_speech_s * SAMPLE_RATE
     segments: list[tuple[int, int]] = []
     history: list[Samples] = []
     samples, loudest = 0, 0.0
 
     def take(new: Samples) -> None:
         segments.extend(segmenter.push(new))
-        if probabilities:
+        if probabilities or longest < math.inf:
             history.append(new)
 
     for block in blocks:
@@ -67,6 +70,9 @@ def detect(blocks: Iterable[Samples], parameters: Parameters | None = None, *, p
     take(vad.finish())
     segments += segmenter.finish(samples)
     silent = loudest < SILENCE
+    if longest < math.inf:
+        every = np.concatenate(history)
+        segments = [part for segment in segments for part in split(segment, every, int(longest))]
     return Detected([] if silent else segments, samples, silent, np.concatenate(history) if probabilities else None)
 
 

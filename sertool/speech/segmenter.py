@@ -1,11 +1,13 @@
 """Turn probabilities every 10 ms into segments of speech with the C kernel, streaming or in one call."""
 
+import math
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from sertool._types import Samples
 from sertool.kernel import check, ffi, floats, lib
 from sertool.speech.detector import FRAME
 
@@ -19,7 +21,8 @@ class Parameters:
 
     An end counts once ``shortest_silence_s`` have passed without reaching the threshold again. Segments shorter than
     ``shortest_speech_s`` are dropped, the others are extended by ``padding_s`` on both sides, at most to the middle of
-    a pause. Raises ValueError unless 0 <= lower <= threshold <= 1 and the times are 0 to 1e9.
+    a pause. ``detect`` splits segments longer than ``longest_speech_s``, where speech is least probable. Raises
+    ValueError unless 0 <= lower <= threshold <= 1, the times are 0 to 1e9 and the longest speech is at least 0.1 s.
     """
 
     threshold: float = _DEFAULT.threshold
@@ -27,6 +30,7 @@ class Parameters:
     shortest_speech_s: float = _DEFAULT.shortest_speech_s
     shortest_silence_s: float = _DEFAULT.shortest_silence_s
     padding_s: float = _DEFAULT.padding_s
+    longest_speech_s: float = math.inf
 
     def __post_init__(self) -> None:
         if not 0 <= self.lower <= self.threshold <= 1:
@@ -36,6 +40,8 @@ class Parameters:
         times = (self.shortest_speech_s, self.shortest_silence_s, self.padding_s)
         if not all(0 <= time <= _LONGEST for time in times):
             raise ValueError(f"times must be 0 to {_LONGEST:g} s: {self}")
+        if not self.longest_speech_s >= 0.1:
+            raise ValueError(f"the longest speech must be at least 0.1 s, not {self.longest_speech_s:g}")
 
 
 class Segmenter:
@@ -48,7 +54,8 @@ class Segmenter:
 
     def __init__(self, parameters: Parameters = Parameters()) -> None:
         self._state = ffi.new("ser_segmenter *")
-        check(lib.ser_segmenter_init(self._state, ffi.new("ser_vad_parameters *", vars(parameters))))
+        values = {name: value for name, value in vars(parameters).items() if name != "longest_speech_s"}
+        check(lib.ser_segmenter_init(self._state, ffi.new("ser_vad_parameters *", values)))
 
     @property
     def uncertain(self) -> int:
@@ -89,6 +96,24 @@ def segments(
     """
     segmenter = Segmenter(parameters)
     return segmenter.push(probabilities) + segmenter.finish(samples)
+
+
+def split(segment: tuple[int, int], probabilities: Samples, longest: int) -> list[tuple[int, int]]:
+    """Split a segment (start, end) in samples into parts of at most ``longest`` samples.
+
+    ``probabilities`` are those of the recording, [frames]. Each part but the last ends in the second half of the
+    longest time, at the frame in which speech is least probable (the latest of several), averaged over 0.1 s.
+    """
+    start, end = segment
+    parts = []
+    while end - start > longest:
+        first, last = (start + longest // 2) // FRAME + 1, (start + longest) // FRAME
+        wide = probabilities[max(0, first - 5) : last + 5]
+        smooth = np.convolve(wide, np.full(10, 0.1, np.float32), "same")[first - max(0, first - 5) :][: last - first]
+        cut = (first + len(smooth) - 1 - int(np.argmin(smooth[::-1]))) * FRAME if len(smooth) else start + longest
+        parts.append((start, cut))
+        start = cut
+    return [*parts, (start, end)]
 
 
 def _pairs(array: Any, written: Any) -> list[tuple[int, int]]:

@@ -1,7 +1,7 @@
 """Select the audio to label: short recordings whole, speech only in long ones, with its position."""
 
 import itertools
-from bisect import bisect_right
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator
 
 import numpy as np
@@ -17,6 +17,44 @@ from sertool.speech.segmenter import Parameters, Segmenter
 TELLING = SAMPLE_RATE
 #: Longer segments are passed on in parts, so that memory does not depend on the recording.
 _LONGEST = 60 * SAMPLE_RATE
+
+
+class SpeechTrack:
+    """Streaming segments of speech, (start, end) in samples, in order: push samples, get segments that became certain.
+
+    A segment of more than a minute is passed on in parts. All speech before sample ``certain`` has been returned.
+    """
+
+    def __init__(self, parameters: Parameters | None = None) -> None:
+        self._vad, self._segmenter = Vad(), Segmenter(parameters or Parameters())
+        self._origin = self._frames = self._samples = 0
+        self.certain = 0
+        self.probabilities = np.zeros(0, np.float32)  # of the frames that the last call completed
+
+    def push(self, samples: Samples) -> list[tuple[int, int]]:
+        """Process float32 [n]; return the segments that became certain."""
+        self._samples += len(samples)
+        result = self._pushed(self._vad.push(samples))
+        if self._frames * FRAME - self._segmenter.uncertain > _LONGEST:
+            result += self._moved(self._segmenter.finish())
+            self._origin, self._frames = self._origin + self._frames * FRAME, 0
+        self.certain = self._origin + self._segmenter.uncertain
+        return result
+
+    def finish(self) -> list[tuple[int, int]]:
+        """Return the remaining segments of the recording."""
+        result = self._pushed(self._vad.finish())
+        result += self._moved(self._segmenter.finish(self._samples - self._origin))
+        self.certain = self._samples
+        return result
+
+    def _pushed(self, probabilities: Samples) -> list[tuple[int, int]]:
+        self.probabilities = probabilities
+        self._frames += len(probabilities)
+        return self._moved(self._segmenter.push(probabilities))
+
+    def _moved(self, segments: list[tuple[int, int]]) -> list[tuple[int, int]]:
+        return [(self._origin + start, self._origin + end) for start, end in segments]
 
 
 class Speech:
@@ -61,37 +99,73 @@ class Speech:
         self.peak = max(map(peak, blocks), default=0.0)
 
     def _stretches(self, first: list[Samples]) -> Iterator[Samples]:
-        held, start = np.zeros(0, np.float32), 0  # the undecided samples, from `start` on
-        vad, segmenter, origin, frames, passed = Vad(), Segmenter(self._parameters), 0, 0, 0
+        held, start, passed = np.zeros(0, np.float32), 0, 0  # the undecided samples, from `start` on
+        track = SpeechTrack(self._parameters)
 
         def stretch(begin: int, end: int) -> Samples:
             nonlocal passed
             self._passed.append(passed)
-            self._from.append(origin + begin)
+            self._from.append(begin)
             passed += end - begin
             self.seconds += (end - begin) / SAMPLE_RATE
             self.heard = True
-            return held[origin + begin - start : origin + end - start]
-
-        def pushed(probabilities: Samples) -> list[tuple[int, int]]:
-            nonlocal frames
-            frames += len(probabilities)
-            return segmenter.push(probabilities)
+            return held[begin - start : end - start]
 
         for block in self._all(first):
             held = np.concatenate([held, block])
-            for begin, end in pushed(vad.push(block)):
+            for begin, end in track.push(block):
                 yield stretch(begin, end)
-            if frames * FRAME - segmenter.uncertain > _LONGEST:
-                for begin, end in segmenter.finish():
-                    yield stretch(begin, end)
-                origin, frames = origin + frames * FRAME, 0
-            keep = max(start, origin + segmenter.uncertain)
+            keep = max(start, track.certain)
             held, start = held[keep - start :], keep
-        for begin, end in pushed(vad.finish()) + segmenter.finish(start + len(held) - origin):
+        for begin, end in track.finish():
             yield stretch(begin, end)
 
     def _all(self, first: list[Samples]) -> Iterator[Samples]:
         for block in itertools.chain(first, self._blocks):
             self.peak = max(self.peak, peak(block))
             yield block
+
+
+class WindowedSpeech:
+    """Blocks of a recording, unchanged, and the speech in windows of it; iterate over it once.
+
+    All is known about windows that end before sample ``certain``. What lies before the last window asked for is
+    forgotten, so that memory does not depend on the recording.
+    """
+
+    def __init__(self, blocks: Iterable[Samples], parameters: Parameters | None = None) -> None:
+        self._blocks, self._lower = blocks, (parameters or Parameters()).lower
+        self._track = SpeechTrack(parameters)
+        self._segments: list[tuple[int, int]] = []
+        self._likely: list[int] = []  # frames that may be speech
+        self._frames = self._samples = 0
+        self._varies = False  # whether the recording is more than a constant signal
+        self.certain = 0
+
+    def __iter__(self) -> Iterator[Samples]:
+        for block in self._blocks:
+            self._samples += len(block)
+            self._take(self._track.push(block))
+            yield block
+        self._take(self._track.finish())
+        self.certain = self._samples
+
+    def within(self, start: int, end: int) -> tuple[float, bool]:
+        """Return (seconds of speech, whether there may be speech) in a window, whose start never decreases.
+
+        In a recording of up to a second, any sound may be speech.
+        """
+        self._segments = [segment for segment in self._segments if segment[1] > start]
+        del self._likely[: bisect_left(self._likely, start // FRAME)]
+        speech = sum(max(0, min(end, stop) - max(start, begin)) for begin, stop in self._segments) / SAMPLE_RATE
+        heard = bool(self._likely) and self._likely[0] * FRAME < end
+        return speech, heard or (self._samples <= TELLING and self._varies)
+
+    def _take(self, segments: list[tuple[int, int]]) -> None:
+        self._segments += segments
+        probabilities = self._track.probabilities
+        self._likely += (self._frames + np.flatnonzero(probabilities >= self._lower)).tolist()
+        self._varies |= bool((probabilities >= np.finfo(np.float32).tiny).any())
+        self._frames += len(probabilities)
+        if self._samples > TELLING:  # before, it may be a recording of up to a second
+            self.certain = self._track.certain

@@ -30,6 +30,8 @@ KINDS = {
     "augmentation": Kind("augmentations", "sertool", "sertool augment IN OUT --with {name}"),
     "exporter": Kind("exporters", "sertool[train]", "sertool export MODEL -o OUT --format {name}"),
     "corpus": Kind("corpora", "sertool", "sertool evaluate MODEL FOLDER --layout {name}"),
+    "format": Kind("formats", "sertool", "sertool label FOLDER --format {name} -o OUT"),
+    "segmenter": Kind("segmenters", "sertool", "sertool label FOLDER --segmenter {name}"),
 }
 
 #: The name of a distribution (PEP 508), short enough that lines with it are not too long.

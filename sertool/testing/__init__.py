@@ -15,7 +15,16 @@ from typing import Any
 
 from sertool.testing.clips import write_clips
 
-__all__ = ["check_augmentation", "check_corpus", "check_exporter", "check_light", "check_model", "write_clips"]
+__all__ = [
+    "check_augmentation",
+    "check_corpus",
+    "check_exporter",
+    "check_format",
+    "check_light",
+    "check_model",
+    "check_segmenter",
+    "write_clips",
+]
 
 
 def check_model(name: str, formats: Sequence[str] = ("onnx",), **options: Any) -> None:
@@ -70,6 +79,28 @@ def check_corpus(name: str, folder: Path | str) -> None:
     from sertool.testing.corpora import check
 
     check(name, folder)
+
+
+def check_format(name: str, folder: Path | str, **options: Any) -> None:
+    """Write and read files of a registered format in an empty ``folder``, with awkward names and texts.
+
+    The same rows give the same text, which is UTF-8; a recording that failed, one without segments and no recording at
+    all can be written; the stream stays open. Times that it reads are those that it wrote, to a millisecond; columns
+    are text. A broken and a missing file raise a SertoolError of one line.
+    """
+    from sertool.testing.formats import check
+
+    check(name, Path(folder), options)
+
+
+def check_segmenter(name: str, **options: Any) -> None:
+    """Run a registered segmenter on sound, silence, one sample and none.
+
+    Segments lie within the recording and have a length; they do not depend on how the recording is split into blocks.
+    """
+    from sertool.testing.segmenters import check
+
+    check(name, options)
 
 
 def check_light(package: str) -> None:

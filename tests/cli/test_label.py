@@ -238,7 +238,7 @@ WRONG = [
     (["label", "IN", "--restart"], "-o labels.csv"),
     (["label", "IN", "-o", "OUT", "--resume", "--restart"], "exclude each other"),
     (["label", "IN", "-o", "NOWHERE"], "there is no folder"),
-    (["label", "IN", "-o", "IN"], "directory"),
+    (["label", "IN", "-o", "IN"], "is a folder: choose a format"),
     (["label", "IN", "-m", "no-such-model"], "no-such-model"),
     (["label", "IN", "--variant", "int7"], "int7"),
     (["no-such-command"], "no-such-command"),

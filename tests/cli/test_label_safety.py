@@ -36,11 +36,11 @@ def test_an_output_that_is_one_of_the_recordings_is_refused(three, command):
 
 
 def test_an_ending_that_names_no_format_is_refused(three, tmp_path, command):
-    code, _, err = command("label", three, "-o", tmp_path / "labels.xlsx")
+    code, _, err = command("label", three, "-o", tmp_path / "labels.doc")
     assert code == 2
-    assert "name it .csv, .jsonl or .parquet" in err
-    assert not (tmp_path / "labels.xlsx").exists()
-    assert command("label", three, "-o", tmp_path / "labels.txt", "--format", "CSV").code == 0
+    assert "no format has this extension (.csv, .eaf, .json, " in err
+    assert not (tmp_path / "labels.doc").exists()
+    assert command("label", three, "-o", tmp_path / "labels.doc", "--format", "CSV").code == 0
 
 
 def test_resume_with_fewer_files_keeps_the_rows_of_the_others(three, tmp_path, command):

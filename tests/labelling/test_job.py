@@ -1,9 +1,11 @@
 """Many recordings at once: every one of them to its rows, once, and what a journal keeps of it."""
 
+import contextlib
 import csv
 import io
 import json
 import os
+import sqlite3
 import subprocess
 import sys
 import threading
@@ -14,9 +16,12 @@ import pytest
 from sertool.errors import UsageError
 from sertool.labelling import Labeller, table
 from sertool.labelling.job import label_all, label_one
-from sertool.labelling.journal import Journal
+from sertool.labelling.journal import Journal, stamp
+from sertool.labelling.plan import Plan
+from sertool.plugins import load_plugins
 from sertool.recordings.pool import Summary, timed
 from sertool.recordings.scan import Recording, scan
+from sertool.segments import Annotated, Table
 
 RUN = {"model": "m 1", "window": 8.0}
 
@@ -39,7 +44,7 @@ def rows_of(results):
 @pytest.mark.parametrize("ordered", [False, True])
 def test_every_recording_gives_exactly_its_row(labeller, recordings, jobs, ordered):
     results = list(label_all(labeller, recordings, jobs=jobs, ordered=ordered))
-    expected = {r.name: label_one(labeller, r, windows=False).rows for r in recordings}
+    expected = {r.name: label_one(labeller, r, Plan()).rows for r in recordings}
     assert {result.recording.name: result.rows for result in results} == expected
     assert len(results) == len(recordings)
     if ordered:
@@ -51,7 +56,7 @@ def test_every_recording_gives_exactly_its_row(labeller, recordings, jobs, order
 
 
 def test_a_broken_file_in_the_middle_shifts_nothing(labeller, recordings):
-    whole = [r for r in recordings if not label_one(labeller, r, False).failed]
+    whole = [r for r in recordings if not label_one(labeller, r, Plan()).failed]
     with_broken = {row["file"]: row for row in rows_of(label_all(labeller, recordings, jobs=4))}
     without = {row["file"]: row for row in rows_of(label_all(labeller, whole, jobs=1))}
     assert {name: with_broken[name] for name in without} == without
@@ -67,7 +72,7 @@ def test_an_unforeseen_error_of_one_file_is_its_row_and_not_the_end_of_the_run(
 
     blocks = audio.blocks
 
-    def sometimes(path, note):
+    def sometimes(path, note, *place):
         if path.name == "05.wav":
             raise error
         return blocks(path, note)
@@ -104,7 +109,7 @@ def test_windows_gives_a_row_a_window_and_one_for_what_failed(clip, tmp_path):
     labeller = Labeller(vad=False)  # tones are no speech
     clip(tmp_path / "in/a.wav", 17.5)
     (tmp_path / "in/b.wav").touch()
-    results = label_all(labeller, scan([str(tmp_path / "in")]), jobs=1, windows=True, ordered=True)
+    results = label_all(labeller, scan([str(tmp_path / "in")]), "window", jobs=1, ordered=True)
     rows = rows_of(results)
     assert [(row["file"], row["start"], row["end"]) for row in rows] == [
         ("a.wav", 0, 8),
@@ -128,24 +133,32 @@ AWKWARD = [
 ]
 
 
+COLUMNS = ("file", "start", "end", "arousal", "dominance", "valence", "speech", "error")
+
+
 def written(form, tmp_path):
     """Rows through a writer and back, as dicts of str, float and None."""
-    outputs = ["arousal", "dominance", "valence"]
-    rows = [table.row(row["file"], {k: v for k, v in row.items() if k != "file"}, outputs) for row in AWKWARD]
+    rows = [table.row(row["file"], {k: v for k, v in row.items() if k != "file"}, COLUMNS) for row in AWKWARD]
+    columns = Table(COLUMNS, ("arousal", "dominance", "valence"))
+    chosen, path, stream = load_plugins().get("formats", form), tmp_path / "t", io.StringIO(newline="")
+    writer = chosen.open(path if chosen.binary else stream, columns)
+    for row in rows:
+        writer.write(Annotated(row["file"], "stem", 1.0, [row]))
+    writer.close()
     if form == "parquet":
         parquet = pytest.importorskip("pyarrow.parquet")
-        writer = table.open_writer(form, tmp_path / "t.parquet", outputs)
-        for row in rows:
-            writer.write([row])
-        writer.close()
-        read = parquet.read_table(tmp_path / "t.parquet")
-        assert not (tmp_path / "t.parquet.part").exists()
+        read = parquet.read_table(path)
         return read.column_names, read.to_pylist()
-    stream = io.StringIO(newline="")
-    writer = table.open_writer(form, stream, outputs)
-    for row in rows:
-        writer.write([row])
-    writer.close()
+    if form == "sqlite":
+        with contextlib.closing(sqlite3.connect(path)) as connection:
+            connection.row_factory = sqlite3.Row
+            read = [dict(row) for row in connection.execute("SELECT * FROM labels ORDER BY rowid")]
+        return list(read[0]), read
+    if form == "xlsx":
+        openpyxl = pytest.importorskip("openpyxl")
+        path.rename(tmp_path / "t.xlsx")
+        head, *body = openpyxl.load_workbook(tmp_path / "t.xlsx").active.iter_rows(values_only=True)
+        return list(head), [dict(zip(head, row, strict=True)) for row in body]
     text = stream.getvalue()
     text.encode()  # nothing that UTF-8 cannot carry
     if form == "jsonl":
@@ -158,13 +171,14 @@ def written(form, tmp_path):
     ]
 
 
-@pytest.mark.parametrize("form", table.FORMATS)
+@pytest.mark.parametrize("form", ["csv", "jsonl", "parquet", "sqlite", "xlsx"])
 def test_every_format_holds_the_same_rows_in_the_same_columns(tmp_path, form):
     columns, rows = written(form, tmp_path)
+    name = 'quo"te, comma\nline\rfeed.wav' if form != "xlsx" else 'quo"te, comma\nline\nfeed.wav'  # of XML
     assert columns == ["file", "start", "end", "arousal", "dominance", "valence", "speech", "error"]
     assert rows == [
         dict(zip(columns, ["a.wav", 0.0, 0.333333, 0.123457, -0.5, 0.0, None, None], strict=True)),
-        dict(zip(columns, ['quo"te, comma\nline\rfeed.wav', 8.0, 9.5, 0.5, 0.5, 1.0, None, None], strict=True)),
+        dict(zip(columns, [name, 8.0, 9.5, 0.5, 0.5, 1.0, None, None], strict=True)),
         dict(zip(columns, ["caf\\xe9 ü.wav", *[None] * 6, "truncated: ffmpeg -i caf\\xe9.wav"], strict=True)),
     ]
 
@@ -292,10 +306,14 @@ def test_a_flipped_bit_costs_one_or_two_recordings_and_never_changes_a_row(label
         damaged[rng.integers(head, len(whole))] ^= 1 << rng.integers(8)
         path.write_bytes(damaged)
         journal = Journal(output, RUN, "resume")
-        kept = {recording.name: rows for recording in recordings if (rows := journal.finished(recording))}
+        kept = {
+            recording.name: entry
+            for recording in recordings
+            if (entry := journal.finished(recording, stamp(recording.path)))
+        }
         journal.close()
         assert len(good) - 2 <= len(kept) <= len(good)
-        assert all(rows == before[name].rows for name, rows in kept.items())
+        assert all(entry["rows"] == before[name].rows for name, entry in kept.items())
 
 
 def test_a_recording_is_known_by_its_place_and_not_by_its_name(labeller, recordings, finished, clip, tmp_path):
@@ -313,8 +331,8 @@ def test_a_recording_is_known_by_its_place_and_not_by_its_name(labeller, recordi
     other.write_bytes(first.path.read_bytes())
     os.utime(other, ns=(first.path.stat().st_atime_ns, first.path.stat().st_mtime_ns))
     journal = Journal(output, RUN, "resume")
-    assert journal.finished(first)
-    assert journal.finished(Recording(other, first.name)) is None
+    assert journal.finished(first, stamp(first.path))
+    assert journal.finished(Recording(other, first.name), stamp(other)) is None
     journal.close()
 
 

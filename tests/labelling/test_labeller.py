@@ -206,6 +206,7 @@ def test_a_short_recording_without_speech_is_an_error_unless_it_is_labelled_rega
     with pytest.raises(AudioError, match="no speech found"):
         Labeller("wav2small").label(noise, 16_000)
     with pytest.raises(AudioError, match="no speech found"):
-        next(Labeller("wav2small").windows(noise, 16_000))
+        next(Labeller("wav2small").speech_windows(noise, 16_000))
+    assert next(Labeller("wav2small").windows(noise, 16_000)).error.startswith("no speech found")
     for labeller in (Labeller("wav2small", regardless=True), Labeller("wav2small", vad=False)):
         assert labeller.label(noise, 16_000).arousal is not None

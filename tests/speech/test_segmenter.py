@@ -2,6 +2,7 @@
 
 import dataclasses
 import itertools
+import math
 
 import numpy as np
 import pytest
@@ -214,7 +215,7 @@ def test_defaults():
         "shortest_silence_s": 0.1,
         "padding_s": 0.03,
     }
-    assert dataclasses.asdict(Parameters()) == defaults
+    assert dataclasses.asdict(Parameters()) == {**defaults, "longest_speech_s": math.inf}
     kernel = lib.ser_vad_parameters_default()
     assert {name: getattr(kernel, name) for name in dir(kernel)} == defaults
 

@@ -80,7 +80,7 @@ def test_speech_without_a_pause_is_passed_on_in_parts(talk, monkeypatch):
 
 def test_windows_are_cut_from_speech_and_averaged_by_it(talk):
     labeller = Labeller(window=4.0)
-    rows = list(labeller.windows(talk, RATE))
+    rows = list(labeller.speech_windows(talk, RATE))
     assert all(row["end"] - row["start"] >= row["speech"] - 1e-9 for row in rows)
     assert all(row["speech"] == 4.0 for row in rows[:-1])
     assert any(row["end"] - row["start"] > row["speech"] + 2 for row in rows)  # one that spans a pause

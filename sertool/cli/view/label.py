@@ -12,33 +12,42 @@ from sertool.cli.terminal import visible
 if TYPE_CHECKING:
     from sertool.bundle import Manifest
     from sertool.recordings.pool import Summary
+    from sertool.recordings.scan import Recording
+    from sertool.segments import Table
 
 SHOWN_FAILURES = 5
 
 
 class Aligned:
-    """Print rows in aligned columns, for a terminal; ``longest`` is the length of the longest file name."""
+    """Print rows in aligned columns, for a terminal; given text is cut off at 24 characters."""
 
-    def __init__(self, longest: int, columns: Sequence[str], print_line: Callable[[str], None]) -> None:
-        self._file, self._columns, self._print = min(max(longest, 4), 48), columns, print_line
-        heads = "".join(f"{name:>{max(10, len(name) + 2)}}" for name in (*columns, "speech"))
+    def __init__(self, recordings: "Sequence[Recording]", table: "Table", print_line: Callable[[str], None]) -> None:
+        longest = max(len(visible(recording.name)) for recording in recordings)
+        self._file, self._print = min(max(longest, 4), 48), print_line
+        names = [name for name in table.columns if name not in ("file", "start", "end", "error")]
+        self._widths = {name: 26 if name in table.given else max(10, len(name) + 2) for name in names}
+        heads = "".join(f"{name:>{width}}" for name, width in self._widths.items())
         self._print(f"{'file':<{self._file}}{'start':>10}{'end':>10}{heads}")
 
     def write(self, rows: Iterable[Mapping[str, Any]]) -> None:
         for row in rows:
             name = visible(row["file"])
             name = name if len(name) <= self._file else "…" + name[1 - self._file :]
+            times = "" if row["start"] is None else f"{row['start']:>10.3f}{row['end']:>10.3f}"
             if row["error"]:
-                self._print(f"{name:<{self._file}}  {visible(row['error'])}")
+                self._print(f"{name:<{self._file}}{times}  {visible(row['error'])}")
                 continue
-            values = "".join(_cell(row[n], max(10, len(n) + 2)) for n in (*self._columns, "speech"))
-            self._print(f"{name:<{self._file}}{row['start']:>10.3f}{row['end']:>10.3f}{values}")
+            values = "".join(_cell(row[column], width) for column, width in self._widths.items())
+            self._print(f"{name:<{self._file}}{times}{values}")
 
 
 def _cell(value: Any, width: int) -> str:
     if value is None:  # speech was not detected
         return " " * width
-    return f"{value:>{width}}" if isinstance(value, str) else f"{value:>{width}.2f}"
+    if isinstance(value, str):
+        text = visible(value)
+        return f"{text if len(text) < width else text[: width - 3] + '…':>{width}}"
+    return f"{value:>{width}}" if isinstance(value, int) else f"{value:>{width}.2f}"
 
 
 def several(lines: list[str]) -> None:

@@ -19,14 +19,15 @@ class Table:
         self._print(f"{'file':<{self._file}}" + "".join(f"{head:>10}" for head in heads))
 
     def write(self, result: job.Detection) -> None:
-        name, detected = visible(result.recording.name), result.found
+        name = visible(result.recording.name)
         name = f"{name if len(name) <= self._file else '…' + name[1 - self._file :]:<{self._file}}"
-        if detected is None or detected.silent:
+        if result.failed or result.silent:
             self._print(f"{name}  {visible(result.error or SILENT)}")
         elif self._alone:
-            for start, end in detected.segments:
-                times = (sample / SAMPLE_RATE for sample in (start, end, end - start))
-                self._print(name + "".join(f"{time:>10.3f}" for time in times))
+            for part in result.parts:
+                for start, end, _ in part.segments:
+                    times = (sample / SAMPLE_RATE for sample in (start, end, end - start))
+                    self._print(name + "".join(f"{time:>10.3f}" for time in times) + f"  {part.place.text}".rstrip())
         else:
-            length, count, share = detected.seconds, len(detected.segments), detected.speech / detected.seconds
-            self._print(f"{name}{length:>10.3f}{count:>10}{detected.speech:>10.3f}{f'{share:.0%}':>10}")
+            length, count = result.seconds, sum(len(part.segments) for part in result.parts)
+            self._print(f"{name}{length:>10.3f}{count:>10}{result.speech:>10.3f}{f'{result.speech / length:.0%}':>10}")

@@ -1,0 +1,81 @@
+"""Praat's TextGrid."""
+
+from pathlib import Path
+from typing import TextIO
+
+from sertool.errors import UsageError
+from sertool.segments import Annotated, Segment, Table
+
+from .texts import filled, text_of
+from .tiers import Tier, tiers
+
+
+class TextGrid:
+    """Praat's manual, "TextGrid file formats", long form: interval tiers without gaps."""
+
+    def __init__(self, stream: TextIO, table: Table) -> None:
+        self._stream, self._table = stream, table
+
+    def write(self, recording: Annotated) -> None:
+        own = tiers(self._table, recording.rows)
+        last = max([recording.seconds, *(end for tier in own for _, end, _ in tier.entries)])
+        self._stream.write(
+            'File type = "ooTextFile"\nObject class = "TextGrid"\n\n'
+            f"xmin = 0\nxmax = {_time(last)}\ntiers? <exists>\nsize = {len(own)}\nitem []:\n"
+        )
+        for number, tier in enumerate(own, start=1):
+            self._write(number, tier, last)
+
+    def close(self) -> None:
+        self._stream.flush()
+
+    def _write(self, number: int, tier: Tier, last: float) -> None:
+        intervals, at = [], 0.0
+        for start, end, text in tier.entries:
+            if start > at:
+                intervals.append((at, start, ""))
+            intervals.append((start, end, text))
+            at = end
+        if last > at or not intervals:
+            intervals.append((at, last, ""))
+        self._stream.write(
+            f'    item [{number}]:\n        class = "IntervalTier"\n        name = "{_quoted(tier.name)}"\n'
+            f"        xmin = 0\n        xmax = {_time(last)}\n        intervals: size = {len(intervals)}\n"
+        )
+        for index, (start, end, text) in enumerate(intervals, start=1):
+            self._stream.write(
+                f"        intervals [{index}]:\n            xmin = {_time(start)}\n            xmax = {_time(end)}\n"
+                f'            text = "{_quoted(text)}"\n'
+            )
+
+
+def _time(seconds: float) -> str:
+    return f"{seconds:.6f}".rstrip("0").rstrip(".")
+
+
+def _quoted(text: str) -> str:
+    return text.replace('"', '""')
+
+
+def read(path: Path, tier: str | None = None) -> list[Segment]:
+    """Read the intervals with text of all interval tiers, or of one, in the long or short form. Raises UsageError."""
+    from praatio.utilities import errors, textgrid_io
+
+    try:
+        grid = textgrid_io.parseTextgridStr(text_of(path), includeEmptyIntervals=False)
+    except (errors.PraatioException, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
+        raise UsageError(f"{path}: not a TextGrid ({type(error).__name__})") from None
+    names = [part["name"] for part in grid["tiers"] if part["class"] == "IntervalTier"]
+    return [
+        Segment(float(start), float(end), filled({"tier": part["name"], "text": text}))
+        for part in grid["tiers"]
+        if part["class"] == "IntervalTier" and part["name"] in chosen(names, tier, path)
+        for start, end, text in part["entries"]
+    ]
+
+
+def chosen(names: list[str], tier: str | None, path: Path) -> list[str]:
+    """Return the tiers to read: all, or the one asked for. Raise UsageError if there is none of that name."""
+    if tier is not None and tier not in names:
+        raise UsageError(f"{path}: there is no tier {tier!r} (there are: {', '.join(names) or 'none'})")
+    return names if tier is None else [tier]

@@ -1,0 +1,205 @@
+"""Implementation of `sertool vad`."""
+
+import collections
+import errno
+import math
+import os
+import sys
+import threading
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sertool._machine import cores
+from sertool.cli import outputs
+from sertool.cli.recordings import (
+    check_writable,
+    duration,
+    given_segments,
+    none_found,
+    passed_over,
+    took,
+    under_way,
+    with_standard_input,
+    writing,
+)
+from sertool.cli.terminal import on_terminal, visible
+from sertool.cli.view import vad as view
+from sertool.errors import UsageError
+from sertool.recordings import pool
+from sertool.recordings.places import Choice
+from sertool.recordings.scan import Recording, scan
+from sertool.segments import Table
+from sertool.segments.given import Given
+from sertool.speech import job
+from sertool.speech import plot as drawing
+from sertool.speech.detection import SILENT
+from sertool.speech.segmenter import Parameters
+
+
+def vad(
+    paths: tuple[str, ...],
+    output: Path | None,
+    form: str | None,
+    dialect: str | None,
+    probabilities: bool,
+    plot: Path | None,
+    threshold: float,
+    lower: float | None,
+    shortest_speech: float,
+    shortest_silence: float,
+    longest_speech: float | None,
+    padding: float,
+    channel: Choice,
+    track: Choice,
+    segments: Path | None,
+    segments_format: str | None,
+    tier: str | None,
+    jobs: int | None,
+    pattern: str | None,
+    overwrite: bool,
+    quiet: bool,
+) -> int:
+    """Run `sertool vad`; the arguments are its options."""
+    longest = math.inf if longest_speech is None else longest_speech
+    parameters = _parameters(threshold, lower, shortest_speech, shortest_silence, padding, longest)
+    aligned = not probabilities and form is None and dialect is None and output is None and sys.stdout.isatty()
+    choice = outputs.Choice(form, output, dialect)
+    skipped: collections.Counter[str] = collections.Counter()
+    recordings = scan(with_standard_input(paths), pattern, skipped)
+    if not recordings:
+        return none_found(paths, skipped)
+    if plot:
+        if len(recordings) > 1 or "each" in (channel, track):
+            raise UsageError("--plot draws one channel of one recording")
+        drawing.require(plot)
+        check_writable(plot, recordings)
+    if probabilities and (choice.form.per_recording or choice.form.templated or choice.form.name == "labelstudio"):
+        raise UsageError(f"--probabilities writes a table, not {choice.form.name}")
+    given = given_segments(segments, segments_format, tier, recordings)
+    folder = paths[0] if len(paths) == 1 and os.path.isdir(paths[0]) else None
+    target = None if aligned else outputs.Output(choice, output, recordings, folder, overwrite)
+    run = _Run(recordings, target, quiet, probabilities)
+    results = {
+        "jobs": jobs or cores(),
+        "channel": channel,
+        "track": track,
+        "segments": given,
+        "probabilities": probabilities or plot is not None,
+    }
+    last = run.detect(parameters, _table(channel, track, given, probabilities), results)
+    if plot and last and last.parts:
+        place = last.parts[0].place
+        blocks = pool.decoded(last.recording, None, place.channel, place.track)
+        drawing.plot(plot, last.recording.path.name, blocks, last.parts[0].found, parameters)
+    if not quiet:
+        run.report(aligned)
+        if skipped:
+            click.echo(passed_over(skipped), err=True)
+    return run.status()
+
+
+def _table(channel: Choice, track: Choice, given: Given | None, probabilities: bool) -> Table:
+    """Return the columns of the output."""
+    places = [name for name, choice in (("track", track), ("channel", channel)) if choice == "each"]
+    columns = [] if probabilities or given is None else [name for name in given.columns if name not in places]
+    last = ["probability"] if probabilities else []
+    return Table(("file", "start", "end", *places, *columns, *last), given=tuple(columns))
+
+
+def _parameters(
+    threshold: float,
+    lower: float | None,
+    shortest_speech: float,
+    shortest_silence: float,
+    padding: float,
+    longest_speech: float,
+) -> Parameters:
+    """Return the parameters of the segmenter. Raise UsageError if they are invalid."""
+    if lower is None:  # the default of silero-vad
+        gap = round(Parameters.threshold - Parameters.lower, 6)
+        lower = min(threshold, max(round(threshold - gap, 6), 0.01))
+    try:
+        return Parameters(threshold, lower, shortest_speech, shortest_silence, padding, longest_speech)
+    except ValueError as error:
+        raise UsageError(str(error)) from None
+
+
+class _Run:
+    """One run over recordings: write the output, show progress, count results; without ``target``, print a table."""
+
+    def __init__(
+        self, recordings: list[Recording], target: outputs.Output | None, quiet: bool, probabilities: bool
+    ) -> None:
+        self.recordings, self.target, self.quiet, self.probabilities = recordings, target, quiet, probabilities
+        self.path = target.path if target else None
+        self.summary = pool.Summary()
+        self.speech, self.with_speech, self.unwritten = 0.0, 0, 0
+
+    def detect(self, parameters: Parameters, table: Table, options: dict[str, Any]) -> job.Detection | None:
+        """Detect and write; return the last result."""
+        stop, meter, result = threading.Event(), pool.Meter(), None
+        visible_bar = self.target is None or self.path is not None or not sys.stdout.isatty()
+        show_bar = on_terminal() and not self.quiet and visible_bar
+        note = "finished files are kept"
+        with (
+            writing(self.path),
+            under_way(self.recordings, "detecting", meter, stop, options["jobs"], note, shown=show_bar) as shown,
+        ):
+            printed = None if self.target else view.Table(self.recordings, shown.print)
+            if self.target:
+                self.target.open(table)
+            results = job.detect_all(self.recordings, parameters, stop=stop, meter=meter, **options)
+            try:
+                for done, result in enumerate(pool.timed(results, self.summary), start=1):
+                    self.speech += result.speech
+                    self.with_speech += result.speech > 0
+                    if printed:
+                        printed.write(result)
+                    else:
+                        self._write(result)
+                    for text in () if self.quiet else result.notes:
+                        click.echo(f"{visible(result.recording.name)}: {visible(text)}", err=True)
+                    shown.update(done, "finishing" if stop.is_set() else "detecting")
+            except BaseException:
+                if self.target:
+                    self.target.close(complete=False)
+                raise
+            if self.target:
+                self.target.close()
+        return result
+
+    def report(self, aligned: bool) -> None:
+        """Print the summary on standard error."""
+        summary, many = self.summary, len(self.recordings) > 1
+        if not (summary.labelled and (aligned or self.path or many)):
+            return
+        without = summary.labelled - self.with_speech
+        counts = f"{self.with_speech} with speech, {without} without, {summary.failed} failed; " if many else ""
+        share = self.speech / summary.seconds
+        text = f"{duration(self.speech)} of {duration(summary.seconds)} are speech ({share:.0%})"
+        click.echo(f"{counts}{text}{took(summary)}", err=True)
+
+    def status(self) -> int:
+        """Return the exit code."""
+        finished = self.summary.labelled + self.summary.failed
+        if finished < len(self.recordings):
+            click.echo(f"interrupted: {finished} files done, {len(self.recordings) - finished} to go", err=True)
+            return 130
+        return 1 if self.summary.failed or self.unwritten else 0
+
+    def _write(self, result: job.Detection) -> None:
+        name = visible(result.recording.name)
+        if result.failed or (result.silent and not self.quiet):
+            click.echo(f"{name}: {visible(result.error or SILENT)}", err=True)
+        if result.failed or not self.target:
+            return
+        try:
+            rows = result.probability_rows() if self.probabilities else result.rows()
+            self.target.write(result.recording, result.seconds, rows)
+        except OSError as error:
+            if error.errno != errno.ENAMETOOLONG:
+                raise
+            click.echo(f"{name}: cannot write its file: the name is too long", err=True)
+            self.unwritten += 1
