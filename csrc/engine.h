@@ -3,8 +3,7 @@
 #define SER_ENGINE_H
 
 #include "bits.h"
-#include "isa.h"
-#include "weights.h"
+#include "network.h"
 
 enum {
     SER_ROW = 176,    /* elements per row of a batch: SER_WIDTH plus padding */
@@ -12,7 +11,7 @@ enum {
     SER_MOST_GROUP = 4
 };
 
-/* Running softmax pooling over tokens, with one place per channel (ser_channel): the largest logit, the sum of
+/* Running softmax pooling over tokens, with one place per channel (ser_place): the largest logit, the sum of
  * exp(logit - largest), and the sum of exp(logit - largest) * value. The sums are double because long recordings add up
  * hours of tokens. */
 typedef struct ser_pool {
@@ -21,11 +20,8 @@ typedef struct ser_pool {
     double weighted[SER_ROW];
 } ser_pool;
 
-/* Return the channel at a place of the pool. The last 16 places are the last 16 channels, so that kernels that compute
- * 16 channels at once stay within bounds; some channels have two places. */
-static inline int ser_channel(int place) { return place < SER_ROW - 16 ? place : place - (SER_ROW - SER_WIDTH); }
-
-/* Return the place of a channel: the inverse of ser_channel. */
+/* Return the place of a channel. The last 16 places are the last 16 channels, so that kernels that compute 16 channels
+ * at once stay within bounds; some channels have two places. */
 static inline int ser_place(int channel) { return channel < SER_ROW - 16 ? channel : channel + (SER_ROW - SER_WIDTH); }
 
 /* An implementation of the network's layers. Activations are rows of [mel][cell], one row per time step. A cell has
@@ -52,15 +48,6 @@ typedef struct ser_kernel {
     /* rows: [count][SER_ROW], of which SER_WIDTH are used, elements of `bytes` bytes, signed */
     void (*tokens)(const ser_network *n, const void *packed, void *work, const void *rows, int count, ser_pool *pool);
 } ser_kernel;
-
-extern const ser_kernel ser_kernel_plain, ser_kernel_plain_int8;
-#if SER_WITH_VECTORS
-extern const ser_kernel ser_kernel_128;
-#if SER_WITH_AVX
-extern const ser_kernel ser_kernel_avx2, ser_kernel_avx512;
-extern const ser_kernel ser_kernel_int8_128, ser_kernel_int8_avx2, ser_kernel_vnni;
-#endif
-#endif
 
 /* Return e^x for x <= 0; below -87, e^-87. x = n ln 2 + r, |r| <= ln(2) / 2; the series of e^r up to r^6 has an error
  * of 1e-7. Every kernel does these steps in this order. */

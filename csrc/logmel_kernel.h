@@ -1,13 +1,11 @@
-/* LogMel of LANES consecutive frames, one per lane. logmel.c includes this file once per instruction set and defines
+/* LogMel of consecutive frames, one per lane of a vec. Include this file after definitions, as in logmel_plain.h, of
  *   NAME(x)   x with the instruction set's suffix       TARGET   function attribute that allows its instructions
- *   LANES     frames at once                            vec      LANES floats         ivec   LANES int32_t
+ *   vec       a float per lane                          ivec     an int32_t per lane
  *   AS_INT, AS_FLOAT   the same bits in the other type  TO_FLOAT int32_t to float by value
  *   AT_LEAST(v, c)     the lane-wise maximum
- * and, if LANES is 4 or more,
- *   GATHER(p, s)       4 consecutive floats from each of p, p + 4 s, p + 8 s, ...: a quarter (4 lanes) each
- *   SCATTER(p, s, v, n)  the inverse: a quarter each to p, p + 4 s, ... as long as 0, 4, ... is below n
- *   LO32, HI32, LO64, HI64(a, b)  interleave the lower or upper halves of each quarter, by one or two floats
- * With LANES 1 this is plain C and the reference for the other instruction sets.
+ *   NAME(load)(g, samples, even, odd)  the windowed frames at samples, samples + hop, ...: vec even, odd [n_fft / 2]
+ *   NAME(store)(g, db, count, out)     vec db [n_mels] of the first `count` lanes to out [count][n_mels]
+ *   RADIX_3   1 if a geometry has an FFT pass of radix 3 (n_fft 144), else 0
  */
 
 /* One Stockham pass: radix-r butterflies of n points at stride s, from (xr, xi) to (yr, yi), each [n * s].
@@ -37,7 +35,7 @@ TARGET static void NAME(pass)(int radix, int n, int s, int n_fft, const float *t
                 yi[o + 2 * s] = t2r * w2[1] + t2i * w2[0];
                 yr[o + 3 * s] = t3r * w3[0] - t3i * w3[1];
                 yi[o + 3 * s] = t3r * w3[1] + t3i * w3[0];
-            } else if (radix == 3) {
+            } else if (RADIX_3 && radix == 3) {
                 const float half_sqrt3 = 0.866025403784438647f;
                 const vec sr = xr[a + s * m] + xr[a + 2 * s * m], si = xi[a + s * m] + xi[a + 2 * s * m];
                 const vec dr = (xr[a + s * m] - xr[a + 2 * s * m]) * half_sqrt3;
@@ -72,20 +70,9 @@ TARGET static inline vec NAME(decibels)(vec x) {
     return TO_FLOAT(e) * 3.01029995663981195f + s * series * 8.68588963806503655f; /* 10 log10(2), 20 / ln(10) */
 }
 
-#if LANES > 1
-/* Transpose v [4][LANES / 4 quarters][4] within each quarter: swap lane 4 b + i of v[j] and lane 4 b + j of v[i]. */
-TARGET static inline void NAME(turn)(vec *v) {
-    const vec a = LO32(v[0], v[1]), b = HI32(v[0], v[1]), c = LO32(v[2], v[3]), d = HI32(v[2], v[3]);
-    v[0] = LO64(a, c);
-    v[1] = HI64(a, c);
-    v[2] = LO64(b, d);
-    v[3] = HI64(b, d);
-}
-#endif
-
-/* samples: [(LANES - 1) * hop + n_fft]; the frame of lane l begins at samples[l * hop].
+/* samples: [(lanes - 1) * hop + n_fft]; the frame of lane l begins at samples[l * hop].
  * work: vec [5 * n_fft / 2 + 1 + n_mels]. out: [count][n_mels]; lanes from count on are not written. */
-TARGET static void NAME(block)(const geometry *g, const float *samples, int count, void *work, float *out) {
+TARGET static void NAME(block)(const ser_geometry *g, const float *samples, int count, void *work, float *out) {
     const int half = g->n_fft / 2;
     vec *ar = (vec *)work, *ai = ar + half, *br = ai + half, *bi = br + half, *power = bi + half,
         *db = power + half + 1;
@@ -94,31 +81,16 @@ TARGET static void NAME(block)(const geometry *g, const float *samples, int coun
 
     /* Compute the n_fft-point real FFT with a half-length complex one: even samples are the real parts, odd samples the
      * imaginary parts. */
-#if LANES == 1
-    for (j = 0; j < half; j++) {
-        ar[j] = samples[2 * j] * g->window[2 * j];
-        ai[j] = samples[2 * j + 1] * g->window[2 * j + 1];
-    }
-#else
-    for (j = 0; j < half; j += 2) {
-        const float *at = samples + 2 * j, *w = g->window + 2 * j;
-        vec v[4]; /* v[i], quarter b: 4 samples of frame 4 b + i; transposed, v[i] is sample i of every frame */
-        for (k = 0; k < 4; k++) v[k] = GATHER(at + k * g->hop, g->hop);
-        NAME(turn)(v);
-        ar[j] = v[0] * w[0];
-        ai[j] = v[1] * w[1];
-        ar[j + 1] = v[2] * w[2];
-        ai[j + 1] = v[3] * w[3];
-    }
-#endif
+    NAME(load)(g, samples, ar, ai);
 
     for (n = half, s = 1, r = 0; n > 1; n /= g->radix[r], s *= g->radix[r], r++) {
         vec *t;
-        switch (g->radix[r]) { /* pass constants, so that the compiler drops the other radices */
-        case 4: NAME(pass)(4, n, s, g->n_fft, g->twiddle, ar, ai, br, bi); break;
-        case 3: NAME(pass)(3, n, s, g->n_fft, g->twiddle, ar, ai, br, bi); break;
-        default: NAME(pass)(2, n, s, g->n_fft, g->twiddle, ar, ai, br, bi); break;
-        }
+        if (g->radix[r] == 4) /* pass constants, so that the compiler drops the other radices */
+            NAME(pass)(4, n, s, g->n_fft, g->twiddle, ar, ai, br, bi);
+        else if (RADIX_3 && g->radix[r] == 3)
+            NAME(pass)(3, n, s, g->n_fft, g->twiddle, ar, ai, br, bi);
+        else
+            NAME(pass)(2, n, s, g->n_fft, g->twiddle, ar, ai, br, bi);
         t = ar, ar = br, br = t;
         t = ai, ai = bi, bi = t;
     }
@@ -142,29 +114,15 @@ TARGET static void NAME(block)(const geometry *g, const float *samples, int coun
         for (j = 0; j < g->count[m]; j++) sum += p[j] * *weight++;
         db[m] = NAME(decibels)(sum);
     }
-#if LANES == 1
-    (void)count;
-    for (m = 0; m < g->n_mels; m++) out[m] = db[m];
-#else
-    for (m = 0; m < g->n_mels; m += 4) {
-        const int at = m + 4 <= g->n_mels ? m : g->n_mels - 4; /* the last four may overlap the previous ones */
-        vec v[4];
-        for (k = 0; k < 4; k++) v[k] = db[at + k];
-        NAME(turn)(v);
-        for (k = 0; k < 4; k++) SCATTER(out + k * g->n_mels + at, g->n_mels, v[k], count - k);
-    }
-#endif
+    NAME(store)(g, db, count, out);
 }
 
 /* Undefine the parameters, so that this file can be included again. */
 #undef NAME
 #undef TARGET
-#undef LANES
 #undef vec
 #undef ivec
-#undef GATHER
-#undef SCATTER
-#undef LO32
-#undef HI32
-#undef LO64
-#undef HI64
+#undef AS_INT
+#undef AS_FLOAT
+#undef TO_FLOAT
+#undef AT_LEAST

@@ -2,11 +2,12 @@
 #include <math.h>
 
 #include "check.h"
+#include "linkage.h"
 #include "sertool.h"
 
-void ser_statistics_init(ser_statistics *s) { memset(s, 0, sizeof *s); }
+SER_LINKAGE void ser_statistics_init(ser_statistics *s) { memset(s, 0, sizeof *s); }
 
-ser_status ser_statistics_push(ser_statistics *s, const float *samples, size_t n) {
+SER_LINKAGE ser_status ser_statistics_push(ser_statistics *s, const float *samples, size_t n) {
     size_t i = 0;
     if (!s || (n && !samples)) return SER_E_ARGUMENT;
     if (!ser_all_usable(samples, n)) return SER_E_VALUE;
@@ -39,7 +40,7 @@ ser_status ser_statistics_push(ser_statistics *s, const float *samples, size_t n
     return SER_OK;
 }
 
-ser_status ser_statistics_finish(const ser_statistics *s, float *mean, float *scale) {
+SER_LINKAGE ser_status ser_statistics_finish(const ser_statistics *s, float *mean, float *scale) {
     double sum = 0, square = 0, shifted, variance;
     int lane;
     if (!s || !mean || !scale) return SER_E_ARGUMENT;

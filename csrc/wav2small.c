@@ -7,149 +7,18 @@
  * several channels wait until the end.
  */
 #include "check.h"
-#include "engine.h"
+#include "linkage.h"
+#include "wav2small.h"
 
 #include <string.h>
 
-enum { N_FFT = 64, HOP = 32, CHUNK = 512, FRAMES = CHUNK / HOP + 1, ALIGNMENT = 64, CELL = SER_COARSE };
-enum { POOLING = 3, MIXING = 8, STAGES = 9 }; /* stages 0 to 2 and 4 to 7 are the convolutions */
-enum { STATISTICS, CENTRE, NETWORK, FINISHED };
-
-/* Ring buffer of the input rows of a stage, oldest first. slots: [capacity][row], row in bytes. */
-typedef struct ring {
-    unsigned char *slots;
-    size_t row;
-    int capacity, first, have;
-} ring;
-
-struct ser_wav2small {
-    ser_network network;
-    const ser_kernel *kernel;
-    ser_statistics statistics;
-    ser_logmel *logmel;
-    int pass;
-    uint64_t samples, pushed; /* in the recording, in this pass */
-    uint64_t tokens, token;   /* number in the recording, index of the next one */
-    double sum[SER_MELS];
-    float mean[SER_MELS];     /* subtracted from each frame */
-    float frames[FRAMES + 1][SER_MELS];
-    ring rings[STAGES];
-    int shared[SER_CHANNELS + 1]; /* index in borders of the row that the border before a channel splits, or -1 */
-    int waiting, queued;
-    unsigned char *own;      /* [13][SER_ROW]: the row that each channel is filling */
-    unsigned char *borders;  /* [12][SER_ROW]: the rows that channels share */
-    unsigned char *queue;    /* [SER_BATCH][SER_ROW]: complete rows */
-    unsigned char *mixed;    /* [13 channels][13 mels] */
-    unsigned char *dummy;    /* a row for output that is discarded */
-    void *packed, *work;
-    ser_pool *pool;
-};
-
-/* ---- memory --------------------------------------------------------------------------------------------------- */
-
-static const ser_kernel *kernel_of(const ser_network *n, ser_isa isa) {
-    const int int8 = (n->flags & SER_INT8) != 0;
-#if SER_WITH_AVX
-    isa = ser_isa_resolve(isa);
-    if (isa == SER_ISA_AVX512) {
-        if (!int8) return &ser_kernel_avx512;
-        if (__builtin_cpu_supports("avx512bw") && __builtin_cpu_supports("avx512vl") &&
-            __builtin_cpu_supports("avx512vnni"))
-            return &ser_kernel_vnni;
-    }
-    if ((isa == SER_ISA_AVX512 || isa == SER_ISA_AVX2) && ser_isa_available(SER_ISA_AVX2))
-        return int8 ? &ser_kernel_int8_avx2 : &ser_kernel_avx2;
-    if (isa != SER_ISA_PLAIN) return int8 ? &ser_kernel_int8_128 : &ser_kernel_128;
-#elif SER_WITH_VECTORS
-    if (isa != SER_ISA_PLAIN && !int8) return &ser_kernel_128;
-#endif
-    (void)isa;
-    return int8 ? &ser_kernel_plain_int8 : &ser_kernel_plain;
-}
-
-/* Return the number of cells in an input row of a stage. */
-static int cells(int stage) { return stage <= POOLING ? 1 + SER_MELS + 1 : 1 + SER_COARSE + 2; }
-
-/* Reserve `bytes` at offset *at of base and advance *at. With base NULL, only count. */
-static void *part(unsigned char *base, size_t *at, size_t bytes) {
-    void *here = base ? base + *at : NULL;
-    *at += (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-    return here;
-}
-
-/* Lay out the engine and everything it points to, contiguously from base. Return the number of bytes. With base NULL,
- * only count. */
-static size_t lay_out(unsigned char *base, const ser_kernel *k, ser_wav2small *e, void **logmel) {
-    size_t at = 0, largest = 0;
-    int stage;
-    ser_wav2small nowhere;
-    part(base, &at, sizeof *e);
-    if (!base) e = &nowhere;
-    *logmel = part(base, &at, ser_logmel_size(N_FFT));
-    for (stage = 0; stage < STAGES; stage++) {
-        ring *r = &e->rings[stage];
-        r->row = stage ? (size_t)(cells(stage) * k->cell * k->bytes) : cells(stage) * sizeof(float);
-        r->row = (r->row + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-        r->capacity = 2 * k->group + 1 > 3 ? 2 * k->group + 1 : 3;
-        r->slots = part(base, &at, r->row * (size_t)r->capacity);
-        if (r->row > largest) largest = r->row;
-    }
-    e->own = part(base, &at, (size_t)(SER_CHANNELS * SER_ROW * k->bytes));
-    e->borders = part(base, &at, (size_t)((SER_CHANNELS - 1) * SER_ROW * k->bytes));
-    e->queue = part(base, &at, (size_t)(SER_BATCH * SER_ROW * k->bytes));
-    e->mixed = part(base, &at, (size_t)(SER_WIDTH * k->bytes));
-    e->dummy = part(base, &at, largest);
-    e->pool = part(base, &at, sizeof *e->pool);
-    e->packed = part(base, &at, k->packed);
-    e->work = part(base, &at, k->work);
-    return at;
-}
-
-size_t ser_wav2small_size(const void *weights, size_t bytes, ser_isa isa) {
-    ser_network network;
-    void *logmel;
-    if (!ser_isa_available(isa) || ser_network_open(weights, bytes, &network) != SER_OK) return 0;
-    return ALIGNMENT + lay_out(NULL, kernel_of(&network, isa), NULL, &logmel);
-}
-
-ser_status ser_wav2small_init(void *memory, size_t size, const void *weights, size_t bytes, ser_isa isa,
-                              ser_wav2small **engine) {
-    unsigned char *at = memory;
-    const ser_kernel *kernel;
-    ser_network network;
-    ser_wav2small *e;
-    ser_status status;
-    void *logmel;
-    if (!memory || !engine || !ser_isa_available(isa)) return SER_E_ARGUMENT;
-    status = ser_network_open(weights, bytes, &network);
-    if (status != SER_OK) return status;
-    kernel = kernel_of(&network, isa);
-    if (size < ALIGNMENT + lay_out(NULL, kernel, NULL, &logmel)) return SER_E_ARGUMENT;
-    at += (ALIGNMENT - (uintptr_t)at % ALIGNMENT) % ALIGNMENT;
-    e = (ser_wav2small *)(void *)at;
-    memset(e, 0, lay_out(NULL, kernel, NULL, &logmel));
-    lay_out(at, kernel, e, &logmel);
-    e->network = network;
-    e->kernel = kernel;
-    status = ser_logmel_init(logmel, ser_logmel_size(N_FFT), N_FFT, isa, &e->logmel);
-    if (status != SER_OK) return status;
-    if (kernel->packed) kernel->pack(&e->network, e->packed);
-    ser_wav2small_reset(e);
-    *engine = e;
-    return SER_OK;
-}
-
-int ser_wav2small_outputs(const ser_wav2small *e) { return e->network.outputs; }
-
-int ser_wav2small_passes(const ser_wav2small *e) { return e->network.flags & SER_CENTRE ? 3 : 2; }
-
 /* ---- rows from stage to stage --------------------------------------------------------------------------------- */
 
-static void *slot(const ring *r, int i) { return r->slots + (size_t)((r->first + i) % r->capacity) * r->row; }
+static void *slot(const ser_ring *r, int i) { return r->slots + (size_t)((r->first + i) % r->capacity) * r->row; }
 
-static void append_zeros(ring *r) { memset(slot(r, r->have++), 0, r->row); }
+static void append_zeros(ser_ring *r) { memset(slot(r, r->have++), 0, r->row); }
 
-static void drop(ring *r, int rows) {
+static void drop(ser_ring *r, int rows) {
     r->first = (r->first + rows) % r->capacity;
     r->have -= rows;
 }
@@ -185,7 +54,7 @@ static void place(ser_wav2small *e, const unsigned char *token) {
  * group. */
 static void advance(ser_wav2small *e, int stage, int wanted) {
     const ser_kernel *k = e->kernel;
-    ring *r = &e->rings[stage], *next = r + 1;
+    ser_ring *r = &e->rings[stage], *next = r + 1;
     int i;
     if (stage == MIXING) {
         for (; r->have; drop(r, 1)) {
@@ -220,7 +89,7 @@ static void advance(ser_wav2small *e, int stage, int wanted) {
 }
 
 static void take_frame(ser_wav2small *e, const float *frame) {
-    ring *r = &e->rings[0];
+    ser_ring *r = &e->rings[0];
     float *row = (float *)slot(r, r->have++) + 1;
     int m;
     for (m = 0; m < SER_MELS; m++) row[m] = frame[m] - e->mean[m];
@@ -232,7 +101,7 @@ static void run_out(ser_wav2small *e) {
     const int group = e->kernel->group;
     int stage;
     for (stage = 0; stage < MIXING; stage++) {
-        ring *r = &e->rings[stage];
+        ser_ring *r = &e->rings[stage];
         append_zeros(r);
         advance(e, stage, group);
         if (stage != POOLING && r->have > 2) {
@@ -248,7 +117,7 @@ static void run_out(ser_wav2small *e) {
 
 /* ---- the recording -------------------------------------------------------------------------------------------- */
 
-void ser_wav2small_reset(ser_wav2small *e) {
+SER_LINKAGE void ser_wav2small_reset(ser_wav2small *e) {
     ser_logmel_finish(e->logmel, e->frames[0]); /* discards buffered samples */
     ser_statistics_init(&e->statistics);
     e->pass = STATISTICS;
@@ -292,7 +161,7 @@ static void take_frames(ser_wav2small *e, size_t frames) {
     }
 }
 
-ser_status ser_wav2small_push(ser_wav2small *e, const float *samples, size_t n) {
+SER_LINKAGE ser_status ser_wav2small_push(ser_wav2small *e, const float *samples, size_t n) {
     if (!e || (n && !samples) || e->pass == FINISHED) return SER_E_ARGUMENT;
     if (e->pass == STATISTICS) {
         const ser_status status = ser_statistics_push(&e->statistics, samples, n);
@@ -302,7 +171,7 @@ ser_status ser_wav2small_push(ser_wav2small *e, const float *samples, size_t n) 
     if (n > e->samples - e->pushed) return SER_E_LENGTH;
     if (!ser_all_usable(samples, n)) return SER_E_VALUE; /* check all before using any */
     while (n) {
-        const size_t take = n < CHUNK ? n : CHUNK;
+        const size_t take = n < SER_CHUNK ? n : SER_CHUNK;
         size_t frames;
         const ser_status status = ser_logmel_push(e->logmel, samples, take, e->frames[0], FRAMES + 1, &frames);
         if (status != SER_OK) return status;
@@ -314,7 +183,7 @@ ser_status ser_wav2small_push(ser_wav2small *e, const float *samples, size_t n) 
     return SER_OK;
 }
 
-ser_status ser_wav2small_next(ser_wav2small *e) {
+SER_LINKAGE ser_status ser_wav2small_next(ser_wav2small *e) {
     ser_status status;
     float mean, scale;
     int m;
@@ -345,14 +214,17 @@ ser_status ser_wav2small_next(ser_wav2small *e) {
     return SER_OK;
 }
 
-ser_status ser_wav2small_finish(ser_wav2small *e, float *out) {
+SER_LINKAGE ser_status ser_wav2small_finish(ser_wav2small *e, float *out) {
     const ser_network *n;
     int o, j;
     if (!e || !out || e->pass != FINISHED) return SER_E_ARGUMENT;
     n = &e->network;
     for (o = 0; o < n->outputs; o++) {
         double sum = n->head_bias[o];
-        for (j = 0; j < SER_WIDTH; j++) sum += n->head[SER_WIDTH * o + j] * (e->pool->weighted[ser_place(j)] / e->pool->sum[ser_place(j)]);
+        for (j = 0; j < SER_WIDTH; j++) {
+            const int at = ser_place(j);
+            sum += n->head[SER_WIDTH * o + j] * (e->pool->weighted[at] / e->pool->sum[at]);
+        }
         out[o] = (float)sum;
     }
     if (n->flags & SER_SOFTMAX) {
@@ -365,7 +237,9 @@ ser_status ser_wav2small_finish(ser_wav2small *e, float *out) {
     return SER_OK;
 }
 
-ser_status ser_wav2small_run(ser_wav2small *e, const float *samples, size_t n, float *out) {
+SER_LINKAGE int ser_wav2small_passes(const ser_wav2small *e) { return e->network.flags & SER_CENTRE ? 3 : 2; }
+
+SER_LINKAGE ser_status ser_wav2small_run(ser_wav2small *e, const float *samples, size_t n, float *out) {
     ser_status status = SER_OK;
     int pass;
     if (!e) return SER_E_ARGUMENT;

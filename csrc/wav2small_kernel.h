@@ -214,7 +214,7 @@ TARGET static void NAME(tokens)(const ser_network *n, const void *packed, void *
     int j, r, i, first;
     (void)packed, (void)work;
     for (j = 0; j < SER_ROW; j += LANES) {
-        const int out = ser_channel(j);
+        const int out = channel_at(j);
         const float *sofs = (const float *)n->sof.weight + out, *lins = (const float *)n->lin.weight + out;
         vec logit[SER_BATCH], value[SER_BATCH];
         for (first = 0; first < count; first += ROWS) {

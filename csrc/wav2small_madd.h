@@ -17,7 +17,7 @@ TARGET static inline void NAME(store_cell)(int16_t *to, ivec x) {
     memcpy(to, &narrow, sizeof narrow);
 }
 
-/* clipped() of wav2small_plain.c in every lane. */
+/* clipped() of wav2small_int8.h in every lane. */
 TARGET static inline ivec NAME(clipped)(vec x) {
     return __builtin_convertvector(SMALLER(LARGER(x, SPLAT(0)), SPLAT(255)) + SPLAT(0.5f), ivec);
 }

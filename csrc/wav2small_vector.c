@@ -1,5 +1,5 @@
 /* Wav2Small's layers for SSE2 or NEON, AVX2 and AVX-512: instantiates wav2small_kernel.h and packs its weights. */
-#include "engine.h"
+#include "wav2small_vector.h"
 
 #if SER_WITH_VECTORS
 #if SER_WITH_AVX
@@ -15,6 +15,9 @@
 #endif
 
 enum { CELL = 16, GROUP = 4, WORK = (8 + 12) * 13 * CELL * sizeof(float) };
+
+/* Return the channel at a place of the pool: the inverse of ser_place. */
+static inline int channel_at(int place) { return place < SER_ROW - 16 ? place : place - (SER_ROW - SER_WIDTH); }
 
 typedef struct packed_weights {
     float first[9][CELL], first_bias[CELL];                   /* [tap][out] */
@@ -96,9 +99,9 @@ static void pack_madd(const ser_network *n, void *packed) {
     for (which = 0; which < 2; which++)
         for (place = 0; place < SER_ROW; place++) {
             const ser_layer *l = which ? &n->lin : &n->sof;
-            const int8_t *w = (const int8_t *)l->weight + SER_WIDTH * ser_channel(place);
+            const int8_t *w = (const int8_t *)l->weight + SER_WIDTH * channel_at(place);
             for (i = 0; i < SER_WIDTH; i++) p->tokens[place / CELL][i / 2][which][place % CELL][i % 2] = w[i];
-            p->token_scale[which][place] = l->scale[ser_channel(place)];
+            p->token_scale[which][place] = l->scale[channel_at(place)];
         }
 }
 #endif

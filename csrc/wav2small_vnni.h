@@ -44,12 +44,12 @@ static void pack_int8(const ser_network *n, void *packed) {
     for (which = 0; which < 2; which++)
         for (place = 0; place < SER_ROW; place++) {
             const ser_layer *l = which ? &n->lin : &n->sof;
-            const int8_t *w = (const int8_t *)l->weight + SER_WIDTH * ser_channel(place);
+            const int8_t *w = (const int8_t *)l->weight + SER_WIDTH * channel_at(place);
             for (i = 0; i < SER_WIDTH; i++) {
                 p->tokens[place / 16][i / 4][which][place % 16][i % 4] = w[i];
                 p->offset[place / 16][which][place % 16] -= 128 * w[i];
             }
-            p->token_scale[place / 16][which][place % 16] = l->scale[ser_channel(place)];
+            p->token_scale[place / 16][which][place % 16] = l->scale[channel_at(place)];
         }
 }
 

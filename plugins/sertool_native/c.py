@@ -16,13 +16,19 @@ from sertool.errors import UsageError
 
 from . import container, int8
 from . import export as float32
-from .amalgamate import amalgamate
+from .amalgamate import amalgamate, structure
 from .network import CENTRE, INT8, SOFTMAX
 
 TEMPLATES = Path(__file__).resolve().parent / "pair"
 
 #: Bits -> memory of an engine in bytes, with 64-bit pointers.
 BYTES = {8: 19_240, 32: 57_216}
+
+_FILES = ("model.h", "model.c", "main.c")
+
+#: The files of csrc/ that model.c contains, and those that they include. The layers depend on the bits.
+_SOURCES = ("statistics.c", "logmel_64.h", "logmel_plain.h", "logmel_kernel.h", "logmel.c", "wav2small.c")
+_LAYERS = {8: "wav2small_int8.h", 32: "wav2small_float.h"}
 
 
 def export(source: Source, path: str | Path, metadata: dict[str, str], bits: int = 8) -> None:
@@ -71,20 +77,17 @@ def pair(data: bytes, called: str) -> dict[str, str]:
         "longest": max(map(len, names)) + 1,
         "names": ", ".join(map(_quoted, names)),
         "element": "uint8_t" if bits == 8 else "float",
-        "kernel": "ser_kernel_plain_int8" if bits == 8 else "ser_kernel_plain",
+        "kernel": "ser_kernel_int8" if bits == 8 else "ser_kernel_float",
         "convolutions": ",\n     ".join(layers[f"conv{i}"] for i in range(1, 8)),
         "arrays": "\n\n".join(_array(name, array) for name, array in tensors.items()),
         **{name: layers[name] for name in ("mix", "sof", "lin")},
+        "statistics": structure("ser_statistics"),
+        "sources": amalgamate([*_SOURCES, _LAYERS[bits]]),
     }
     templates = {name: Template((TEMPLATES / name).read_text(encoding="utf-8")) for name in _FILES}
-    values["sources"] = amalgamate(templates["model.c"].substitute(values, sources=""))
     return {
-        name.replace("model", prefix): _finished(template.substitute(values), prefix)
-        for name, template in templates.items()
+        name.replace("model", prefix): _wrapped(template.substitute(values)) for name, template in templates.items()
     }
-
-
-_FILES = ("model.h", "model.c", "main.c")
 
 
 def _preprocessing(steps: list[dict[str, Any]]) -> str:
@@ -130,10 +133,8 @@ def _quoted(name: bytes) -> str:
     )
 
 
-def _finished(code: str, prefix: str) -> str:
-    """Rename statuses as in the header, and wrap comments at 120 columns."""
-    code = re.sub(r"\bser_status\b", f"{prefix}_status", code)
-    code = re.sub(r"\bSER_(OK|E_[A-Z]+)\b", rf"{prefix.upper()}_\1", code)
+def _wrapped(code: str) -> str:
+    """Wrap comments at 120 columns."""
     wrap = textwrap.TextWrapper(119, subsequent_indent=" * ", break_long_words=False, break_on_hyphens=False)
     lines = []
     for line in code.split("\n"):

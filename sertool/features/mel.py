@@ -1,6 +1,6 @@
 """The single definition of LogMel's constants: window, Fourier basis, mel filters (docs/numerics.md).
 
-The C tables (csrc/logmel_tables.h) and the torch layers (sertool/nn/logmel.py) are generated from it.
+The C tables (csrc/logmel_64.h, csrc/logmel_144.h) and the torch layers (sertool/nn/logmel.py) are generated from it.
 """
 
 from dataclasses import dataclass

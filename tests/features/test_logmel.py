@@ -382,4 +382,5 @@ def test_committed_tables_are_what_make_tables_writes(monkeypatch):
     spec = importlib.util.spec_from_file_location("make_tables", ROOT / "csrc" / "make_tables.py")
     make_tables = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(make_tables)
-    assert make_tables.tables() == (ROOT / "csrc" / "logmel_tables.h").read_text()
+    for n_fft, geometry in mel.GEOMETRIES.items():
+        assert make_tables.tables(geometry) == (ROOT / "csrc" / f"logmel_{n_fft}.h").read_text()

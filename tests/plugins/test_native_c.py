@@ -321,6 +321,33 @@ def test_no_text_of_a_bundle_gets_out_of_its_comment_or_string(exported, tmp_pat
     assert [line.rpartition(" ")[0] for line in said.decode().splitlines()] == [out["name"] for out in outputs]
 
 
+@needs("gcc")
+def test_a_model_may_be_called_as_the_engine_calls_its_own(exported, tmp_path):
+    tensors, _ = container.unpacked(exported().weights)
+    weights = container.packed(tensors, json.dumps({"name": "ser"}))
+    for name, text in write_pair(weights, "ser").items():
+        (tmp_path / name).write_text(text, encoding="utf-8")
+    run("gcc", *STRICT, tmp_path / "main.c", tmp_path / "ser.c", "-o", tmp_path / "it", "-lm")
+
+
+@pytest.mark.parametrize("bits", [8, 32])
+def test_it_holds_files_of_csrc_as_they_are(exported, bits):
+    code, *sections = exported(bits=bits).source.read_text().partition("/* ---- weights")[0].split("/* ==== ")
+    held = dict(section.split(" */\n\n", 1) for section in sections)
+    layers = {8: "wav2small_int8.h", 32: "wav2small_float.h"}
+    assert {"statistics.c", "logmel.c", "wav2small.c", layers.pop(bits)} < held.keys()
+    assert held.keys().isdisjoint({*layers.values(), "logmel_144.h", "isa.h"})
+    for name, text in held.items():
+        source = (CSRC.parents[1] / "csrc" / name).read_text()
+        local = [line for line in source.splitlines() if line.startswith('#include "')]
+        assert [line for line in source.splitlines() if line and line not in local] == [
+            line for line in text.splitlines() if line
+        ]
+    assert " ".join(code[code.index("typedef struct ser_statistics {") :].split()) in " ".join(
+        (CSRC.parents[1] / "csrc" / "sertool.h").read_text().split()
+    )
+
+
 def test_what_it_refuses(tmp_path):
     exporter, network = load_plugins().get("exporters", "c"), find_origin("wav2small").network
     with pytest.raises(UsageError, match="bits must be 8 or 32, not 4"):

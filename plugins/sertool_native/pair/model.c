@@ -1,4 +1,4 @@
-/* $id: see $prefix.h. Do not edit: sertool writes this from the plain C among its own sources
+/* $id: see $prefix.h. Do not edit: sertool writes this from its own sources in plain C
  * and from the weights in $weights, sha256 $sha.
  * Licence of the weights: $licence. Of the code: MIT, the sertool developers.
  */
@@ -7,7 +7,24 @@
 #include <math.h>
 #include <string.h>
 
+/* ---- sertool's plain C: what its files need, then the files as they are ---------------------------------------- */
+
+#define SER_LINKAGE static
+#define SER_CHUNK 32 /* only wide kernels benefit from more */
+#define RADIX_3 0
+
+#define ser_status ${prefix}_status
+#define SER_OK ${PREFIX}_OK
+#define SER_E_ARGUMENT ${PREFIX}_E_ARGUMENT
+#define SER_E_SHORT ${PREFIX}_E_SHORT
+#define SER_E_VALUE ${PREFIX}_E_VALUE
+#define SER_E_SPACE ${PREFIX}_E_ARGUMENT /* does not occur */
+#define SER_E_LENGTH ${PREFIX}_E_LENGTH
+
+typedef struct ser_logmel ser_logmel;
 typedef struct ser_wav2small ser_wav2small;
+
+$statistics
 
 $sources
 
@@ -48,7 +65,7 @@ typedef struct memory {
 /* Does not compile if ${PREFIX}_BYTES are too few. */
 typedef char memory_fits[sizeof(memory) <= sizeof($prefix) ? 1 : -1];
 
-static void make_ring(ring *r, void *slots, size_t row, int capacity) {
+static void make_ring(ser_ring *r, void *slots, size_t row, int capacity) {
     r->slots = slots;
     r->row = row;
     r->capacity = capacity;
@@ -59,8 +76,8 @@ void ${prefix}_init($prefix *engine) {
     ser_wav2small *e = &m->engine;
     int i;
     memset(m, 0, sizeof *m);
-    m->logmel.g = &geometries[0];
-    m->logmel.block = block;
+    m->logmel.g = &ser_geometry_64;
+    m->logmel.block = block_plain;
     m->logmel.lanes = 1;
     m->logmel.scale = 1;
     m->logmel.carry = m->carry;

@@ -1,10 +1,10 @@
 /* Calls of ser_wav2small_* in any order with any samples, against a model of what each has to answer, the plain
  * engine, and the same recording in whole pushes.
  *
- * Includes the engine, so that each of its buffers can lie in a block of its own: a sanitizer does not see a byte too
- * far in the caller's one block of memory.
+ * Knows the engine's structure, so that each of its buffers can lie in a block of its own: a sanitizer does not see a
+ * byte too far in the caller's one block of memory.
  */
-#include "wav2small.c"
+#include "wav2small.h"
 
 #include "fuzz.h"
 
@@ -40,7 +40,7 @@ static ser_wav2small *engine(unsigned kind, ser_isa isa) {
         CHECK(ser_wav2small_init(apart(NULL, size), size, weights, bytes, isa, &e) == SER_OK);
         made[kind][isa] = e = apart(e, sizeof *e);
         for (i = 0; i < STAGES; i++) {
-            ring *r = &e->rings[i];
+            ser_ring *r = &e->rings[i];
             r->slots = apart(r->slots, r->row * (size_t)r->capacity);
             largest = r->row > largest ? r->row : largest;
         }

@@ -1,9 +1,9 @@
 /* ser_logmel_* and ser_statistics_* with any samples in any pieces, against a model of what each call has to answer
  * and against plain C that gets the same samples in other pieces.
  *
- * Includes the front-end, so that each of its buffers can lie in a block of its own.
+ * Includes what lays out a LogMel, so that each of its buffers can lie in a block of its own.
  */
-#include "logmel.c"
+#include "logmel_init.c"
 
 #include "fuzz.h"
 
