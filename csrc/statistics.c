@@ -23,7 +23,7 @@ SER_LINKAGE ser_status ser_statistics_push(ser_statistics *s, const float *sampl
         s->square[lane] += d * d;
     }
     for (; n - i >= 8; i += 8) {
-        int lane;
+        size_t lane;
         for (lane = 0; lane < 8; lane++) {
             const double d = (double)samples[i + lane] - s->shift;
             s->sum[lane] += d;

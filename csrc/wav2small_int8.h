@@ -37,6 +37,8 @@ static void widen(const uint8_t *x, int16_t *wide) {
     }
     for (; i < WINDOW; i++) wide[i] = x[i];
 }
+/* The bytes 0 and 2 of four as 16-bit numbers. */
+static int16x2_t two_of(uint32_t four) { return __sxtb16((int8x4_t)four); }
 /* x: [2][WIDE], w: [WINDOW], sum: [2] */
 static void dots(const int16_t *x, const int8_t *w, int32_t *sum) {
     int32_t a = 0, b = 0;
@@ -47,10 +49,10 @@ static void dots(const int16_t *x, const int8_t *w, int32_t *sum) {
         memcpy(&four, w, 4);
         memcpy(wide, x, 8);
         memcpy(next, x + WIDE, 8);
-        a = __smlad(wide[0], __sxtb16(four), a);
-        b = __smlad(next[0], __sxtb16(four), b);
-        a = __smlad(wide[1], __sxtb16(four >> 8), a);
-        b = __smlad(next[1], __sxtb16(four >> 8), b);
+        a = __smlad(wide[0], two_of(four), a);
+        b = __smlad(next[0], two_of(four), b);
+        a = __smlad(wide[1], two_of(four >> 8), a);
+        b = __smlad(next[1], two_of(four >> 8), b);
     }
     for (; i < WINDOW; i++, x++, w++) a += x[0] * *w, b += x[WIDE] * *w;
     sum[0] = a;
@@ -65,10 +67,10 @@ static void dots_of_token(const int8_t *x, const int8_t *v, const int8_t *w, int
         memcpy(&four, x + i, 4);
         memcpy(&one, v + i, 4);
         memcpy(&other, w + i, 4);
-        a = __smlad(__sxtb16(four), __sxtb16(one), a);
-        b = __smlad(__sxtb16(four), __sxtb16(other), b);
-        a = __smlad(__sxtb16(four >> 8), __sxtb16(one >> 8), a);
-        b = __smlad(__sxtb16(four >> 8), __sxtb16(other >> 8), b);
+        a = __smlad(two_of(four), two_of(one), a);
+        b = __smlad(two_of(four), two_of(other), b);
+        a = __smlad(two_of(four >> 8), two_of(one >> 8), a);
+        b = __smlad(two_of(four >> 8), two_of(other >> 8), b);
     }
     for (; i < SER_WIDTH; i++) a += x[i] * v[i], b += x[i] * w[i];
     sum[0] = a;

@@ -139,11 +139,12 @@ def test_the_program_fails_when_the_contract_is_broken(compiler, tmp_path):
     assert "canaries" in done.stderr
 
 
+@pytest.mark.parametrize("build", [[], ["-DSER_PLAIN"]], ids=["vectors", "plain"])
 @pytest.mark.parametrize("compiler", COMPILERS)
-def test_sources_are_strict_c99(compiler, tmp_path):
+def test_sources_are_strict_c99(compiler, build, tmp_path):
     more = ["-O0", "-Wshadow", "-Wstrict-prototypes", "-Wmissing-prototypes"]
     for source in sorted(CSRC.glob("*.c")):
-        run(compiler, *FLAGS, *more, "-c", source, "-o", tmp_path / "o")
+        run(compiler, *FLAGS, *more, *build, "-c", source, "-o", tmp_path / "o")
 
 
 @pytest.mark.parametrize(

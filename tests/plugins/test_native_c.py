@@ -27,7 +27,7 @@ from sertool_native.c import pair as write_pair
 pytestmark = pytest.mark.usefixtures("one_thread")
 
 CSRC = Path(__file__).resolve().parents[1] / "csrc"
-STRICT = ["-std=c99", "-Wall", "-Wextra", "-Werror", "-pedantic"]
+STRICT = ["-std=c99", "-Wall", "-Wextra", "-Wconversion", "-Werror", "-pedantic"]
 CORTEX_M7 = ["arm-none-eabi-gcc", "-mcpu=cortex-m7", "-mthumb", "-mfpu=fpv5-d16", "-mfloat-abi=hard"]
 PAIRS = [("wav2small", 8), ("wav2small", 32), ("wav2small-emotion", 8), ("wav2small-emotion", 32)]
 #: Largest difference from torch: those of exporters native-int8 and native.
