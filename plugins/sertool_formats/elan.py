@@ -1,8 +1,10 @@
-"""ELAN's annotation format (.eaf)."""
+"""ELAN's annotation format (.eaf), as its schema EAFv3.0 has it."""
 
 import itertools
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, TextIO
+from typing import TextIO
+from xml.etree import ElementTree
 
 from sertool.errors import UsageError
 from sertool.segments import Annotated, Segment, Table
@@ -11,87 +13,140 @@ from .praat import chosen
 from .texts import filled, in_xml
 from .tiers import tiers
 
+_XSI = "http://www.w3.org/2001/XMLSchema-instance"
+_SCHEMA = "http://www.mpi.nl/tools/elan/EAFv3.0.xsd"
+
 
 class Eaf:
-    """An annotation document, version 2.8, linked to the recording; times in milliseconds."""
+    """An annotation document, version 3.0, linked to the recording; times in milliseconds."""
 
     def __init__(self, stream: TextIO, table: Table) -> None:
         self._stream, self._table = stream, table
 
     def write(self, recording: Annotated) -> None:
-        from pympi.Elan import Eaf as Document
-        from pympi.Elan import to_string
+        ElementTree.register_namespace("xsi", _XSI)
+        root = ElementTree.Element(
+            "ANNOTATION_DOCUMENT",
+            AUTHOR=in_xml(self._table.model),
+            DATE="1970-01-01T00:00:00+00:00",  # the same rows give the same file
+            FORMAT="3.0",
+            VERSION="3.0",
+        )
+        root.set(f"{{{_XSI}}}noNamespaceSchemaLocation", _SCHEMA)
+        header = ElementTree.SubElement(root, "HEADER", MEDIA_FILE="", TIME_UNITS="milliseconds")
+        media = {"MEDIA_URL": in_xml(recording.file), "MIME_TYPE": "audio/x-wav"}
+        ElementTree.SubElement(header, "MEDIA_DESCRIPTOR", media)
+        order = ElementTree.SubElement(root, "TIME_ORDER")
+        numbers = itertools.count(1)
 
-        document = Document(author=in_xml(self._table.model))
-        document.adocument["DATE"] = "1970-01-01T00:00:00+00:00"  # the same rows give the same file
-        document.remove_tier("default")
-        document.add_linked_file(in_xml(recording.file), mimetype="audio/x-wav")
+        def slot(milliseconds: int) -> str:
+            name = f"ts{len(order) + 1}"
+            ElementTree.SubElement(order, "TIME_SLOT", TIME_SLOT_ID=name, TIME_VALUE=str(milliseconds))
+            return name
+
         for tier in tiers(self._table, recording.rows):
-            name = in_xml(tier.name)
-            document.add_tier(name)
+            element = ElementTree.SubElement(root, "TIER", TIER_ID=in_xml(tier.name), LINGUISTIC_TYPE_REF="default-lt")
             for start, end, text in tier.entries:
-                begin, finish = round(start * 1000), round(end * 1000)
-                document.add_annotation(name, begin, max(finish, begin + 1), in_xml(text))
-        self._stream.write('<?xml version="1.0" encoding="UTF-8"?>\n' + str(to_string(document)))
+                begin = round(start * 1000)
+                times = {"TIME_SLOT_REF1": slot(begin), "TIME_SLOT_REF2": slot(max(round(end * 1000), begin + 1))}
+                annotation = ElementTree.SubElement(
+                    ElementTree.SubElement(element, "ANNOTATION"),
+                    "ALIGNABLE_ANNOTATION",
+                    {"ANNOTATION_ID": f"a{next(numbers)}", **times},
+                )
+                ElementTree.SubElement(annotation, "ANNOTATION_VALUE").text = in_xml(text)
+        ElementTree.SubElement(
+            root,
+            "LINGUISTIC_TYPE",
+            LINGUISTIC_TYPE_ID="default-lt",
+            TIME_ALIGNABLE="true",
+            GRAPHIC_REFERENCES="false",
+        )
+        ElementTree.indent(root)
+        self._stream.write('<?xml version="1.0" encoding="UTF-8"?>\n' + ElementTree.tostring(root, "unicode") + "\n")
 
     def close(self) -> None:
         self._stream.flush()
 
 
+@dataclass
+class _Tier:
+    """A tier's aligned annotations (identifier, first and last time slot, text), and those that refer to others."""
+
+    name: str
+    speaker: str | None
+    aligned: list[tuple[str, str, str, str]]
+    referring: list[tuple[str, str, str]]  # identifier, identifier of the other annotation, text
+
+
 def read(path: Path, tier: str | None = None) -> list[Segment]:
-    """Read the annotations of all tiers, or of one.
+    """Read the annotations of all tiers, or of one, in their order.
 
     An annotation that refers to another one has its times; times that ELAN leaves open are spread evenly between their
     neighbours. Raises UsageError.
     """
-    from pympi.Elan import Eaf as Document
-
-    if not path.is_file():
-        raise UsageError(f"{path}: no such file")
     try:
-        document = Document(str(path), suppress_version_warning=True)
-        _resolve(document)
-        times = _times(document)
-    except Exception as error:  # pympi raises whatever a malformed file leads to
-        raise UsageError(f"{path}: not an ELAN file ({' '.join(str(error).split())[:100]})") from None
+        root = ElementTree.parse(path).getroot()
+    except OSError as error:
+        raise UsageError(f"{path}: {(error.strerror or str(error)).lower()}") from None
+    except (ElementTree.ParseError, ValueError, LookupError) as error:
+        raise UsageError(f"{path}: not an ELAN file ({error})") from None
+    if root.tag != "ANNOTATION_DOCUMENT":
+        raise UsageError(f"{path}: not an ELAN file (its root is {root.tag})")
+    own = [_tier(element) for element in root.iter("TIER")]
+    try:
+        times = _times(own, _slots(root, own))
+    except (KeyError, ValueError) as error:
+        raise UsageError(f"{path}: not a complete ELAN file ({error})") from None
     result = []
-    for name in chosen(list(document.tiers), tier, path):
-        aligned, referring = document.tiers[name][:2]
-        entries = [(times[key], value[2]) for key, value in aligned.items()]
-        entries += [(times[key], value[1]) for key, value in referring.items() if key in times]
-        speaker = document.tiers[name][2].get("PARTICIPANT")
+    for name in chosen([part.name for part in own], tier, path):
+        part = next(part for part in own if part.name == name)
+        entries = [(times[key], text) for key, *_, text in (*part.aligned, *part.referring) if key in times]
         for (start, end), text in sorted(entries):
-            result.append(Segment(start, end, filled({"tier": name, "speaker": speaker, "text": text})))
+            result.append(Segment(start, end, filled({"tier": name, "speaker": part.speaker, "text": text})))
     return result
 
 
-def _resolve(document: Any) -> None:
-    """Fill in the times of slots without one: evenly between the neighbours in their tier."""
-    order = {slot: index for index, slot in enumerate(document.timeslots)}
-    for aligned, *_ in document.tiers.values():
+def _tier(element: ElementTree.Element) -> _Tier:
+    result = _Tier(element.get("TIER_ID", ""), element.get("PARTICIPANT"), [], [])
+    for entry in element.iterfind("ANNOTATION/*"):
+        text = (entry.findtext("ANNOTATION_VALUE") or "").strip()
+        key = entry.get("ANNOTATION_ID", "")
+        if entry.tag == "ALIGNABLE_ANNOTATION":
+            result.aligned.append((key, entry.get("TIME_SLOT_REF1", ""), entry.get("TIME_SLOT_REF2", ""), text))
+        elif entry.tag == "REF_ANNOTATION":
+            result.referring.append((key, entry.get("ANNOTATION_REF", ""), text))
+    return result
+
+
+def _slots(root: ElementTree.Element, own: list[_Tier]) -> dict[str, float]:
+    """Return time slot -> seconds."""
+    known: dict[str, float | None] = {}
+    for element in root.iter("TIME_SLOT"):
+        value = element.get("TIME_VALUE")
+        known[element.attrib["TIME_SLOT_ID"]] = None if value is None else int(value) / 1000
+    order = {slot: index for index, slot in enumerate(known)}
+    for part in own:
         chain: list[str] = []
-        for start, end, *_ in sorted(aligned.values(), key=lambda entry: order[entry[0]]):
+        for _, start, end, _ in sorted(part.aligned, key=lambda entry: order[entry[1]]):
             chain += [slot for slot in (start, end) if slot not in chain[-1:]]
-        known = [index for index, slot in enumerate(chain) if document.timeslots[slot] is not None]
-        for before, after in itertools.pairwise(known):
-            first, last = document.timeslots[chain[before]], document.timeslots[chain[after]]
+        fixed = [index for index, slot in enumerate(chain) if known[slot] is not None]
+        for before, after in itertools.pairwise(fixed):
+            first, last = known[chain[before]] or 0.0, known[chain[after]] or 0.0
             for index in range(before + 1, after):
-                share = (index - before) / (after - before)
-                document.timeslots[chain[index]] = round(first + (last - first) * share)
+                known[chain[index]] = first + (last - first) * (index - before) / (after - before)
+    return {slot: value for slot, value in known.items() if value is not None}
 
 
-def _times(document: Any) -> dict[str, tuple[float, float]]:
+def _times(own: list[_Tier], slots: dict[str, float]) -> dict[str, tuple[float, float]]:
     """Return annotation -> (start, end) in seconds."""
-    times = {}
-    for aligned, *_ in document.tiers.values():
-        for key, (start, end, *_) in aligned.items():
-            times[key] = document.timeslots[start] / 1000, document.timeslots[end] / 1000
-    referring = {key: value[0] for tier in document.tiers.values() for key, value in tier[1].items()}
-    for key, parent in referring.items():
-        seen = {key}
-        while parent in referring and parent not in seen:
+    times = {key: (slots[start], slots[end]) for part in own for key, start, end, _ in part.aligned}
+    parents = {key: parent for part in own for key, parent, _ in part.referring}
+    for key in parents:
+        seen, parent = {key}, parents[key]
+        while parent in parents and parent not in seen:
             seen.add(parent)
-            parent = referring[parent]
+            parent = parents[parent]
         if parent in times:
             times[key] = times[parent]
     return times

@@ -61,6 +61,8 @@ def read(path: Path, tier: str | None = None) -> list[Segment]:
     """Read the intervals with text of all interval tiers, or of one, in the long or short form. Raises UsageError."""
     from praatio.utilities import errors, textgrid_io
 
+    if path.is_file() and path.read_bytes()[:12] == b"ooBinaryFile":
+        raise UsageError(f"{path}: a binary TextGrid: save it as a text file in Praat")
     try:
         grid = textgrid_io.parseTextgridStr(text_of(path), includeEmptyIntervals=False)
     except (errors.PraatioException, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:

@@ -1,7 +1,10 @@
 """Segments as other tools read them: audformat, Praat itself, praatio, and strict parsers of RTTM and labels."""
 
 import io
+import json
 import os
+import re
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -179,3 +182,171 @@ def test_endings_stay_where_nothing_else_tells_two_recordings_apart():
 def test_a_recording_named_twice_is_refused():
     with pytest.raises(UsageError, match=r"a\.wav and x/\.\./a\.wav would both be called a\.wav"):
         stems(named(["a.wav", "x/../a.wav"]))
+
+
+# ---- labels -----------------------------------------------------------------------------------------------------
+
+TABLE = Table(
+    ("file", "start", "end", "speaker", "text", "emotion", "angry", "sad", "speech", "error"),
+    ("angry", "sad"),
+    "emotion",
+    ("speaker", "text"),
+    "toy 1.0",
+)
+SAYS = 'say "hi" & <go>'
+LABELS = [
+    {"start": 0.5, "end": 2.25, "speaker": "anna", "text": SAYS, "emotion": "angry", "angry": 0.8125, "sad": 0.1875},
+    {"start": 2.0, "end": 3.125, "speaker": "ben", "text": "", "emotion": "sad", "angry": 0.25, "sad": 0.75},
+    {"start": 4.0, "end": 4.001, "speaker": "anna", "text": "ä\n\nö", "error": "silent"},
+]
+
+
+def labels(form, table=TABLE, rows=LABELS, **options):
+    stream = io.StringIO(newline="")
+    writer = load_plugins().get("formats", form).open(stream, table, **options)
+    full = [dict.fromkeys(table.columns) | {"file": "a b.wav"} | row for row in rows]
+    writer.write(Annotated("a b.wav", "a b", 10.0, full))
+    writer.close()
+    return stream.getvalue()
+
+
+def test_srt_keeps_its_text_and_gains_the_label():
+    srt = pytest.importorskip("srt")
+    cues = list(srt.parse(labels("srt")))
+    times = [(cue.start.total_seconds(), cue.end.total_seconds()) for cue in cues]
+    assert times == [(0.5, 2.25), (2, 3.125), (4, 4.001)]
+    assert [cue.content for cue in cues] == [f"{SAYS} [angry 0.81]", "[sad 0.75]", "ä\nö"]
+
+
+def test_vtt_escapes_what_is_markup():
+    webvtt = pytest.importorskip("webvtt")
+    cues = webvtt.from_string(labels("vtt"), strict=True).captions
+    assert [cue.raw_text for cue in cues] == ['say "hi" &amp; &lt;go&gt; [angry 0.81]', "[sad 0.75]", "ä\nö"]
+    assert (cues[0].start, cues[0].end) == ("00:00:00.500", "00:00:02.250")
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        ("{speaker}: {text} ({emotion})", [f"anna: {SAYS} (angry)", "ben: (sad)", "anna: ä ö ()"]),
+        ("{angry:.0%}/{confidence}", ["81%/0.81", "25%/0.75", "/"]),
+        ("{label}", ["angry 0.81", "sad 0.75", ""]),
+        ("{{x}}", ["{x}"] * 3),
+    ],
+)
+def test_templates(template, expected):
+    lines = labels("audacity", replace(TABLE, template=template)).splitlines()
+    assert [line.split("\t")[2] for line in lines] == expected
+
+
+@pytest.mark.parametrize(
+    ("template", "named"),
+    [
+        ("{emotions}", "there is no field 'emotions'"),
+        ("{}", "there is no field"),
+        ("{text.upper}", "there is no field 'text.upper'"),
+        ("{emotion[0]}", "there is no field"),
+        ("{text", "expected '}'"),
+    ],
+)
+def test_wrong_templates_are_errors_at_the_beginning(template, named):
+    with pytest.raises(UsageError, match=re.escape(named)):
+        replace(TABLE, template=template)
+
+
+def test_textgrid_has_tiers_by_column_and_by_speaker_where_rows_overlap(tmp_path):
+    parselmouth = pytest.importorskip("parselmouth")
+    call = parselmouth.praat.call
+
+    def grid(rows):
+        (tmp_path / "a.TextGrid").write_text(labels("textgrid", rows=rows), encoding="utf-8", newline="")
+        return parselmouth.read(str(tmp_path / "a.TextGrid"))
+
+    def names(grid):
+        return [call(grid, "Get tier name...", i + 1) for i in range(call(grid, "Get number of tiers"))]
+
+    columns = ("emotion", "angry", "sad", "speaker", "text")
+    both = grid(LABELS)
+    assert names(both) == [f"{column} {who}" for who in ("anna", "ben") for column in columns]
+    assert call(both, "Get label of interval...", 1, 2) == "angry"
+    assert call(both, "Get label of interval...", 2, 2) == "0.8125"
+    assert call(both, "Get label of interval...", 5, 2) == SAYS
+    assert call(both, "Get start time of interval...", 6, 2) == 2.0
+    assert call(both, "Get label of interval...", 6, 2) == "sad"
+    assert call(both, "Get end time") == 10.0
+    assert names(grid([LABELS[0], LABELS[2]])) == list(columns)  # no overlap: one set of tiers
+
+
+def test_rows_of_one_speaker_that_overlap_get_a_numbered_tier(tmp_path):
+    textgrid = pytest.importorskip("praatio.textgrid")
+    rows = [LABELS[0], {**LABELS[1], "speaker": "anna"}]
+    (tmp_path / "a.TextGrid").write_text(labels("textgrid", rows=rows), encoding="utf-8", newline="")
+    grid = textgrid.openTextgrid(str(tmp_path / "a.TextGrid"), includeEmptyIntervals=False, reportingMode="error")
+    assert [tuple(entry) for entry in grid.getTier("emotion anna").entries] == [(0.5, 2.25, "angry")]
+    assert [tuple(entry) for entry in grid.getTier("emotion anna (2)").entries] == [(2.0, 3.125, "sad")]
+
+
+def test_pympi_reads_the_eaf(tmp_path):
+    elan = pytest.importorskip("pympi.Elan")
+    (tmp_path / "a.eaf").write_text(labels("eaf"), encoding="utf-8", newline="")
+    document = elan.Eaf(str(tmp_path / "a.eaf"))
+    assert document.get_annotation_data_for_tier("emotion anna") == [(500, 2250, "angry"), (4000, 4001, "")]
+    assert document.get_annotation_data_for_tier("sad ben") == [(2000, 3125, "0.75")]
+    assert document.get_annotation_data_for_tier("text anna")[0][2] == SAYS
+    assert document.media_descriptors[0]["MEDIA_URL"] == "a b.wav"
+
+
+def test_pyannote_reads_the_rttm(tmp_path):
+    util = pytest.importorskip("pyannote.database.util")
+    (tmp_path / "a.rttm").write_text(labels("rttm", rows=LABELS[:2]), encoding="utf-8")
+    annotation = util.load_rttm(str(tmp_path / "a.rttm"))["a%20b"]
+    turns = [(turn.start, round(turn.end, 6), name) for turn, _, name in annotation.itertracks(yield_label=True)]
+    assert turns == [(0.5, 2.25, "angry"), (2.0, 3.125, "sad")]
+    assert "angry 0.812500 <NA>" in labels("rttm")
+    by_speaker = labels("rttm", replace(TABLE, template="{speaker}"))
+    assert [line.split()[7] for line in by_speaker.splitlines()] == ["anna", "ben", "anna"]
+
+
+def test_label_studio_gets_regions():
+    (task,) = json.loads(labels("labelstudio"))
+    assert task["data"] == {"audio": "a b.wav"}
+    (prediction,) = task["predictions"]
+    assert (prediction["model_version"], prediction["score"]) == ("toy 1.0", 0.78125)
+    assert prediction["result"][0] == {
+        "id": "r1",
+        "from_name": "emotion",
+        "to_name": "audio",
+        "type": "labels",
+        "original_length": 10.0,
+        "value": {"start": 0.5, "end": 2.25, "channel": 0, "labels": ["angry"]},
+        "score": 0.8125,
+    }
+    parts = [(part["id"], part["type"]) for part in prediction["result"]]
+    assert parts == [("r1", "labels"), ("r1", "textarea"), ("r2", "labels"), ("r3", "textarea")]
+    numbers = Table(("file", "start", "end", "arousal", "error"), ("arousal",), model="toy 1.0")
+    (task,) = json.loads(labels("labelstudio", numbers, [{"start": 0.5, "end": 1.0, "arousal": 0.25}]))
+    assert task["predictions"][0]["result"][0]["value"] == {"start": 0.5, "end": 1.0, "channel": 0, "number": 0.25}
+
+
+def test_csv_for_excel():
+    text = labels("csv", rows=LABELS[:1], dialect="excel")
+    assert text.startswith("\ufefffile;start;end;speaker;text;")
+    assert '\r\na b.wav;0,5;2,25;anna;"say ""hi"" & <go>";angry;0,8125;0,1875;;\r\n' in text
+    pandas = pytest.importorskip("pandas")
+    frame = pandas.read_csv(io.StringIO(text.removeprefix("\ufeff")), sep=";", decimal=",")
+    assert frame["angry"].tolist() == [0.8125]
+
+
+def test_a_workbook_holds_no_formulas(tmp_path):
+    openpyxl = pytest.importorskip("openpyxl")
+    table = Table(("file", "start", "end", "text", "error"), given=("text",))
+    writer = load_plugins().get("formats", "xlsx").open(tmp_path / "a.xlsx", table)
+    texts = ["=1+1", "+1", "@SUM(A1)", "\x00\x1f", "x" * 40_000]
+    rows = [{"file": "=cmd|' /C calc'!A0", "start": 0.5, "end": 1.0, "text": text} for text in texts]
+    writer.write(Annotated("a", "a", 1.0, rows))
+    writer.close()
+    sheet = openpyxl.load_workbook(tmp_path / "a.xlsx").active
+    cells = [sheet.cell(row, column) for row in range(2, 7) for column in (1, 4)]
+    assert {cell.data_type for cell in cells} == {"s"}
+    assert sheet["A2"].value == "=cmd|' /C calc'!A0"
+    assert len(sheet["D6"].value) == 32_767
