@@ -67,9 +67,9 @@ def files(folder: AnyPath) -> list[Path]:
     return sorted(path for path in matches if not path.name.startswith("."))
 
 
-def read(path: AnyPath, note: Note | None = None) -> Samples:
-    """Return the whole recording, float32 [samples], 16 kHz, channels averaged; ``note``, errors: see ``blocks``."""
-    parts = list(blocks(path, note))
+def read(path: AnyPath, note: Note | None = None, channel: int | None = None, track: int | None = None) -> Samples:
+    """Return the whole recording, float32 [samples], 16 kHz; arguments and errors: see ``blocks``."""
+    parts = list(blocks(path, note, channel, track))
     return np.concatenate(parts) if parts else np.zeros(0, np.float32)
 
 

@@ -7,8 +7,10 @@ import math
 import numpy as np
 import pytest
 
+from sertool import audio, bundle
 from sertool.kernel import ffi, lib
-from sertool.speech.segmenter import Parameters, Segmenter, segments
+from sertool.speech.detection import detect
+from sertool.speech.segmenter import Parameters, Segmenter, segments, split
 
 RATE, FRAME = 16_000, 160
 
@@ -269,3 +271,37 @@ def test_one_probability_may_end_two_segments():
     segmenter = Segmenter(parameters)
     assert segmenter.push(told) == []
     assert segmenter.push([0]) == [(0, 35 * 160), (35 * 160, 110 * 160)]
+
+
+# ---- the longest speech -----------------------------------------------------------------------------------------
+
+
+def test_long_segments_are_split_where_speech_is_least_probable():
+    probabilities = np.full(1000, 0.9, np.float32)
+    probabilities[[295, 296, 297, 298, 299, 300, 301, 302, 303, 304]] = 0.55
+    parts = split((0, 1000 * FRAME), probabilities, 400 * FRAME)
+    assert parts[0] == (0, parts[1][0])
+    assert 297 * FRAME <= parts[0][1] <= 303 * FRAME
+    assert [end for _, end in parts[:-1]] == [start for start, _ in parts[1:]]
+    assert parts[-1][1] == 1000 * FRAME
+    assert all(0 < end - start <= 400 * FRAME for start, end in parts)
+    assert split((5, 400 * FRAME), probabilities, 400 * FRAME) == [(5, 400 * FRAME)]
+
+
+@pytest.mark.parametrize("longest", [0.1, 0.35, 1.0, 7.0])
+def test_no_segment_is_longer_than_the_longest_speech(longest):
+    rng = np.random.default_rng(0)
+    voice = audio.read(sorted((bundle.bundled_folder() / "wav2small" / "samples").glob("*.wav"))[0])
+    samples = np.concatenate([np.tile(voice, 5), 0.001 * rng.standard_normal(20_000).astype(np.float32)])
+    whole = detect([samples]).segments
+    parts = detect([samples], Parameters(longest_speech_s=longest)).segments
+    assert max(end - start for start, end in parts) <= longest * 16_000
+    joined = []
+    for start, end in parts:
+        if joined and joined[-1][1] == start:
+            joined[-1] = (joined[-1][0], end)
+        else:
+            joined.append((start, end))
+    assert joined == whole
+    with pytest.raises(ValueError, match="longest speech"):
+        Parameters(longest_speech_s=0.01)

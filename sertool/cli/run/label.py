@@ -91,6 +91,8 @@ def label(
         check_writable(output, recordings)
     given = given_segments(segments, segments_format, tier, recordings)
     plan = Plan(by or ("segment" if given or segmenter else "file"), channel, track, given, segmenter, short)
+    if plan.by_segment and not plan.segments:
+        _ = plan.find  # raises before anything is written
     columns = table.table(labeller, plan, template)
     folder = paths[0] if len(paths) == 1 and os.path.isdir(paths[0]) else None
     target = None if aligned else outputs.Output(choice, output, recordings, folder, overwrite=True)
