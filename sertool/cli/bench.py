@@ -1,13 +1,11 @@
 """`sertool bench`: measure the cost of models and compare it with the papers."""
 
-import importlib.util
 from pathlib import Path
 from typing import Any
 
 import click
 
-from sertool.cli.terminal import Finite, bar, on_terminal
-from sertool.cli.view import bench as view
+from sertool.cli.terminal import Finite
 
 
 class Durations(click.ParamType):  # type: ignore[type-arg]  # not generic before click 8.4
@@ -82,20 +80,7 @@ Examples:
 )
 @click.option("--markdown", is_flag=True, help="Tables in Markdown.")
 @click.option("--list", "listing", is_flag=True, help="Show what would be measured.")
-def bench(
-    models: tuple[str, ...],
-    formats: tuple[str, ...],
-    seconds: float,
-    threads: int,
-    runs: int,
-    warmup: int,
-    sweep: list[float] | None,
-    plots: Path | None,
-    vs: bool,
-    target: str | None,
-    markdown: bool,
-    listing: bool,
-) -> int:
+def bench(**arguments: Any) -> int:
     """Measure what models cost: parameters, operations, memory and time, each in its own process.
 
     MODEL is a bundle (name, folder or file; NAME:variant=int8 selects one of its files) or a network that a plugin
@@ -103,55 +88,6 @@ def bench(
     used; NAME: with a colon, or --format, selects the network. Without MODEL: all networks that a paper measured,
     and all bundles.
     """
-    from sertool import bench
-    from sertool.cli import runs as running
-    from sertool.errors import UsageError
+    from sertool.cli.run.bench import bench
 
-    if vs and sweep:
-        raise UsageError("--vs and --sweep exclude each other")
-    if plots and not sweep:
-        raise UsageError("--plots draws a sweep: add --sweep 0.5,1,2,5,10")
-    subjects = (bench.pair if vs else bench.subjects)(models, formats)
-    if listing:
-        for subject in subjects:
-            kind = f"network {subject.network.removesuffix(':')}" if subject.network else "bundle"
-            click.echo(f"{subject.model:<20} {subject.format:<12} {kind}")
-        return 0
-    if any(subject.network for subject in subjects):
-        running.require_torch()
-    elif not importlib.util.find_spec("onnx"):
-        raise UsageError("counting parameters and operations needs onnx: pip install 'sertool[train]'")
-    if plots:
-        from sertool.evaluation import plots as drawing
-
-        drawing.require()
-        plots.mkdir(parents=True, exist_ok=True)
-    how = bench.How(seconds, runs, warmup, threads)
-    rows: list[dict[str, Any]] = []
-    conditions, ratio = bench.conditions(how), None
-    try:
-        with bar(len(subjects) * len(sweep or [0]), "measured", "", shown=on_terminal(), transient=True) as shown:
-
-            def progress(what: str) -> None:
-                shown.update(len(rows), what)
-
-            if vs:
-                rows, ratio = bench.versus(subjects, how, progress).values()
-            else:
-                measured = (
-                    bench.sweep(subjects, sweep, how, progress) if sweep else bench.table(subjects, how, progress)
-                )
-                for row in measured:
-                    rows.append(row)
-                    view.save(target, conditions, rows)  # keep the results if this process is killed
-    finally:  # also after Ctrl-C
-        if rows:
-            view.report(conditions, rows, ratio, sweep, target, markdown)
-    failed = sum("error" in row for row in rows)
-    if plots and failed < len(rows):
-        drawing.sweep(
-            plots / "sweep.png", rows, f"{view.count(threads, 'thread')}, median of {view.count(runs, 'run')}"
-        )
-    if failed:
-        click.echo(f"{failed} of {len(rows)} failed", err=True)
-    return 1 if failed else 0
+    return bench(**arguments)

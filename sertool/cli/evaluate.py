@@ -1,11 +1,14 @@
 """`sertool evaluate`: evaluate models on labelled recordings."""
 
+import functools
 from pathlib import Path
 from typing import Any
 
 import click
 
 from sertool.cli import options
+
+_shown = functools.partial(click.option, show_default=True)  # an option whose help shows its default
 
 
 @click.command(
@@ -31,56 +34,34 @@ Examples:
   sertool evaluate wav2small-emotion corpora/ --split test-ood --plots plots/"""
 )
 @click.argument("model")
-@click.argument("corpus", required=False, type=click.Path(exists=True, file_okay=False, path_type=Path))
+@click.argument("corpus", required=False, type=options.FOLDER)
 @options.layout("if there is a manifest.csv")
 @options.splits
 @options.corpora
 @click.option("--against", metavar="MODEL", multiple=True, help="Evaluate this model too; may be repeated.")
 @click.option(
-    "--crop",
-    "crops",
-    metavar="S,S",
-    default="",
-    help="Also measure on the middle S seconds of each recording, such as 0.5,1,2,5.",
+    "--crop", "crops", metavar="S,S", help="Also measure on the middle S seconds of each recording, such as 0.5,1,2,5."
 )
 @click.option("--whole", "in_one", is_flag=True, help="Run the model on each whole recording: no detector, no windows.")
 @options.runtime("set by each model")
 @options.jobs
-@click.option(
-    "--bootstrap",
-    metavar="N",
-    type=click.IntRange(min=0),
-    default=1000,
-    show_default=True,
-    help="Resamples for the intervals; 0: none.",
+@_shown(
+    "--bootstrap", metavar="N", type=click.IntRange(min=0), default=1000, help="Resamples for the intervals; 0: none."
 )
-@click.option(
+@_shown(
     "--resample",
     type=click.Choice(["clips", "speakers"]),
     default="clips",
-    show_default=True,
     help="Draw single clips, or all clips of a speaker together, since these are not independent.",
 )
-@click.option(
-    "--seed",
-    type=click.IntRange(min=0),
-    default=0,
-    show_default=True,
-    help="Seed of the bootstrap and of --robustness.",
-)
+@_shown("--seed", type=click.IntRange(min=0), default=0, help="Seed of the bootstrap and of --robustness.")
 @click.option(
     "--json",
     "json_file",
-    metavar="FILE",
     type=click.Path(dir_okay=False, allow_dash=True),
     help="Write all results as JSON; - writes to standard output instead of the tables.",
 )
-@click.option(
-    "--predictions",
-    metavar="FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Write a CSV of labels and outputs, one row per file and model.",
-)
+@click.option("--predictions", type=options.FILE, help="Write a CSV of labels and outputs, one row per file and model.")
 @click.option(
     "--plots",
     metavar="DIR",
@@ -91,32 +72,20 @@ Examples:
 @click.option(
     "--course",
     "recording",
-    metavar="FILE",
     type=click.Path(exists=True, dir_okay=False, path_type=Path),
     help="A long recording: draw the outputs of MODEL and of the first --against over time.",
 )
 @click.option("--robustness", "robust", is_flag=True, help="Apply small changes to clips and count unchanged outputs.")
 @click.option("--fairness", "fair", is_flag=True, help="Compare results between languages and between sexes.")
-@click.option(
+@_shown(
     "--clips",
     metavar="N",
     type=click.IntRange(min=1),
     default=100,
-    show_default=True,
     help="Number of clips for --robustness, evenly over the corpus.",
 )
-@click.option(
-    "--noise",
-    metavar="DIR",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Recordings of noise for --robustness.",
-)
-@click.option(
-    "--rooms",
-    metavar="DIR",
-    type=click.Path(exists=True, file_okay=False, path_type=Path),
-    help="Room impulse responses for --robustness.",
-)
+@click.option("--noise", metavar="DIR", type=options.FOLDER, help="Recordings of noise for --robustness.")
+@click.option("--rooms", metavar="DIR", type=options.FOLDER, help="Room impulse responses for --robustness.")
 def evaluate(**arguments: Any) -> int:
     """Evaluate a model on labelled recordings.
 

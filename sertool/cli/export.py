@@ -1,14 +1,15 @@
 """`sertool export`: export a trained network as a bundle of measured files."""
 
-import json
+import functools
 from pathlib import Path
+from typing import Any
 
 import click
 
-from sertool.cli.terminal import Finite, bar, libraries_silenced, on_terminal
-from sertool.cli.view import export as view
+from sertool.cli.options import FILE, FOLDER, layout
+from sertool.cli.terminal import Finite
 
-_FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
+_shown = functools.partial(click.option, show_default=True)  # an option whose help shows its default
 
 
 @click.command(
@@ -44,25 +45,23 @@ Examples:
 @click.option(
     "-o", "--output", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder of the new bundle."
 )
-@click.option(
+@_shown(
     "--format",
     "formats",
     metavar="NAME[:KEY=VALUE,...]",
     multiple=True,
     default=("onnx",),
-    show_default=True,
     help="Format of a file to write; may be repeated.",
 )
-@click.option(
+@_shown(
     "--input",
     "form",
     type=click.Choice(["waveform", "logmel"]),
     default="waveform",
-    show_default=True,
     help="What files take, where their format does not say.",
 )
-@click.option("--check", metavar="CORPUS", type=_FOLDER, help="Labelled recordings: measure CCC or UA of every file.")
-@click.option("--layout", metavar="NAME", help="How CORPUS is laid out.  [default: manifest, if it has a manifest.csv]")
+@click.option("--check", metavar="CORPUS", type=FOLDER, help="Labelled recordings: measure CCC or UA of every file.")
+@layout("if it has a manifest.csv")
 @click.option(
     "--split",
     "splits",
@@ -71,49 +70,20 @@ Examples:
     help="Use this split of CORPUS; may be repeated.  [default: all]",
 )
 @click.option("--corpora", metavar="A,B", default="", help="Use these corpora of CORPUS.  [default: all]")
-@click.option("--calibrate", metavar="DIR", type=_FOLDER, help="Recordings for calibration; not those of --check.")
+@click.option("--calibrate", metavar="DIR", type=FOLDER, help="Recordings for calibration; not those of --check.")
 @click.option("--max-diff", type=Finite(min=0), help="Gate: largest difference of an output from torch.")
 @click.option("--max-metric-drop", type=Finite(), help="Gate: largest drop of CCC or UA below fp32, on CORPUS.")
 @click.option("--max-bytes", type=click.IntRange(min=1), help="Gate: size of a file.")
 @click.option("--min-speed", type=Finite(min=0), help="Gate: speed beside fp32 on one thread, as 1.0.")
-@click.option(
-    "--runs",
-    type=click.IntRange(min=0),
-    default=21,
-    show_default=True,
-    help="Timed runs of 5 s per file; 0 disables timing.",
-)
+@_shown("--runs", type=click.IntRange(min=0), default=21, help="Timed runs of 5 s per file; 0 disables timing.")
 @click.option("--name", help="Name of the bundle.  [default: the model's]")
 @click.option("--weights", is_flag=True, help="Include the torch weights, so that the bundle can be exported again.")
 @click.option(
-    "--tokens",
-    metavar="FILE",
-    type=click.Path(dir_okay=False, path_type=Path),
-    help="Also write the part before the pooling as ONNX, with output [1, tokens, width].",
+    "--tokens", type=FILE, help="Also write the part before the pooling as ONNX, with output [1, tokens, width]."
 )
 @click.option("--overwrite", is_flag=True, help="Replace an existing bundle.")
 @click.option("--json", "as_json", is_flag=True, help="Print the measurements as JSON.")
-def export(
-    source: str,
-    output: Path,
-    formats: tuple[str, ...],
-    form: str,
-    check: Path | None,
-    layout: str | None,
-    splits: tuple[str, ...],
-    corpora: str,
-    calibrate: Path | None,
-    max_diff: float | None,
-    max_metric_drop: float | None,
-    max_bytes: int | None,
-    min_speed: float | None,
-    runs: int,
-    name: str | None,
-    weights: bool,
-    tokens: Path | None,
-    overwrite: bool,
-    as_json: bool,
-) -> int:
+def export(**arguments: Any) -> int:
     """Export a trained network as a bundle, in several formats, and measure each file.
 
     MODEL is a bundle with its torch weights (wav2small, wav2small-emotion), or a network that a plugin registers, with
@@ -123,47 +93,6 @@ def export(
     relative to float32 on one thread, peak memory. bundle.json and the model card keep the figures; the options
     marked Gate reject files. The same network gives the same bytes.
     """
-    from sertool.cli import runs as running
-    from sertool.errors import UsageError
+    from sertool.cli.run.export import export
 
-    if (layout or splits or corpora or max_metric_drop is not None) and not check:
-        raise UsageError("--layout, --split, --corpora and --max-metric-drop need --check CORPUS")
-    if min_speed is not None and not runs:
-        raise UsageError("--min-speed needs --runs above 0")
-    if output.exists() and not ((output / "bundle.json").is_file() or not any(output.iterdir())):
-        raise UsageError(f"{output} is neither a bundle nor an empty folder: choose another -o")
-    if (output / "bundle.json").is_file() and not overwrite:
-        raise UsageError(f"{output} already exists: choose another -o, or add --overwrite")
-    running.require_torch()
-    from sertool.exporting import pipeline
-    from sertool.exporting.variants import Limits
-
-    with bar(0, "", "loading", shown=on_terminal()) as shown, libraries_silenced():
-        written = pipeline.export(
-            source,
-            output,
-            formats,
-            form,
-            pipeline.Checked(check, layout, splits, tuple(part for part in corpora.split(",") if part)),
-            calibrate,
-            Limits(max_diff, max_metric_drop, max_bytes, min_speed),
-            runs,
-            name,
-            weights,
-            lambda stage, done, total: shown.update(done, stage, total),
-        )
-    if tokens:
-        width, difference = pipeline.export_tokens(source, tokens)
-        click.echo(f"wrote {tokens}: tokens of {width} values, at most {difference:.1e} from torch", err=True)
-    if as_json:
-        entries = [entry.to_dict() | {"written": entry.name in written.kept} for entry in written.variants]
-        click.echo(json.dumps({"variants": entries, "default": written.default, "missed": written.missed}))
-    else:
-        view.table(written)
-    for line in written.missed:
-        click.echo(f"sertool: not written: {line}", err=True)
-    if not written.default:
-        click.echo(f"nothing was written to {output}", err=True)
-        return 1
-    click.echo(f"wrote {output}; `sertool label -m {output}` runs its {written.default}", err=True)
-    return 1 if written.missed else 0
+    return export(**arguments)

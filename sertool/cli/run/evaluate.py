@@ -40,7 +40,7 @@ class Request:
     splits: tuple[str, ...]
     corpora: str
     against: tuple[str, ...]
-    crops: str
+    crops: str | None
     in_one: bool
     runtime: str | None
     jobs: int | None
@@ -97,7 +97,7 @@ def evaluate(**options: Any) -> int:
     given: dict[str, Given] = dict(loaded)
     if request.in_one:
         given = {name: run.Whole(labeller) for name, labeller in loaded.items()}
-    models = run.cropped(given, _seconds(request.crops))
+    models = run.cropped(given, _seconds(request.crops or ""))
     corpora = [name for name in request.corpora.split(",") if name]
     layout, rows = run.read(request.corpus, request.layout, request.splits, corpora)
     clusters(rows, request.resample)

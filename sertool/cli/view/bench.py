@@ -1,15 +1,24 @@
 """Tables of `sertool bench`."""
 
 import json
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
 import click
 
+from sertool import bench
+
 Row: TypeAlias = dict[str, Any]
 #: Title -> function from a row to the text of its cell.
 Columns: TypeAlias = dict[str, Callable[[Row], str]]
+
+
+def listing(subjects: Iterable[bench.Subject]) -> None:
+    """Print what would be measured."""
+    for subject in subjects:
+        kind = f"network {subject.network.removesuffix(':')}" if subject.network else "bundle"
+        click.echo(f"{subject.model:<20} {subject.format:<12} {kind}")
 
 
 def report(
@@ -21,8 +30,6 @@ def report(
     markdown: bool,
 ) -> None:
     """Save the results to ``target`` and print them as tables, or as JSON if ``target`` is -."""
-    from sertool import bench
-
     smallest, multiples = (None, []) if ratio or sweep else bench.relative(rows)
     more: dict[str, Any] = {"ratio": ratio} if ratio else {}
     more |= {"relative_to": smallest, "relative": multiples} if smallest else {}

@@ -1,7 +1,8 @@
-"""Output of `sertool bundle show`."""
+"""Output of `sertool bundle check` and `show`."""
 
 from typing import Any
 
+from sertool import bundle as bundles
 from sertool.bundle import Bundle
 
 
@@ -10,13 +11,26 @@ def title(bundle: Bundle) -> str:
     return f"{bundle.manifest.name} {bundle.manifest.version}"
 
 
+def checked(result: dict[str, Any]) -> list[str]:
+    """Return the lines that describe what packaging.check found in a sound bundle."""
+    lines = [
+        f"{result['name']} {result['version']}: {result['files']} files as listed in {bundles.SUMS}",
+        f"sha256 {result['sha256']}",
+    ]
+    for variant in result["variants"]:
+        lines.append(
+            f"{variant['file']}: {variant['samples']} samples, largest difference {variant['difference']:.1e} "
+            f"(at most {variant['allowed']:.2g})"
+        )
+    return [*lines, "sound"]
+
+
 def description(bundle: Bundle) -> list[str]:
     """Return the lines that describe a bundle.
 
     Raises LookupError, TypeError, ValueError or AttributeError if training or metrics have an unexpected form.
     """
-    from sertool import bundle as bundles
-    from sertool.evaluation.run import REPORTS
+    from sertool.evaluation.run import REPORTS  # slow; only `show` needs it
 
     manifest, report = bundle.manifest, REPORTS[bundle.manifest.task]
     outputs = ", ".join(f"{o.name} ({o.low:g} to {o.high:g})" for o in manifest.outputs)
