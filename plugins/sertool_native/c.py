@@ -95,14 +95,14 @@ def _preprocessing(steps: list[dict[str, Any]]) -> str:
     if not steps:
         return ""
     done = "; ".join(" ".join([step["step"], *(f"{k} {v}" for k, v in step.items() if k != "step")]) for step in steps)
-    return f"\n *     The model was made for recordings that went through: {_comment(done)}. That is not in here."
+    return f"\n *     The model expects recordings after these steps, which this code does not apply: {_comment(done)}."
 
 
 def _outputs(outputs: list[dict[str, Any]], flags: int) -> str:
     """Describe the outputs for a comment."""
     described = [f"{_comment(out['name'])} ({out['range'][0]:g} to {out['range'][1]:g})" for out in outputs]
     return ", ".join(described) + (
-        "; their sum is 1." if flags & SOFTMAX else "; an odd recording may be placed beyond."
+        "; their sum is 1." if flags & SOFTMAX else "; unusual recordings may exceed these ranges."
     )
 
 

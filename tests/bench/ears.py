@@ -1,9 +1,9 @@
-"""What every shipped model is worth on corpora that took no part: docs/ears.md.
+"""Measure accuracy, size and speed of all shipped models on corpora that were not used for training: docs/ears.md.
 
     python tests/bench/ears.py CORPORA [--left-out RUN ...] -o docs/ears.md
 
-CORPORA is a folder with manifest.csv whose split "test-ood" no model was trained, chosen, stopped or calibrated on.
-RUN are finished folders of `sertool crossval` with folds.by = "corpus".
+CORPORA is a folder with manifest.csv. Its split "test-ood" must not have been used for training, model selection, early
+stopping or calibration. RUN is the folder of a finished `sertool crossval` with folds.by = "corpus".
 """
 
 import argparse
@@ -27,7 +27,7 @@ CROPS = (0.5, 1.0, 2.0)
 
 #: UA of an RBF support vector machine on openSMILE's eGeMAPS, trained on ravdess, emodb, nemo and emotiontts_ko.
 EGEMAPS = {"tess": "0.46", "ased": "0.38", "ravdess": "0.21", "emodb": "0.52", "nemo": "0.42", "emotiontts_ko": "0.28"}
-#: A published model of 23 MB on corpora that it never heard.
+#: UA of a published model on a corpus that it was not trained on.
 PAPER = ("arXiv 2512.23435, 23 MB, trained on IEMOCAP and CREMA-D", {"ravdess": "0.46"})
 #: CCC of one rater with the mean of the other two.
 RATERS = {"arousal": "0.77", "dominance": "0.65", "valence": "0.77"}
@@ -39,17 +39,19 @@ def main():
     parser.add_argument("--left-out", metavar="RUN", type=Path, nargs="*", default=[])
     parser.add_argument("-o", "--output", type=Path, required=True)
     asked = parser.parse_args()
+    arguments = ["corpora/", *(["--left-out", *map(str, asked.left_out)] if asked.left_out else []), "-o docs/ears.md"]
     shipped = sorted(path.parent.name for path in bundle.bundled_folder().glob(f"*/{bundle.MANIFEST}"))
     manifests = {name: bundle.read(bundle.find(name)).manifest for name in shipped}
     _, rows = run.read(asked.corpora, None, [SPLIT])
     tasks = {task: [n for n in shipped if manifests[n].task == task] for task in ("categorical", "dimensional")}
     lines = [
-        "# What the models hear",
+        "# Accuracy on corpora that were not used for training",
         "",
-        f"Made by `python tests/bench/ears.py corpora/ -o docs/ears.md`. {headline(conditions())}",
+        f"Written by `python tests/bench/ears.py {' '.join(arguments)}`.",
+        headline(conditions()),
         "",
-        "None of these recordings took part in training, nor was anything chosen, stopped or calibrated by them. In",
-        "brackets 95 % bootstrap intervals over clips.",
+        "The corpora of the first two sections were not used for training, model selection, early stopping or",
+        "calibration. Brackets hold 95 % bootstrap intervals over clips.",
         "",
         *classes(tasks["categorical"], rows),
         *dimensions(tasks["dimensional"], rows),
@@ -57,11 +59,11 @@ def main():
         *left_out(asked.left_out),
     ]
     asked.output.write_text("\n".join(lines).rstrip() + "\n", encoding="utf-8")
-    print(asked.output)
+    print(f"wrote {asked.output}")
 
 
 def reports(names, rows, crops=CROPS) -> dict:
-    """Name, or name and seconds -> report."""
+    """Return name, or name and seconds for a crop -> report."""
     models, found = run.cropped(run.labellers(names), list(crops)), {}
     module = run.REPORTS[run.task(models)]
     for name, labeller in models.items():
@@ -69,7 +71,7 @@ def reports(names, rows, crops=CROPS) -> dict:
         good = [row for row in rows if not isinstance(answers[Path(row.file)], str)]
         outputs = [answers[Path(row.file)] for row in good]
         found[name] = module.report(good, outputs, labeller.outputs, bootstrap=1000)
-        print(name, flush=True)
+        print(f"measured {name}", flush=True)
     return found
 
 
@@ -88,12 +90,13 @@ def classes(names, rows):
         yield f"| `{name}` | {' | '.join(figure(found[name], c, 'UA') for c in corpora)} | {np.mean(values):.2f} |"
     yield f"| eGeMAPS + SVM | {' | '.join(EGEMAPS.get(c, '') for c in corpora)} | |"
     yield f"| chance | {' | '.join('0.25' for _ in corpora)} | 0.25 |"
-    yield from ["", "How far the stated probability is from the share that is right (expected calibration error):", ""]
+    yield from ["", "Expected calibration error: the mean absolute difference, over bins of probability, between the"]
+    yield from ["probability of the predicted class and the share of correct predictions. 0 is best.", ""]
     yield f"| | {' | '.join(corpora)} |"
     yield "|---|" + "---|" * len(corpora)
     for name in names:
         yield f"| `{name}` | {' | '.join(figure(found[name], c, 'ECE') for c in corpora)} |"
-    yield from crops(names, found, "UA", "mean UA over these corpora", corpora)
+    yield from crops(names, found, "UA", "Mean UA over these corpora", corpora)
 
 
 def dimensions(names, rows):
@@ -116,7 +119,7 @@ def dimensions(names, rows):
 
 
 def crops(names, found, measure: str, what: str, corpora):
-    yield from ["", f"On the middle of each recording alone, {what}:", ""]
+    yield from ["", f"{what}, if only the middle of each recording is used:", ""]
     yield f"| | {' | '.join(f'{s:g} s' for s in CROPS)} | whole |"
     yield "|---|" + "---|" * (len(CROPS) + 1)
     for name in names:
@@ -131,7 +134,7 @@ def sizes(manifests, rows):
     samples = np.resize(audio.read(rows[0].file), 5 * audio.SAMPLE_RATE)
     runtimes = {name: labeller.runtime for name, labeller in _each(manifests)}
     times = cost.alternating({name: partial(runtime.run, samples) for name, runtime in runtimes.items()})
-    yield from ["", "## What they cost: 5 s on one thread, turn by turn in one process", ""]
+    yield from ["", "## Size and speed: 5 s of audio on one thread, models alternating in one process", ""]
     yield "| | bytes | ms | times real time | licence |"
     yield "|---|---:|---:|---:|---|"
     for name, runtime in runtimes.items():
@@ -149,8 +152,10 @@ def _each(manifests):
 def left_out(runs):
     if not runs:
         return
-    yield from ["", "## A corpus left out of training, in turn", ""]
+    yield from ["", "## Corpora left out of training", ""]
+    yield "Each column: the recipe was trained without this corpus and tested on it (`sertool crossval`)."
     found = {path.name: read_results(path) for path in runs}
+    yield from [*(f"{name}: a recipe of `{each['recipe']['model']['name']}`." for name, each in found.items()), ""]
     folds = list(next(iter(found.values()))["folds"])
     yield f"| UA | {' | '.join(folds)} | mean |"
     yield "|---|" + "---|" * (len(folds) + 1)
@@ -162,7 +167,7 @@ def left_out(runs):
     yield f"| {PAPER[0]} | {' | '.join(PAPER[1].get(fold, '') for fold in folds)} | |"
     for name, results in found.items():
         for fold in folds:
-            yield from ["", f"{name}, {fold} left out:", ""]
+            yield from ["", f"{name}, trained without {fold}:", ""]
             yield from confusion_markdown(results["folds"][fold]["overall"]["confusion"], results["outputs"])
 
 

@@ -1,11 +1,11 @@
-"""The ladder: what distillation, its quadrant term and mixup are worth to Wav2Small. Hours of two cores.
+"""Measure what distillation, its quadrant term and mixup change for Wav2Small. Takes hours on two cores.
 
     python tests/bench/ladder.py FOLDER runs/ladder [--steps 600] [--seeds 0 1] [--start runs/wav2small-labels]
 
-FOLDER holds manifest.csv, noise/ and rir/; the teacher's members are those of ladder.toml. Every arm begins
-with the weights of one run on labels (--start "": with random ones) and takes the same number of further steps. Runs
-resume where they were cut off; finished ones are only read. They go two at a time on one thread each. The table comes
-at the end: mean over seeds, the spread behind it.
+FOLDER holds manifest.csv, noise/ and rir/; ladder.toml names the members of the teacher. All arms start from the
+weights of one run on labels (--start "": from random weights) and train for the same number of steps. Two runs at a
+time, on one thread each. An interrupted run is resumed, a finished one is only read. At the end the table is printed:
+mean over the seeds ± half of their range.
 """
 
 import argparse
@@ -18,24 +18,24 @@ from pathlib import Path
 
 import numpy as np
 
-#: What the distilled arms share: the paper's mixing and losses, with what a workstation can afford.
+#: Recipe of the distilled arms: the paper's mixing and losses, at the size of a workstation.
 RECIPE = str(Path(__file__).with_name("ladder.toml"))
 
-#: Corpora that there are labels of.
+#: Corpora that have labels.
 LABELLED = ("ravdess", "emodb", "nemo", "emotiontts_ko")
 
-#: Augmentations of the recipe that change what is around a voice, not the voice.
+#: Augmentations of the recipe that change the recording (noise, room, channel), not the voice.
 RECORDING = ("mixup", "room", "equaliser", "band", "drop-frequencies")
 
-#: Arm -> (command, recipe, what differs from the recipe).
+#: Arm -> (command, recipe, overrides of the recipe).
 ARMS = {
     "c distilled": ("distil", RECIPE, []),
-    "f teacher hears the clip alone": (
+    "f clean clip for the teacher": (
         "distil",
         RECIPE,
         [f"augment.{name}.student_only=true" for name in RECORDING],
     ),
-    "a labels alone": ("train", "wav2small-labels", ["train.restarts=[]"]),
+    "a labels only": ("train", "wav2small-labels", ["train.restarts=[]"]),
     "e without mixup": ("distil", RECIPE, ["augment.mixup.p=0"]),
     "d without quadrant": ("distil", RECIPE, ["loss.quadrant=0"]),
 }
@@ -73,7 +73,7 @@ def settings(given, seed: int) -> list[str]:
 
 
 def run(given, arm: str, seed: int) -> None:
-    """One run, from wherever it is to its bundle."""
+    """Start or resume a run, up to its bundle."""
     command, recipe, differs = ARMS[arm]
     here = folder(given, arm, seed)
     if (here / "wav2small" / "bundle.json").exists():
@@ -87,7 +87,7 @@ def run(given, arm: str, seed: int) -> None:
 
 
 def teacher(given) -> Path:
-    """The teacher as a bundle, measured like its students."""
+    """Write the teacher as a bundle, measured like its students; return the folder."""
     from sertool.exporting import release
     from sertool.training.recipe import load_recipe
     from sertool.training.sections import DistilRecipe
@@ -98,7 +98,7 @@ def teacher(given) -> Path:
 
 
 class Agreement:
-    """CCC with the teacher on every third clip of val: what distillation is after, whatever the labels say."""
+    """CCC of a student with the teacher on every third clip of val: what distillation optimises."""
 
     def __init__(self, given):
         from sertool import audio
@@ -115,7 +115,7 @@ class Agreement:
         return np.stack([runtime.run(clip) for clip in self.clips])
 
     def added(self, path: Path) -> dict[str, float]:
-        """A bundle's figures with the agreement."""
+        """Return the figures of a bundle and its CCC with the teacher."""
         from sertool.evaluation.dimensional import concordance
 
         names = ("arousal", "dominance", "valence")
@@ -124,7 +124,7 @@ class Agreement:
 
 
 def figures(path: Path) -> dict[str, float]:
-    """Measure -> value of a bundle: CCC on val, AUC out of domain."""
+    """Return measure -> value of a bundle: CCC on val, AUC on out-of-domain corpora."""
     metrics = json.loads((path / "bundle.json").read_text())["metrics"]
     measures = metrics["val"]["overall"]["measures"]
     found = {f"val {name}": figure["value"] for name, figure in measures.items() if name.endswith("CCC")}

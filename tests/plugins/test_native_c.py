@@ -302,7 +302,7 @@ def test_the_header_says_what_it_is(exported):
     assert f"{manifest.name} {manifest.version} in 8 bits" in text
     assert manifest.licence in text
     assert "angry (0 to 1), happy (0 to 1), neutral (0 to 1), sad (0 to 1)" in text
-    assert "went through: trim top_db 20.0; peak level 0.95. That is not in here." in text
+    assert "after these steps, which this code does not apply: trim top_db 20.0; peak level 0.95." in text
     assert f"in {pair.called}, sha256 {hashlib.sha256(pair.weights).hexdigest()}" in text
     assert max(map(len, pair.header.read_text().splitlines())) <= 120
 

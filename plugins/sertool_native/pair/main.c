@@ -1,6 +1,6 @@
 /* cc -O2 main.c $prefix.c -lm -o $prefix
  * sox recording.wav -t f32 -r 16000 -c 1 - | ./$prefix
- * The recording is heard whole, up to SECONDS. */
+ * Runs on the whole recording, up to SECONDS. */
 #include <stdio.h>
 
 #include "$prefix.h"
@@ -14,12 +14,12 @@ int main(void) {
     size_t n = fread(samples, sizeof *samples, MOST, stdin);
     int i;
     if (getc(stdin) != EOF) {
-        fprintf(stderr, "more than %d s: cut it into windows, or raise SECONDS\n", SECONDS);
+        fprintf(stderr, "longer than %d s: cut it into windows, or raise SECONDS\n", SECONDS);
         return 1;
     }
     ${prefix}_init(&engine);
     if (${prefix}_run(&engine, samples, n, out)) {
-        fprintf(stderr, "%lu samples: too few, or not numbers\n", (unsigned long)n);
+        fprintf(stderr, "%lu samples: too few, or some are not finite numbers\n", (unsigned long)n);
         return 1;
     }
     for (i = 0; i < ${PREFIX}_OUTPUTS; i++) printf("%s %.4f\n", ${prefix}_names[i], out[i]);

@@ -45,12 +45,12 @@ const char ${prefix}_names[${PREFIX}_OUTPUTS][$longest] = {$names};
 
 typedef $element element;
 
-/* The engine and all that it points to. */
+/* The engine and everything it points to. */
 typedef struct memory {
     ser_wav2small engine;
     ser_logmel logmel;
     ser_pool pool;
-    float carry[98]; /* a sample before, a frame, one more, half a frame of padding */
+    float carry[98]; /* the previous sample, a frame, one more sample, half a frame of padding */
     float work[5 * N_FFT / 2 + 1 + SER_MELS];
     float frames[3][1 + SER_MELS + 1];
     element fine[3][3][(1 + SER_MELS + 1) * SER_CHANNELS];
@@ -62,7 +62,7 @@ typedef struct memory {
     element mixed[SER_WIDTH];
 } memory;
 
-/* Does not compile if ${PREFIX}_BYTES are too few. */
+/* Does not compile if ${PREFIX}_BYTES is too small. */
 typedef char memory_fits[sizeof(memory) <= sizeof($prefix) ? 1 : -1];
 
 static void make_ring(ser_ring *r, void *slots, size_t row, int capacity) {
