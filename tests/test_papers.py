@@ -12,8 +12,6 @@ import torch
 
 from sertool.cli.papers import shell, table
 
-pytestmark = pytest.mark.slow("runs every command of both papers")
-
 HERE = Path(__file__).parent
 ITEMS = table()["item"]
 COMMANDS = list(dict.fromkeys(item["command"] for item in ITEMS))
@@ -144,6 +142,7 @@ def _corpora(root, rng):
         soundfile.write(root / name / "a.wav", 0.1 * rng.standard_normal(8_000), 16_000)
 
 
+@pytest.mark.slow("runs every command of both papers")
 @pytest.mark.parametrize("written", COMMANDS)
 def test_a_command_does_what_it_says(written, house, command, monkeypatch):
     """In order: what one writes, another takes."""

@@ -430,7 +430,6 @@ def test_a_broken_augmentation_is_told_what_is_wrong(register, build):
     assert text.startswith("augmentation 'toy'" + BROKEN_AUGMENTATIONS[build])
 
 
-@pytest.mark.slow("exports and trains networks")
 def test_other_faults_of_augmentations(register):
     assert "random=False, but" in fault(check_augmentation, register(augmentation(Gain)), random=False)
     assert "build returns NoneType" in fault(check_augmentation, register(augmentation(lambda: None)))
@@ -538,6 +537,11 @@ def test_a_sound_exporter_passes(exporter):
 )
 def test_a_broken_exporter_is_told_what_is_wrong(exporter, how, wanted):
     assert fault(check_exporter, exporter(**how)).startswith(f"exporter 'toy'{wanted}")
+
+
+def test_the_native_exporter_passes():
+    """It is fast, as it needs no tracing."""
+    check_exporter("native", inputs=("waveform",), models=("wav2small",))
 
 
 @pytest.mark.slow("exports and trains networks")
@@ -661,13 +665,16 @@ def test_a_layout_that_finds_nothing_wrong_with_any_folder_is_told(register, tmp
 # Packages, and the clips that plugins' tests train on
 
 
-@pytest.mark.slow("exports and trains networks")
 @pytest.mark.parametrize(
     ("source", "wanted"),
     [
         ("import json", None),
         ("import scipy", "importing it imports scipy: "),
-        ("def register_models(register):\n    import torch, onnx", "importing it imports onnx, torch: "),
+        pytest.param(
+            "def register_models(register):\n    import torch, onnx",
+            "importing it imports onnx, torch: ",
+            marks=pytest.mark.slow("imports torch"),
+        ),
         ("import no_such_module", "importing it fails: ModuleNotFoundError: No module named 'no_such_module'"),
     ],
 )

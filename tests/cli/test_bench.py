@@ -12,8 +12,6 @@ import pytest
 from sertool import bench, bundle
 from sertool.measure import cost, native
 
-pytestmark = pytest.mark.slow("measures models in processes of their own")
-
 QUICK = ["--runs", "3", "--warmup", "1", "--seconds", "0.5"]
 
 PLUGIN = """
@@ -61,6 +59,7 @@ def lines(text, beginning):
     return [line for line in text.splitlines() if line.startswith(beginning)]
 
 
+@pytest.mark.slow("measures models in processes of their own")
 def test_json_has_every_figure_and_every_run(command):
     code, out, err = command("bench", "wav2small", *QUICK, "--threads", "2", "--json", "-")
     assert (code, err) == (0, "")
@@ -109,6 +108,7 @@ def test_the_table_states_its_conditions(command, tmp_path):
     assert cells[-2:] == [f"{row[key] / 1e6:.1f} MB" for key in ("peak_bytes", "added_bytes")]
 
 
+@pytest.mark.slow("measures models in processes of their own")
 @pytest.mark.parametrize("form", [[], ["--markdown"]])
 def test_a_model_that_fails_is_a_row_and_the_others_go_on(broken, command, form):
     harm(broken)
@@ -128,6 +128,7 @@ def test_a_bundle_without_a_manifest_is_a_row_too(broken, command):
     assert "bundle.json" in row["error"]
 
 
+@pytest.mark.slow("measures models in processes of their own")
 def test_markdown_is_a_table(command):
     _, out, _ = command("bench", "wav2small:variant=fp32", *QUICK, "--markdown")
     head, rule, row = lines(out, "|")
@@ -136,6 +137,7 @@ def test_markdown_is_a_table(command):
     assert row.startswith("| wav2small | fp32 | 0.5 s | 72.6 K |")
 
 
+@pytest.mark.slow("measures models in processes of their own")
 def test_two_models_turn_by_turn(command, tmp_path):
     code, out, _ = command("bench", "--vs", "wav2small", "wav2small-emotion", *QUICK, "--json", tmp_path / "a.json")
     assert code == 0
@@ -167,6 +169,7 @@ def test_what_cannot_be_meant_is_refused(command, arguments, reason):
     assert reason in err
 
 
+@pytest.mark.slow("measures models in processes of their own")
 def test_a_sweep_is_a_row_a_length_and_a_picture(command, tmp_path):
     code, out, _ = command(
         "bench", "wav2small:variant=fp32", "--sweep", "2,0.5,0.001", "--runs", "2", "--warmup", "0",
@@ -189,6 +192,7 @@ def plugins(tmp_path):
     return {**os.environ, "SERTOOL_PLUGINS_DIR": str(tmp_path / "plugins")}
 
 
+@pytest.mark.slow("measures models in processes of their own")
 def test_a_network_is_exported_and_put_beside_what_a_paper_says(process, plugins, tmp_path):
     models = ["tiny", "tiny:depth=9"]
     code, out, err = process("bench", *models, "--format", "onnx", *QUICK, "--json", str(tmp_path / "a"), env=plugins)
@@ -211,6 +215,7 @@ def test_a_network_is_exported_and_put_beside_what_a_paper_says(process, plugins
     assert re.split(r"\s{2,}", out.splitlines()[-1]) == ["tiny", "onnx", "1 (1)", "1", "1", "1 (1)", "1", "1"]
 
 
+@pytest.mark.slow("measures models in processes of their own")
 def test_a_sweep_tells_the_parts_of_a_network(process, plugins, tmp_path):
     quick = ["--sweep", "0.1,1", "--runs", "2", "--warmup", "0", "--format", "onnx"]
     code, out, _ = process(
@@ -239,6 +244,7 @@ def test_what_counting_needs_is_named(command, monkeypatch):
     assert "pip install 'sertool[train]'" in err
 
 
+@pytest.mark.slow("measures models in processes of their own")
 def test_ctrl_c_shows_what_was_finished(command, monkeypatch, tmp_path):
     measured = bench.table
 
@@ -255,6 +261,7 @@ def test_ctrl_c_shows_what_was_finished(command, monkeypatch, tmp_path):
     assert len(json.loads((tmp_path / "a.json").read_text())["models"]) == 1
 
 
+@pytest.mark.slow("measures models in processes of their own")
 def test_each_row_is_saved_as_it_is_finished(command, monkeypatch, tmp_path):
     saved, measured = [], bench.table
 
@@ -268,6 +275,7 @@ def test_each_row_is_saved_as_it_is_finished(command, monkeypatch, tmp_path):
     assert saved == ["wav2small", "wav2small-emotion"]
 
 
+@pytest.mark.slow("measures models in processes of their own")
 def test_nothing_is_left_behind(command, monkeypatch, tmp_path):
     monkeypatch.setenv("TMPDIR", str(tmp_path))
     monkeypatch.setattr("tempfile.tempdir", None)

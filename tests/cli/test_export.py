@@ -17,10 +17,10 @@ import torch
 import sertool
 from sertool import bundle
 from sertool.errors import UsageError
+from sertool.exporting import pipeline
+from sertool.exporting.variants import Written
 from sertool.plugins import load_plugins
 from sertool.runtime import Runtime
-
-pytestmark = pytest.mark.slow("exports and measures files")
 
 EXPORT = ("export", "wav2small-emotion:centre=true")
 
@@ -47,6 +47,7 @@ def again(exported, tmp_path_factory):
     return folder
 
 
+@pytest.mark.slow("exports and measures files")
 def test_every_variant_is_measured_and_described(exported, command):
     folder, answer, err = exported
     manifest = bundle.read(folder).manifest
@@ -68,6 +69,7 @@ def test_every_variant_is_measured_and_described(exported, command):
     assert "None by sertool." in card
 
 
+@pytest.mark.slow("exports and measures files")
 def test_the_difference_is_that_of_the_files(exported):
     """Against the network's own forward pass, on clips of which none was measured."""
     folder, *_ = exported
@@ -89,6 +91,7 @@ def test_the_difference_is_that_of_the_files(exported):
     assert manifest.variants[1].difference["max"] > manifest.variants[0].difference["max"]
 
 
+@pytest.mark.slow("exports and measures files")
 def test_a_variant_runs_in_plain_onnxruntime_and_its_metadata_reads_with_onnx_alone(exported):
     import onnx
 
@@ -105,6 +108,7 @@ def test_a_variant_runs_in_plain_onnxruntime_and_its_metadata_reads_with_onnx_al
         assert [output["name"] for output in inside["outputs"]] == ["angry", "happy", "neutral", "sad"]
 
 
+@pytest.mark.slow("exports and measures files")
 def test_exporting_again_from_the_bundle_gives_the_same_bytes(exported, again):
     one, other = bundle.read(exported[0]), bundle.read(again)
     assert [v.sha256 for v in one.manifest.variants] == [v.sha256 for v in other.manifest.variants]
@@ -127,6 +131,7 @@ def labelled(tmp_path_factory):
     return root
 
 
+@pytest.mark.slow("exports and measures files")
 def test_gates_keep_a_variant_out_and_name_the_figure(exported, labelled, command, tmp_path):
     """UA against a count by hand; the class that no output has does not count."""
     arguments = ("export", exported[0], "-o", tmp_path / "out", "--runs", "0", "--check", labelled, "--split", "val")
@@ -162,6 +167,7 @@ def test_gates_keep_a_variant_out_and_name_the_figure(exported, labelled, comman
     assert f"Made by sertool {made['sertool']}, checked on 6 clips of labelled0 val." in card
 
 
+@pytest.mark.slow("exports and measures files")
 def test_a_drop_of_the_metric_is_what_the_variant_loses(exported, labelled, monkeypatch, command, tmp_path):
     from sertool.exporting import variants
 
@@ -182,6 +188,7 @@ def test_a_drop_of_the_metric_is_what_the_variant_loses(exported, labelled, monk
     assert not (tmp_path / "out").exists()
 
 
+@pytest.mark.slow("exports and measures files")
 def test_speed_is_the_ratio_of_the_medians(exported, monkeypatch, command, tmp_path):
     from sertool.measure import cost
 
@@ -197,6 +204,7 @@ def test_speed_is_the_ratio_of_the_medians(exported, monkeypatch, command, tmp_p
     assert answer.code == 1
 
 
+@pytest.mark.slow("exports and measures files")
 def test_a_run_of_training_is_exported_by_its_folder_or_its_checkpoint(tmp_path, command, exported):
     from sertool.training.recipe import load_recipe
 
@@ -240,6 +248,35 @@ def test_wrong_use_is_one_line(command, tmp_path, arguments, words):
     assert not (tmp_path / "out").exists()
 
 
+def test_a_variant_that_missed_a_gate_is_in_the_table_and_in_the_exit_code(command, monkeypatch, tmp_path):
+    cost = {"speed": 1.25, "peak_bytes": 81_000_000, "added_bytes": 26_500_000}
+    measured = [
+        bundle.Variant(name, "x", difference={"max": 1e-5, "mean": 1e-6}, bytes=size, checks=[check], cost=cost)
+        for name, size, check in (
+            ("fp32", 296_554, {"metric": "UA", "on": "val", "value": 0.5, "drop": 0.0}),
+            ("int8", 46_593, {"metric": "UA", "on": "val", "value": 0.48, "drop": 0.02}),
+        )
+    ]
+    missed = ("int8 UA on val drops by 0.0200, allowed is at most 0.005",)
+    written = Written(measured, frozenset(["fp32"]), "fp32", missed, {})
+    monkeypatch.setattr(pipeline, "export", lambda *arguments: written)
+    code, out, err = command("export", "wav2small", "-o", tmp_path / "out")
+    assert code == 1
+    assert f"sertool: not written: {missed[0]}" in err
+    head, *rows = (re.split(r"\s{2,}", line) for line in out.splitlines())
+    assert head == ["variant", "bytes", "from torch", "mean", "UA val", "speed", "peak MB", "added MB"]
+    assert rows == [
+        ["fp32", "296554", "1.0e-05", "1.0e-06", "0.5000 (+0.0000)", "1.25", "81", "26.5"],
+        ["int8", "46593", "1.0e-05", "1.0e-06", "0.4800 (-0.0200)", "1.25", "81", "26.5", "not written"],
+    ]
+    monkeypatch.setattr(pipeline, "export", lambda *arguments: Written(measured, frozenset(), "", missed, {}))
+    code, out, err = command("export", "wav2small", "-o", tmp_path / "out", "--json")
+    assert code == 1
+    assert [entry["written"] for entry in json.loads(out)["variants"]] == [False, False]
+    assert f"nothing was written to {tmp_path / 'out'}" in err
+
+
+@pytest.mark.slow("exports and measures files")
 def test_nothing_but_a_bundle_is_replaced_and_that_only_when_asked(exported, command, tmp_path):
     (tmp_path / "letters").mkdir()
     (tmp_path / "letters" / "dear.txt").write_text("Dear")
@@ -249,6 +286,7 @@ def test_nothing_but_a_bundle_is_replaced_and_that_only_when_asked(exported, com
     assert (answer.code, "already exists" in answer.err) == (2, True)
 
 
+@pytest.mark.slow("exports and measures files")
 def test_a_changed_weight_is_found_out(exported, command, tmp_path):
     import shutil
 
@@ -261,6 +299,7 @@ def test_a_changed_weight_is_found_out(exported, command, tmp_path):
     assert "its checksum is not the one" in answer.err
 
 
+@pytest.mark.slow("exports and measures files")
 def test_a_bundle_that_does_not_say_how_it_was_built_is_refused(exported, command, tmp_path):
     import shutil
 
@@ -274,6 +313,7 @@ def test_a_bundle_that_does_not_say_how_it_was_built_is_refused(exported, comman
         assert "its training.recipe does not say how wav2small-emotion was built" in answer.err
 
 
+@pytest.mark.slow("exports and measures files")
 def test_ctrl_c_leaves_nothing(tmp_path):
     before = sorted(tmp_path.iterdir())
     command = [sys.executable, "-m", "sertool", *EXPORT, "-o", str(tmp_path / "out"), "--runs", "1000000"]
@@ -293,6 +333,7 @@ def test_ctrl_c_leaves_nothing(tmp_path):
     assert sorted(tmp_path.iterdir()) == before
 
 
+@pytest.mark.slow("exports and measures files")
 def test_training_begins_with_the_weights_of_a_bundle_that_has_them(exported, tmp_path):
     from sertool.training import loop
     from sertool.training.recipe import load_recipe
@@ -317,6 +358,7 @@ def test_a_limit_that_is_no_number_is_refused(tmp_path, command, option, value):
     assert f"{value} is not a finite number" in err
 
 
+@pytest.mark.slow("exports and measures files")
 def test_tokens_are_what_is_pooled_250_a_second(tmp_path, command):
     """Pooled by the shipped weights, they give the shipped model's outputs."""
     from sertool.exporting.origin import find_origin
@@ -343,6 +385,7 @@ def test_tokens_are_what_is_pooled_250_a_second(tmp_path, command):
     )
 
 
+@pytest.mark.slow("exports and measures files")
 def test_a_folder_named_like_a_network_does_not_shadow_it(tmp_path, command, monkeypatch):
     monkeypatch.chdir(tmp_path)
     (tmp_path / "resnet").mkdir()

@@ -11,6 +11,7 @@ from sertool import bench, bundle
 from sertool.bench import Subject
 from sertool.errors import UsageError
 from sertool.plugins import load_plugins
+from sertool.runtime import Runtime
 
 
 @pytest.fixture
@@ -141,3 +142,14 @@ def test_conditions_name_the_checkout_and_nothing_where_there_is_none(tmp_path, 
 def test_subjects_may_be_of_parts():
     assert list(bench.subjects(["dawn"], ["onnx"])[0].parts) == ["feature extractor", "transformer layers"]
     assert bench.subjects(["wav2small"])[0] == Subject("wav2small", "fp32", "fp32")
+
+
+@pytest.mark.parametrize("form", ["native", "native-int8"])
+def test_a_network_is_exported_with_random_weights_and_calibrated_on_noise(form, tmp_path):
+    from sertool.bench import network
+
+    network.export("wav2small:centre=true", form, str(tmp_path / "x.native"))
+    runtime = Runtime(str(tmp_path / "x.native"))
+    found = runtime.run(np.full(16_000, 0.1, np.float32) * np.sin(np.arange(16_000, dtype=np.float32)))
+    assert found.shape == (3,)
+    assert np.isfinite(found).all()

@@ -39,10 +39,7 @@ TABLE_FOLDED = {
     "mobilenetv3-small": (3.14, 0.025),
 }
 
-pytestmark = [
-    pytest.mark.usefixtures("timm", "_one_thread"),
-    pytest.mark.slow("exports networks of millions of weights"),
-]
+pytestmark = pytest.mark.usefixtures("timm", "_one_thread")
 
 
 @pytest.fixture(scope="module")
@@ -92,6 +89,7 @@ def exported(name, network, tmp_path_factory):
     return path, onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
 
 
+@pytest.mark.slow("builds networks of millions of weights")
 def test_parameter_counts_and_their_distance_from_table_1(name, network):
     *_, trained, frozen = STUDENTS[name]
     assert sum(p.numel() for p in network.parameters() if p.requires_grad) == trained
@@ -139,6 +137,7 @@ def reimplemented(name, classifier, weights, waveform):
     return F.linear(x, w["head.weight"], w["head.bias"])
 
 
+@pytest.mark.slow("builds networks of millions of weights")
 @pytest.mark.parametrize("n", [0, 8_000])
 def test_network_equals_timm_between_logmel_and_pooling(name, network, classifier, n):
     n = n or STUDENTS[name][4]
@@ -151,6 +150,7 @@ def test_network_equals_timm_between_logmel_and_pooling(name, network, classifie
         assert (got[0] - got[1]).abs().max() > 1e-2
 
 
+@pytest.mark.slow("builds networks of millions of weights")
 def test_a_row_of_a_batch_equals_the_row_alone(network):
     batch = torch.cat([clip(8_000), clip(8_000, seed=1)])
     with torch.inference_mode():
@@ -158,6 +158,7 @@ def test_a_row_of_a_batch_equals_the_row_alone(network):
         torch.testing.assert_close(network(batch), alone, rtol=1e-4, atol=1e-4)
 
 
+@pytest.mark.slow("builds networks of millions of weights")
 @pytest.mark.parametrize("n", [0, 8_000, 80_000, 192_000], ids=["shortest", "0.5s", "5s", "12s"])
 def test_onnx_agrees_with_torch(name, network, exported, n):
     waveform = clip(n or STUDENTS[name][4])
@@ -168,6 +169,7 @@ def test_onnx_agrees_with_torch(name, network, exported, n):
     assert np.abs(got - expected).max() <= 1e-4
 
 
+@pytest.mark.slow("builds networks of millions of weights")
 def test_onnx_has_one_batch_any_time_and_its_metadata(exported):
     model = onnx.load(exported[0])
     (waveform,), (outputs,) = model.graph.input, model.graph.output
@@ -179,18 +181,21 @@ def test_onnx_has_one_batch_any_time_and_its_metadata(exported):
     assert {p.key: p.value for p in model.metadata_props} == {"a": "b"}
 
 
+@pytest.mark.slow("builds networks of millions of weights")
 def test_folded_parameter_counts_and_their_distance_from_table_1(name, exported):
     floats = [t for t in onnx.load(exported[0]).graph.initializer if t.data_type == onnx.TensorProto.FLOAT]
     table, distance = TABLE_FOLDED[name]
     assert abs(sum(np.prod(t.dims, dtype=int) for t in floats) / 1e6 - table) <= distance
 
 
+@pytest.mark.slow("builds networks of millions of weights")
 def test_one_sample_fewer_than_the_shortest_is_an_error(name, network):
     shortest = STUDENTS[name][4]
     with pytest.raises(ValueError, match=f"at least {shortest} samples"):
         network(clip(shortest - 1))
 
 
+@pytest.mark.slow("builds networks of millions of weights")
 def test_the_large_trunk_itself_takes_no_less_than_2160_samples(timm):
     """Registered, because timm's poolings without padding need 31 frames: fewer are torch's own error."""
     trunk = timm.create_model("mobilenetv4_conv_aa_large", pretrained=False).eval()
@@ -200,6 +205,7 @@ def test_the_large_trunk_itself_takes_no_less_than_2160_samples(timm):
             trunk.forward_features(torch.zeros(1, 3, 1 + 2159 // 72, 64))
 
 
+@pytest.mark.slow("builds networks of millions of weights")
 @pytest.mark.parametrize("precision", ["float32", "bfloat16"])
 def test_gradients_reach_all_that_is_trained_and_nothing_else(network, precision):
     """In training mode, channels last, with and without mixed precision."""
@@ -216,6 +222,7 @@ def test_gradients_reach_all_that_is_trained_and_nothing_else(network, precision
             assert parameter.grad.any() or key == "pool.sof.bias", key  # it shifts all tokens alike: no effect
 
 
+@pytest.mark.slow("builds networks of millions of weights")
 def test_channels_last_keeps_the_outputs(network):
     with torch.inference_mode():
         last = copy.deepcopy(network).to(memory_format=torch.channels_last)
@@ -254,6 +261,7 @@ def test_weights_fill_the_trunk(student, suffix, published, tmp_path):
     assert left_out == ({"classifier"} if student == "mobilenetv3-small" else {"conv_head", "norm_head", "classifier"})
 
 
+@pytest.mark.slow("builds networks of millions of weights")
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -276,6 +284,7 @@ def test_weights_that_do_not_fit_are_one_line(change, message, published, tmp_pa
         load_plugins().get("models", "mobilenetv3-small").build(weights=path)
 
 
+@pytest.mark.slow("builds networks of millions of weights")
 def test_another_trunks_weights_are_refused(published, tmp_path):
     torch.save(published("mobilenetv3-small"), tmp_path / "weights.bin")
     with pytest.raises(UsageError, match="give the weights of timm's mobilenetv4_conv_small"):
@@ -303,12 +312,14 @@ def test_without_timm_building_says_what_to_install(monkeypatch):
         load_plugins().get("models", "mobilenetv4-small").build()
 
 
+@pytest.mark.slow("builds networks of millions of weights")
 def test_registering_imports_neither_torch_nor_timm():
     code = "import sys, sertool.plugins as p; p.load_plugins().get('models', 'mobilenetv4-large'); print(*sys.modules)"
     loaded = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split()
     assert not {"torch", "timm", "torchvision"} & set(loaded)
 
 
+@pytest.mark.slow("builds networks of millions of weights")
 @pytest.mark.parametrize("network", ["mobilenetv4-small", "wavlm", "distilhubert"])
 def test_a_torchvision_of_another_torch_is_in_nobodys_way(network):
     """In a process of its own, where no test has declared its operators; so it is with the index's torchvision."""

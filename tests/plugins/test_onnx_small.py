@@ -237,6 +237,17 @@ def test_audonnx_names_outputs_itself_where_nothing_does(wav2small, tmp_path):
     assert audonnx.load(str(tmp_path)).labels() == ["outputs-0", "outputs-1", "outputs-2"]
 
 
+def test_audonnx_writes_its_model_yaml(monkeypatch, tmp_path):
+    monkeypatch.setattr("sertool_onnx.audonnx.export_onnx", lambda source, path, metadata: path.write_bytes(b""))
+    export(nn.Identity(), tmp_path / "model.onnx", "audonnx", {bundle.METADATA_KEY: json.dumps(MANIFEST)})
+    assert (tmp_path / "model.yaml").read_text(encoding="utf-8").splitlines() == [
+        "$audonnx.core.model.Model:",
+        '  path: "model.onnx"',
+        """  labels: ["angry", "no", "é: 'x'"]""",
+        "  transform: null",
+    ]
+
+
 @pytest.mark.slow("exports and quantises networks")
 def test_a_constant_of_zeros_is_no_scattering_of_nothing(tmp_path):
     """OpenVINO refuses a ScatterElements whose indices are empty, as of a bias that was never trained."""

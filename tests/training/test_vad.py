@@ -3,6 +3,7 @@
 import csv
 import importlib
 import re
+import runpy
 import sys
 from pathlib import Path
 
@@ -255,3 +256,11 @@ def test_a_wrong_recipe_is_one_line(corpora, tmp_path, capsys, text, says):
     error = capsys.readouterr().err
     assert says in error
     assert len(error.splitlines()) == 1
+
+
+def test_the_package_is_a_command(monkeypatch, capsys):
+    monkeypatch.setattr(sys, "argv", ["vad", "--help"])
+    with pytest.raises(SystemExit) as end:
+        runpy.run_module("sertool.training.vad", run_name="__main__")
+    assert end.value.code == 0
+    assert capsys.readouterr().out.startswith("usage: ")
