@@ -1,14 +1,11 @@
 """`sertool evaluate`: evaluate models on labelled recordings."""
 
-import functools
 from pathlib import Path
 from typing import Any
 
 import click
 
 from sertool.cli import options
-
-_shown = functools.partial(click.option, show_default=True)  # an option whose help shows its default
 
 
 @click.command(
@@ -31,7 +28,8 @@ Examples:
   sertool evaluate wav2small corpora/ --robustness --json result.json
   sertool evaluate wav2small corpora/ --against mobile --crop 0.5,1,2
   sertool evaluate wav2small --against mobile --course film.wav --plots plots/
-  sertool evaluate wav2small-emotion corpora/ --split test-ood --plots plots/"""
+  sertool evaluate wav2small-emotion corpora/ --split test-ood --plots plots/
+  sertool evaluate mobile-emotion talks/ --segments talks/ --tier emotion"""
 )
 @click.argument("model")
 @click.argument("corpus", required=False, type=options.FOLDER)
@@ -45,16 +43,16 @@ Examples:
 @click.option("--whole", "in_one", is_flag=True, help="Run the model on each whole recording: no detector, no windows.")
 @options.runtime("set by each model")
 @options.jobs
-@_shown(
+@options.shown(
     "--bootstrap", metavar="N", type=click.IntRange(min=0), default=1000, help="Resamples for the intervals; 0: none."
 )
-@_shown(
+@options.shown(
     "--resample",
     type=click.Choice(["clips", "speakers"]),
     default="clips",
     help="Draw single clips, or all clips of a speaker together, since these are not independent.",
 )
-@_shown("--seed", type=click.IntRange(min=0), default=0, help="Seed of the bootstrap and of --robustness.")
+@options.shown("--seed", type=click.IntRange(min=0), default=0, help="Seed of the bootstrap and of --robustness.")
 @click.option(
     "--json",
     "json_file",
@@ -77,13 +75,16 @@ Examples:
 )
 @click.option("--robustness", "robust", is_flag=True, help="Apply small changes to clips and count unchanged outputs.")
 @click.option("--fairness", "fair", is_flag=True, help="Compare results between languages and between sexes.")
-@_shown(
+@options.shown(
     "--clips",
     metavar="N",
     type=click.IntRange(min=1),
     default=100,
     help="Number of clips for --robustness, evenly over the corpus.",
 )
+@options.segments
+@options.segments_format
+@options.tier
 @click.option("--noise", metavar="DIR", type=options.FOLDER, help="Recordings of noise for --robustness.")
 @click.option("--rooms", metavar="DIR", type=options.FOLDER, help="Room impulse responses for --robustness.")
 def evaluate(**arguments: Any) -> int:
@@ -92,7 +93,9 @@ def evaluate(**arguments: Any) -> int:
     MODEL is the name of a model, a bundle folder or a model file. CORPUS is a folder of recordings with a
     manifest.csv, or in another layout (`sertool plugins` lists them). Recordings are labelled as by `sertool
     label`, or with --whole as papers measure. Results are for all recordings and by corpus, language, sex and
-    speaker. All models must have the same task: numbers, or classes. Without CORPUS, only --course is drawn.
+    speaker. With --segments, each segment is a row instead; its labels are in the columns emotion (or text),
+    arousal, dominance and valence. All models must have the same task: numbers, or classes. Without CORPUS, only
+    --course is drawn.
     """
     from sertool.cli.run.evaluate import evaluate
 

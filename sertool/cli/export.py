@@ -1,15 +1,13 @@
 """`sertool export`: export a trained network as a bundle of measured files."""
 
-import functools
 from pathlib import Path
 from typing import Any
 
 import click
 
+from sertool.cli import options
 from sertool.cli.options import FILE, FOLDER, layout
 from sertool.cli.terminal import Finite
-
-_shown = functools.partial(click.option, show_default=True)  # an option whose help shows its default
 
 
 @click.command(
@@ -45,7 +43,7 @@ Examples:
 @click.option(
     "-o", "--output", required=True, type=click.Path(file_okay=False, path_type=Path), help="Folder of the new bundle."
 )
-@_shown(
+@options.shown(
     "--format",
     "formats",
     metavar="NAME[:KEY=VALUE,...]",
@@ -53,7 +51,7 @@ Examples:
     default=("onnx",),
     help="Format of a file to write; may be repeated.",
 )
-@_shown(
+@options.shown(
     "--input",
     "form",
     type=click.Choice(["waveform", "logmel"]),
@@ -75,7 +73,7 @@ Examples:
 @click.option("--max-metric-drop", type=Finite(), help="Gate: largest drop of CCC or UA below fp32, on CORPUS.")
 @click.option("--max-bytes", type=click.IntRange(min=1), help="Gate: size of a file.")
 @click.option("--min-speed", type=Finite(min=0), help="Gate: speed beside fp32 on one thread, as 1.0.")
-@_shown("--runs", type=click.IntRange(min=0), default=21, help="Timed runs of 5 s per file; 0 disables timing.")
+@options.shown("--runs", type=click.IntRange(min=0), default=21, help="Timed runs of 5 s per file; 0 disables timing.")
 @click.option("--name", help="Name of the bundle.  [default: the model's]")
 @click.option("--weights", is_flag=True, help="Include the torch weights, so that the bundle can be exported again.")
 @click.option(

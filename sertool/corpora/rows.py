@@ -3,13 +3,20 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TypeAlias
 
 from sertool.errors import SertoolError
+
+#: A file, and start and end of a segment in it, or None for the whole file.
+Key: TypeAlias = tuple[Path, float | None, float | None]
 
 
 @dataclass(frozen=True)
 class Row:
-    """A recording and its metadata; an unknown text is an empty string, an unknown number None."""
+    """A recording and its metadata; an unknown text is an empty string, an unknown number None.
+
+    ``start`` and ``end``, in seconds, are given if the row is about a segment of the file only.
+    """
 
     file: Path
     corpus: str
@@ -25,6 +32,13 @@ class Row:
     arousal: float | None = None
     dominance: float | None = None
     valence: float | None = None
+    start: float | None = None
+    end: float | None = None
+
+    @property
+    def key(self) -> Key:
+        """What tells the rows' recordings or segments apart."""
+        return Path(self.file), self.start, self.end
 
 
 def select(rows: Iterable[Row], split: str, corpora: Iterable[str] = ()) -> list[Row]:

@@ -18,14 +18,17 @@ from sertool._types import Samples
 from sertool.corpora import Row
 from sertool.corpora.classes import canonical
 from sertool.corpora.reading import rows_of
+from sertool.corpora.rows import Key
 from sertool.errors import AudioError, SertoolError, UsageError
-from sertool.evaluation import bootstrap, categorical, dimensional, plots
+from sertool.evaluation import bootstrap, categorical, dimensional, plots, segmented
 from sertool.evaluation.grouped import SMALLEST_GROUP
 from sertool.labelling import Labeller, job
 from sertool.labelling.labels import Labels
+from sertool.labelling.plan import Plan
 from sertool.plugins import load_plugins
 from sertool.recordings.pool import Meter
 from sertool.recordings.scan import Recording, printable
+from sertool.segments.given import Given
 
 #: Task of a bundle -> module that reports on its outputs.
 REPORTS: dict[str, ModuleType] = {"dimensional": dimensional, "categorical": categorical}
@@ -138,16 +141,24 @@ def task(models: Mapping[str, Labeller]) -> str:
 
 def outputs(
     labeller: Labeller, rows: Sequence[Row], jobs: int, stop: threading.Event | None, meter: Meter | None
-) -> Iterator[tuple[Path, list[float] | str]]:
-    """Yield (file, outputs [k] or an error message) as files are finished, each file once.
+) -> Iterator[dict[Key, list[float] | str]]:
+    """Yield the outputs [k] or an error message of each row's key, as files are finished, each file once.
 
     The numbers are those that `sertool label` writes, with six decimals. Setting ``stop`` starts no new file.
     """
     recordings = [Recording(file, str(file)) for file in dict.fromkeys(Path(row.file) for row in rows)]
-
-    for result in job.label_all(labeller, recordings, jobs=jobs, stop=stop, meter=meter):
-        (labels,) = result.rows
-        yield result.recording.path, labels["error"] or [labels[name] for name in labeller.outputs]
+    segments = segmented.segments_of([row for row in rows if row.start is not None])
+    plan = Plan()
+    if segments:
+        plan = Plan("segment", segments=Given.held({str(file): held for file, held in segments.items()}))
+    for result in job.label_all(labeller, recordings, plan, jobs=jobs, stop=stop, meter=meter):
+        file = result.recording.path
+        keys: list[Key] = [(file, part.start, part.end) for part in segments.get(file, [])] or [(file, None, None)]
+        answers = result.rows * len(keys) if result.failed else result.rows
+        yield {
+            key: labels["error"] or [labels[name] for name in labeller.outputs]
+            for key, labels in zip(keys, answers, strict=True)
+        }
 
 
 def course(
@@ -290,28 +301,29 @@ def write_predictions(
     stream: TextIO,
     root: Path,
     rows: Sequence[Row],
-    found: Mapping[str, Mapping[Path, Sequence[float] | str]],
+    found: Mapping[str, Mapping[Key, Sequence[float] | str]],
     names: Mapping[str, Sequence[str]],
     classes: bool = False,
 ) -> None:
     """Write CSV with a row per recording and model.
 
-    Columns: model, file (relative to ``root``), labels, ``true_`` numbers, outputs, error. ``found`` is model -> file
-    -> outputs or error; ``names`` is model -> names of its outputs. If the outputs are ``classes``, a column
-    ``predicted`` with the most probable one precedes them; ``emotion`` is the corpus's label.
+    Columns: model, file (relative to ``root``), start and end of segments, labels, ``true_`` numbers, outputs, error.
+    ``found`` is model -> key of a row -> outputs or error; ``names`` is model -> names of its outputs. If the outputs
+    are ``classes``, a column ``predicted`` with the most probable one precedes them; ``emotion`` is the corpus's label.
     """
     columns = list(dict.fromkeys(name for model in found for name in names[model]))
     columns = ["predicted", *columns] if classes else columns
     table = csv.writer(stream, lineterminator="\n")
-    table.writerow(["model", "file", *_LABELS, *(f"true_{name}" for name in _TRUTH), *columns, "error"])
+    place = ("start", "end") if any(row.start is not None for row in rows) else ()
+    table.writerow(["model", "file", *place, *_LABELS, *(f"true_{name}" for name in _TRUTH), *columns, "error"])
     for model, by_file in found.items():
         for row in rows:
-            answer = by_file[Path(row.file)]
+            answer = by_file[row.key]
             error = answer if isinstance(answer, str) else ""
             values: dict[str, Any] = {} if isinstance(answer, str) else dict(zip(names[model], answer, strict=True))
             if values and classes:
                 values["predicted"] = max(values, key=values.__getitem__)
-            known = [getattr(row, name) for name in (*_LABELS, *_TRUTH)]
+            known = [getattr(row, name) for name in (*place, *_LABELS, *_TRUTH)]
             cells = [model, _relative(root, row), *known, *map(values.get, columns), error]
             table.writerow([printable(cell) if isinstance(cell, str) else cell for cell in cells])
 
@@ -323,7 +335,14 @@ def _relative(root: Path, row: Row) -> str:
 
 def _digest(root: Path, rows: Sequence[Row]) -> str:
     """Return a checksum of the measured files' names and labels."""
-    known = [[_relative(root, row), *(getattr(row, name) for name in (*_LABELS, *_TRUTH))] for row in rows]
+    known = [
+        [
+            _relative(root, row),
+            *(() if row.start is None else (row.start, row.end)),
+            *(getattr(row, name) for name in (*_LABELS, *_TRUTH)),
+        ]
+        for row in rows
+    ]
     lines = sorted(repr(values) for values in known)
     return hashlib.sha256("\n".join(lines).encode("utf-8", "surrogateescape")).hexdigest()
 

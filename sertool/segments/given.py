@@ -2,7 +2,7 @@
 
 import collections
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from sertool.errors import UsageError
@@ -33,15 +33,22 @@ class Given:
             self._read_folder(source, recordings)
         else:
             self._read_file(source, recordings)
-        self.columns = list(
-            dict.fromkeys(name for part in self._segments.values() for segment in part for name in segment.columns)
-        )
+        self.columns = _columns(self._segments)
+
+    @classmethod
+    def held(cls, segments: Mapping[str, list[Segment]]) -> "Given":
+        """Return segments that are in memory, by the recordings' names."""
+        given = cls.__new__(cls)
+        given._segments, given._errors, given._files = dict(segments), {}, {}
+        given.unused = collections.Counter()
+        given.columns = _columns(given._segments)
+        return given
 
     def of(self, recording: Recording) -> list[Segment]:
         """Return the segments of a recording in the order in which they are given. Raise UsageError if it has none."""
         if error := self._errors.get(recording.name):
             raise UsageError(error)
-        return self._segments[recording.name]
+        return self._segments.get(recording.name, [])
 
     def stamp(self, recording: Recording) -> list[int]:
         """Return [size, modification time in ns] of the recording's file with segments."""
@@ -160,6 +167,10 @@ class _Owners:
                 if owners:
                     return next(iter(owners))
         return None
+
+
+def _columns(segments: Mapping[str, list[Segment]]) -> list[str]:
+    return list(dict.fromkeys(name for part in segments.values() for segment in part for name in segment.columns))
 
 
 def _formats(name: str | None) -> list[Format]:

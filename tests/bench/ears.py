@@ -67,9 +67,11 @@ def reports(names, rows, crops=CROPS) -> dict:
     models, found = run.cropped(run.labellers(names), list(crops)), {}
     module = run.REPORTS[run.task(models)]
     for name, labeller in models.items():
-        answers = dict(run.outputs(labeller, rows, 2, threading.Event(), Meter()))
-        good = [row for row in rows if not isinstance(answers[Path(row.file)], str)]
-        outputs = [answers[Path(row.file)] for row in good]
+        answers = {}
+        for answer in run.outputs(labeller, rows, 2, threading.Event(), Meter()):
+            answers |= answer
+        good = [row for row in rows if not isinstance(answers[row.key], str)]
+        outputs = [answers[row.key] for row in good]
         found[name] = module.report(good, outputs, labeller.outputs, bootstrap=1000)
         print(f"measured {name}", flush=True)
     return found

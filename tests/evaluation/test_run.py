@@ -93,12 +93,12 @@ def test_outputs_are_the_labellers_keyed_by_file(tmp_path, clip, labeller):
     (tmp_path / "broken.wav").write_text("text")
     rows = [Row(file, "c", "s") for file in [*files, tmp_path / "broken.wav", files[0]]]
     answers = list(run.outputs(labeller, rows, 2, threading.Event(), Meter()))
-    found = dict(answers)
+    found = {key: answer for part in answers for key, answer in part.items()}
     assert len(answers) == len(found) == 6
-    assert "cannot be read as audio" in found.pop(tmp_path / "broken.wav")
+    assert "cannot be read as audio" in found.pop((tmp_path / "broken.wav", None, None))
     for file in files:
         expected = labeller.label(file)
-        assert found[file] == pytest.approx([expected[name] for name in labeller.outputs], abs=6e-7)
+        assert found[file, None, None] == pytest.approx([expected[name] for name in labeller.outputs], abs=6e-7)
 
 
 def test_course_is_windows_a_quarter_apart_with_gaps_of_silence(tmp_path, tone):
@@ -154,8 +154,8 @@ def test_document_is_json_without_nan_and_its_sum_follows_the_data(labeller, tmp
 def test_predictions_have_a_row_a_file_and_model(tmp_path):
     rows = [Row(tmp_path / "x" / "a.wav", "c", "s", "sad", arousal=0.25), Row(Path("/elsewhere/b.wav"), "c", "t")]
     found = {
-        "one": {rows[0].file: [0.1, 0.2], rows[1].file: "broken, really"},
-        "two": {rows[1].file: [0.3], rows[0].file: [0.4]},
+        "one": {rows[0].key: [0.1, 0.2], rows[1].key: "broken, really"},
+        "two": {rows[1].key: [0.3], rows[0].key: [0.4]},
     }
     names = {"one": ["arousal", "valence"], "two": ["valence"]}
     stream = io.StringIO()
@@ -173,7 +173,7 @@ def test_predictions_have_a_row_a_file_and_model(tmp_path):
 
 def test_predictions_of_classes_name_the_most_probable_beside_the_label(tmp_path):
     rows = [Row(tmp_path / "a.wav", "c", "s", "Anger"), Row(tmp_path / "b.wav", "c", "s")]
-    found = {"one": {rows[0].file: [0.2, 0.8], rows[1].file: "broken"}, "two": {row.file: [0.6] for row in rows}}
+    found = {"one": {rows[0].key: [0.2, 0.8], rows[1].key: "broken"}, "two": {row.key: [0.6] for row in rows}}
     stream = io.StringIO()
     run.write_predictions(stream, tmp_path, rows, found, {"one": ["angry", "sad"], "two": ["happy"]}, True)
     table = list(csv.DictReader(io.StringIO(stream.getvalue())))

@@ -18,8 +18,9 @@ from sertool.cli.recordings import check_output
 from sertool.cli.terminal import Bar, bar, libraries_silenced, on_terminal, visible
 from sertool.cli.view import evaluate as view
 from sertool.corpora import Row
+from sertool.corpora.rows import Key
 from sertool.errors import AudioError, UsageError
-from sertool.evaluation import fairness, run
+from sertool.evaluation import fairness, run, segmented
 from sertool.evaluation import plots as drawing
 from sertool.evaluation.grouped import clusters
 from sertool.labelling import Labeller
@@ -56,6 +57,9 @@ class Request:
     clips: int
     noise: Path | None
     rooms: Path | None
+    segments: Path | None
+    segments_format: str | None
+    tier: str | None
 
     def check(self) -> None:
         """Raise UsageError for invalid combinations and unwritable outputs, before hours of work."""
@@ -65,6 +69,12 @@ class Request:
             raise UsageError("name a CORPUS to evaluate on, or a long recording to draw: --course FILE --plots DIR")
         if not self.corpus and (self.robust or self.fair or self.predictions or self.json_file or self.crops):
             raise UsageError("without a CORPUS only --course is possible")
+        if self.segments and (self.layout or self.splits or self.corpora or self.crops or self.in_one or self.robust):
+            raise UsageError(
+                "--segments makes the rows: without --layout, --split, --corpora, --crop, --whole and --robustness"
+            )
+        if not self.segments and (self.segments_format or self.tier):
+            raise UsageError("--segments-format and --tier need --segments")
         if (self.noise or self.rooms) and not self.robust:
             raise UsageError("--noise and --rooms need --robustness")
         if self.plots:
@@ -99,7 +109,11 @@ def evaluate(**options: Any) -> int:
         given = {name: run.Whole(labeller) for name, labeller in loaded.items()}
     models = run.cropped(given, _seconds(request.crops or ""))
     corpora = [name for name in request.corpora.split(",") if name]
-    layout, rows = run.read(request.corpus, request.layout, request.splits, corpora)
+    if request.segments:
+        layout = "segments"
+        rows = segmented.read(request.corpus, request.segments, request.segments_format, request.tier)
+    else:
+        layout, rows = run.read(request.corpus, request.layout, request.splits, corpora)
     clusters(rows, request.resample)
     with libraries_silenced():
         course = _course(drawn, request)
@@ -120,16 +134,15 @@ class _Evaluation:
         models: dict[str, Labeller],
         layout: str,
         rows: list[Row],
-        answers: dict[str, dict[Path, list[float] | str]],
+        answers: dict[str, dict[Key, list[float] | str]],
         course: dict[str, Any] | None,
     ) -> None:
         self.request, self.given, self.models, self.rows, self.course = request, given, models, rows, course
         self.answers, self.task = answers, run.task(models)
-        self.failures = {
-            file: text for by_file in answers.values() for file, text in by_file.items() if isinstance(text, str)
-        }
-        self.good = [row for row in rows if row.file not in self.failures]
-        self.outputs = {name: [by_file[row.file] for row in self.good] for name, by_file in answers.items()}
+        failed = {key: text for by_key in answers.values() for key, text in by_key.items() if isinstance(text, str)}
+        self.failures = {_named(key): text for key, text in failed.items()}
+        self.good = [row for row in rows if row.key not in failed]
+        self.outputs = {name: [by_key[row.key] for row in self.good] for name, by_key in answers.items()}
         self.settings = {"bootstrap": request.bootstrap, "seed": request.seed, "resample": request.resample}
         self.about = {
             "path": str(request.corpus),
@@ -138,14 +151,14 @@ class _Evaluation:
             "corpora": request.corpora,
             "rows": len(rows),
             "labelled": len(self.good),
-            "failed": [{"file": str(file), "error": reason} for file, reason in self.failures.items()],
+            "failed": [{"file": file, "error": reason} for file, reason in self.failures.items()],
         }
 
     def finish(self) -> int:
         """Report, write and draw; return the exit code."""
         request, failed = self.request, bool(self.failures)
         for file, reason in self.failures.items():
-            click.echo(f"{visible(str(file))}: {visible(reason)}", err=True)
+            click.echo(f"{visible(file)}: {visible(reason)}", err=True)
         if request.predictions:
             self._write_predictions(request.predictions)
         reports, checks = self._reports(), dict[str, Any]()
@@ -217,18 +230,23 @@ def _seconds(crops: str) -> list[float]:
     return lengths
 
 
+def _named(key: Key) -> str:
+    file, start, end = key
+    return str(file) if start is None else f"{file} from {start:g} to {end:g} s"
+
+
 def _label_all(
     models: dict[str, Labeller], rows: list[Row], jobs: int
-) -> dict[str, dict[Path, list[float] | str]] | None:
-    """Return model -> file -> outputs or error; None if interrupted."""
-    stop, answers = threading.Event(), dict[str, dict[Path, list[float] | str]]()
+) -> dict[str, dict[Key, list[float] | str]] | None:
+    """Return model -> row's key -> outputs or error; None if interrupted."""
+    stop, answers = threading.Event(), dict[str, dict[Key, list[float] | str]]()
     files = len({row.file for row in rows})
     with interruptible(stop):
         for name, labeller in models.items():
             answers[name], meter = {}, Meter()
             with _audio_bar(files, "files", f"labelling, {name}", meter) as shown:
-                for done, (file, answer) in enumerate(run.outputs(labeller, rows, jobs, stop, meter), start=1):
-                    answers[name][file] = answer
+                for done, answer in enumerate(run.outputs(labeller, rows, jobs, stop, meter), start=1):
+                    answers[name] |= answer
                     shown.update(done, "finishing" if stop.is_set() else f"labelling, {name}")
     return None if stop.is_set() else answers
 
