@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from sertool._about import DEFAULT_MODEL, __version__
 from sertool.errors import AudioError, BundleError, SertoolError, UsageError
 from sertool.hookspecs import hookimpl
-from sertool.registry import Augmentation, Corpus, Exporter, Model, Source
+from sertool.registry import Augmentation, Corpus, Exporter, Loss, Model, Source
 
 if TYPE_CHECKING:
     from sertool.exporting.pipeline import export
@@ -42,6 +42,7 @@ __all__ = [
     "Exporter",
     "Labeller",
     "Labels",
+    "Loss",
     "Model",
     "Parameters",
     "Recording",

@@ -10,7 +10,7 @@ import pluggy
 if TYPE_CHECKING:
     import click
 
-    from sertool.registry import Augmentation, Corpus, Exporter, Model
+    from sertool.registry import Augmentation, Corpus, Exporter, Loss, Model
 
 hookspec = pluggy.HookspecMarker("sertool")
 hookimpl = pluggy.HookimplMarker("sertool")
@@ -34,6 +34,11 @@ def register_exporters(register: Callable[[Exporter], None]) -> None:
 @hookspec
 def register_corpora(register: Callable[[Corpus], None]) -> None:
     """Call ``register(sertool.Corpus(...))`` for each folder layout of labelled audio that can be read."""
+
+
+@hookspec
+def register_losses(register: Callable[[Loss], None]) -> None:
+    """Call ``register(sertool.Loss(...))`` for each training loss that a recipe can choose."""
 
 
 @hookspec

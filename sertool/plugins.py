@@ -15,7 +15,7 @@ import pluggy
 
 from sertool import hookspecs
 from sertool.errors import UsageError
-from sertool.registry import KINDS, Augmentation, Corpus, Entry, Exporter, Model, problem
+from sertool.registry import KINDS, Augmentation, Corpus, Entry, Exporter, Loss, Model, problem
 
 
 @dataclass
@@ -71,6 +71,8 @@ class Plugins:
     def get(self, kind: Literal["exporters"], name: str) -> Exporter: ...
     @overload
     def get(self, kind: Literal["corpora"], name: str) -> Corpus: ...
+    @overload
+    def get(self, kind: Literal["losses"], name: str) -> Loss: ...
     @overload
     def get(self, kind: str, name: str) -> Any: ...
 

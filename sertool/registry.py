@@ -103,8 +103,28 @@ class Corpus:
     read: Callable[[Path], list[Any]]
 
 
+@dataclass(frozen=True)
+class Loss:
+    """A training loss.
+
+    ``build(**options)`` returns ``loss(outputs, targets)``: torch tensors [batch, k], float32, to (the loss, a scalar
+    tensor that gradients can be computed of, and a dict of its named terms, scalars for the log, which may be empty).
+    If ``task`` is "dimensional", both arguments are numbers; if it is "categorical", outputs are logits and targets
+    are each class's share, which sum to 1. It keeps no state from one call to the next.
+
+    If what ``build`` returns has a method ``prepare(targets)``, `sertool train` calls it once, before the first step,
+    with the targets of all training clips, a numpy array [clips, k]. `sertool distil`, which does not have them,
+    refuses such a loss.
+    """
+
+    name: str
+    summary: str
+    task: str
+    build: Callable[..., Callable[..., Any]]
+
+
 #: Anything that a plugin can register.
-Entry: TypeAlias = Model | Augmentation | Exporter | Corpus
+Entry: TypeAlias = Model | Augmentation | Exporter | Corpus | Loss
 
 
 def problem(thing: Entry) -> str | None:
@@ -123,6 +143,8 @@ def problem(thing: Entry) -> str | None:
         message = _problem_of_model(thing)
     elif isinstance(thing, Exporter):
         message = _problem_of_exporter(thing)
+    elif isinstance(thing, Loss) and thing.task not in TASKS:
+        message = f"task must be {' or '.join(TASKS)}, not {thing.task!r}"
     return f"{kind} {name!r}: {message}" if message else None
 
 
@@ -164,4 +186,5 @@ KINDS: dict[str, tuple[type[Entry], str]] = {
     "register_augmentations": (Augmentation, "augmentations"),
     "register_exporters": (Exporter, "exporters"),
     "register_corpora": (Corpus, "corpora"),
+    "register_losses": (Loss, "losses"),
 }

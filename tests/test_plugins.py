@@ -16,6 +16,7 @@ import sertool
 from sertool import cli, hookspecs
 from sertool.errors import UsageError
 from sertool.plugins import Plugins
+from sertool.registry import KINDS
 
 GOOD = """
 import click, sertool
@@ -35,6 +36,10 @@ def register_exporters(register):
 @sertool.hookimpl
 def register_corpora(register):
     register(sertool.Corpus("mine", "my layout", lambda root: ["row"]))
+
+@sertool.hookimpl
+def register_losses(register):
+    register(sertool.Loss("square", "the squared error", "dimensional", lambda: "loss"))
 
 @sertool.hookimpl
 def register_commands(cli):
@@ -127,6 +132,13 @@ def test_register_corpora_registers_a_corpus(folder):
     assert found.get("corpora", "mine").read(Path()) == ["row"]
 
 
+def test_register_losses_registers_a_loss(folder):
+    folder(good=GOOD)
+    found = Plugins()
+    assert "square" in found.names("losses")
+    assert found.get("losses", "square").build() == "loss"
+
+
 def test_register_commands_adds_a_command(folder):
     folder(good=GOOD)
     found, commands = Plugins(), group()
@@ -140,6 +152,7 @@ def test_register_commands_adds_a_command(folder):
         "augmentations": ["hum"],
         "exporters": ["flat"],
         "corpora": ["mine"],
+        "losses": ["square"],
         "commands": ["greet"],
     }
 
@@ -186,12 +199,15 @@ WRONG = {
     "sertool.Exporter('e', '', len, runtime='tflite')": "Exporter 'e': runtime must be one of onnx, native",
     "sertool.Augmentation('x', '', 3)": "Augmentation 'x': build must be a function, not int",
     "sertool.Corpus('c', '', [])": "Corpus 'c': read must be a function, not list",
+    "sertool.Loss('l', '', 'ordinal', len)": "Loss 'l': task must be dimensional or categorical, not 'ordinal'",
+    "sertool.Loss('l', '', 'dimensional', 3)": "Loss 'l': build must be a function, not int",
 }
 
 
 @pytest.mark.parametrize("thing", WRONG)
 def test_what_is_registered_wrong_is_one_line_and_the_others_load(folder, capsys, thing):
-    hook = {"M": "models", "E": "exporters", "A": "augmentations", "C": "corpora"}[thing.split(".")[1][0]]
+    kind = re.match(r"sertool\.(\w+)", thing)[1]
+    hook = next(several for registered, several in KINDS.values() if registered.__name__ == kind)
     folder(
         good=GOOD, wrong=f"import sertool\n@sertool.hookimpl\ndef register_{hook}(register):\n    register({thing})\n"
     )
@@ -331,6 +347,7 @@ def test_plugins_json_says_what_each_registers(folder, process):
         "augmentations": ["hum"],
         "exporters": ["flat"],
         "corpora": ["mine"],
+        "losses": ["square"],
         "commands": ["greet"],
     }
     assert listed["good"]["error"] is None
