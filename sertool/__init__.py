@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from sertool._about import DEFAULT_MODEL, __version__
 from sertool.errors import AudioError, BundleError, SertoolError, UsageError
 from sertool.hookspecs import hookimpl
-from sertool.registry import Augmentation, Corpus, Exporter, Loss, Model, Source
+from sertool.registry import Augmentation, Corpus, Decoder, Exporter, Loss, Model, Source
 
 if TYPE_CHECKING:
     from sertool.exporting.pipeline import export
@@ -38,6 +38,7 @@ __all__ = [
     "Bundle",
     "BundleError",
     "Corpus",
+    "Decoder",
     "Detected",
     "Exporter",
     "Labeller",

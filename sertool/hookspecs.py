@@ -10,7 +10,7 @@ import pluggy
 if TYPE_CHECKING:
     import click
 
-    from sertool.registry import Augmentation, Corpus, Exporter, Loss, Model
+    from sertool.registry import Augmentation, Corpus, Decoder, Exporter, Loss, Model
 
 hookspec = pluggy.HookspecMarker("sertool")
 hookimpl = pluggy.HookimplMarker("sertool")
@@ -39,6 +39,11 @@ def register_corpora(register: Callable[[Corpus], None]) -> None:
 @hookspec
 def register_losses(register: Callable[[Loss], None]) -> None:
     """Call ``register(sertool.Loss(...))`` for each training loss that a recipe can choose."""
+
+
+@hookspec
+def register_decoders(register: Callable[[Decoder], None]) -> None:
+    """Call ``register(sertool.Decoder(...))`` for each format of audio files that can be read."""
 
 
 @hookspec

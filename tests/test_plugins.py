@@ -42,6 +42,10 @@ def register_losses(register):
     register(sertool.Loss("square", "the squared error", "dimensional", lambda: "loss"))
 
 @sertool.hookimpl
+def register_decoders(register):
+    register(sertool.Decoder("tape", "my recorder", (".tape",), lambda head, path: True, lambda path: ["block"]))
+
+@sertool.hookimpl
 def register_commands(cli):
     @cli.command()
     def greet():
@@ -139,6 +143,14 @@ def test_register_losses_registers_a_loss(folder):
     assert found.get("losses", "square").build() == "loss"
 
 
+def test_register_decoders_registers_a_decoder(folder):
+    folder(good=GOOD)
+    found = Plugins()
+    assert "tape" in found.names("decoders")
+    assert found.get("decoders", "tape").blocks(Path()) == ["block"]
+    assert [(plugin, thing.name) for plugin, thing in found.claimed("decoders")] == [("good", "tape")]
+
+
 def test_register_commands_adds_a_command(folder):
     folder(good=GOOD)
     found, commands = Plugins(), group()
@@ -153,6 +165,7 @@ def test_register_commands_adds_a_command(folder):
         "exporters": ["flat"],
         "corpora": ["mine"],
         "losses": ["square"],
+        "decoders": ["tape"],
         "commands": ["greet"],
     }
 
@@ -201,6 +214,12 @@ WRONG = {
     "sertool.Corpus('c', '', [])": "Corpus 'c': read must be a function, not list",
     "sertool.Loss('l', '', 'ordinal', len)": "Loss 'l': task must be dimensional or categorical, not 'ordinal'",
     "sertool.Loss('l', '', 'dimensional', 3)": "Loss 'l': build must be a function, not int",
+    "sertool.Decoder('d', '', ('.d',), 3, len)": "Decoder 'd': recognises must be a function, not int",
+    "sertool.Decoder('d', '', ('.d',), len, None)": "Decoder 'd': blocks must be a function, not NoneType",
+    "sertool.Decoder('d', '', (), len, len)": "Decoder 'd': extensions must be a tuple of lower-case endings",
+    "sertool.Decoder('d', '', '.d', len, len)": "Decoder 'd': extensions must be a tuple of lower-case endings",
+    "sertool.Decoder('d', '', ('.d', 'e'), len, len)": "Decoder 'd': extensions must be a tuple of lower-case endings",
+    "sertool.Decoder('d', '', ('.D',), len, len)": "Decoder 'd': extensions must be a tuple of lower-case endings",
 }
 
 
@@ -348,6 +367,7 @@ def test_plugins_json_says_what_each_registers(folder, process):
         "exporters": ["flat"],
         "corpora": ["mine"],
         "losses": ["square"],
+        "decoders": ["tape"],
         "commands": ["greet"],
     }
     assert listed["good"]["error"] is None

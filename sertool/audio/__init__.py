@@ -14,6 +14,7 @@ import soundfile
 import soxr
 
 from sertool._types import Array, Samples
+from sertool.audio import foreign
 from sertool.audio.decoders import FASTEST, SAMPLE_RATE, SLOWEST, Mixer, Note, native_blocks, opened
 from sertool.audio.pieces import AnyPath
 from sertool.errors import AudioError, AudioWarning
@@ -51,9 +52,11 @@ _LARGEST = 1e12
 
 
 def is_audio(name: str) -> bool:
-    """Return whether a file in a folder counts as audio, by its extension and whether PyAV is installed."""
+    """Return whether a file in a folder counts as audio, by its extension, PyAV if installed, and plugins' decoders."""
     extension = os.path.splitext(name)[1].lower()
-    return extension in EXTENSIONS or (extension in EXTENSIONS_AV and _has_av())
+    if extension in EXTENSIONS or (extension in EXTENSIONS_AV and _has_av()):
+        return True
+    return extension != "" and extension in foreign.extensions()
 
 
 @functools.cache
@@ -136,6 +139,8 @@ def _warn_of(path: Path) -> Note:
 
 def duration(path: AnyPath) -> float:
     """Return seconds, from the header if libsndfile can read it, else by decoding. Raises AudioError."""
+    if foreign.reads(path):
+        return len(read(path)) / SAMPLE_RATE
     try:
         with opened(path) as file:
             return float(file.frames / file.samplerate)
@@ -149,6 +154,8 @@ def excerpt(path: AnyPath, start: float, samples: int) -> Samples:
     Channels are averaged. For training: unlike ``read``, it does not check that the recording is complete. Raises
     AudioError.
     """
+    if foreign.reads(path):
+        return read(path)[round(start * SAMPLE_RATE) :][:samples]
     try:
         with opened(path) as file:
             file.seek(min(round(start * file.samplerate), file.frames))

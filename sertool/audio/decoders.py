@@ -13,7 +13,7 @@ import numpy as np
 import soundfile
 
 from sertool._types import Array, Samples
-from sertool.audio import boxes, flac, mp3, ogg, riff
+from sertool.audio import boxes, flac, foreign, mp3, ogg, riff
 from sertool.audio.pieces import AnyPath, Part, Parts, Piece, Window
 from sertool.errors import AudioError
 
@@ -74,7 +74,10 @@ def native_blocks(path: Path, note: Note) -> Blocks:
                 raise AudioError("empty: zero bytes")
             codec = next((name for at, magic, name in _NOT_SOUNDFILE if head[at : at + len(magic)] == magic), None)
             mixer = Mixer(note)
-            if codec:
+            if found := foreign.recognising(path, window.get(0, foreign.HEAD)):
+                for rate, block in foreign.blocks(found, path, _checked):
+                    yield rate, mixer.mix(block, rate)
+            elif codec:
                 yield from _by_av(path, window, head, codec, mixer, note)
             else:
                 yield from _by_soundfile(path, window, head, mixer, note)
