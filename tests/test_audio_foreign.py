@@ -37,9 +37,8 @@ def toy(tmp_path):
 
 def tones(seconds=1.0, channels=2):
     time = np.arange(round(seconds * RATE)) / RATE
-    return np.stack([0.3 * np.sin(2 * np.pi * 200 * (n + 1) * time) for n in range(channels)], axis=1).astype(
-        np.float32
-    )
+    pitches = 200 * np.arange(1, channels + 1)
+    return (0.3 * np.sin(2 * np.pi * pitches * time[:, None])).astype(np.float32)
 
 
 def two_blocks(path):

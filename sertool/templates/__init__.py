@@ -30,6 +30,8 @@ KINDS = {
     "augmentation": Kind("augmentations", "sertool", "sertool augment IN OUT --with {name}"),
     "exporter": Kind("exporters", "sertool[train]", "sertool export MODEL -o OUT --format {name}"),
     "corpus": Kind("corpora", "sertool", "sertool evaluate MODEL FOLDER --layout {name}"),
+    "loss": Kind("losses", "sertool[train]", "sertool train RECIPE --set loss.name={name}"),
+    "decoder": Kind("decoders", "sertool", "sertool label FILE.{name}"),
 }
 
 #: The name of a distribution (PEP 508), short enough that lines with it are not too long.
