@@ -280,7 +280,7 @@ def test_a_recipe_that_does_not_load_is_told(register, tmp_path, text, wanted):
 
 
 def test_recipes_of_train_and_distil_pass(register, tmp_path):
-    texts = {"a": "[train]\nsteps = 2000\n", "b": "[loss]\noptions = { ccc = 1.0 }\n[excerpts]\nsources = ['x']\n"}
+    texts = {"a": "[train]\nsteps = 2000\n", "b": "[loss]\ntemperature = 2.0\n[excerpts]\nsources = ['x']\n"}
     for name, text in texts.items():
         (tmp_path / f"{name}.toml").write_text(f"[model]\nname = 'toy'\n{text}")
     check_model(register(model(recipes=tuple(sorted(tmp_path.iterdir())))), formats=())
