@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from sertool._about import DEFAULT_MODEL, __version__
 from sertool.errors import AudioError, BundleError, SertoolError, UsageError
 from sertool.hookspecs import hookimpl
-from sertool.registry import Augmentation, Corpus, Exporter, Format, Model, Segmenter, Source
+from sertool.registry import Augmentation, Corpus, Decoder, Exporter, Format, Loss, Model, Segmenter, Source
 
 if TYPE_CHECKING:
     from sertool.exporting.pipeline import export
@@ -40,12 +40,14 @@ __all__ = [
     "Bundle",
     "BundleError",
     "Corpus",
+    "Decoder",
     "Detected",
     "Exporter",
     "Format",
     "Given",
     "Labeller",
     "Labels",
+    "Loss",
     "Model",
     "Parameters",
     "Plan",

@@ -10,7 +10,7 @@ import pluggy
 if TYPE_CHECKING:
     import click
 
-    from sertool.registry import Augmentation, Corpus, Exporter, Format, Model, Segmenter
+    from sertool.registry import Augmentation, Corpus, Decoder, Exporter, Format, Loss, Model, Segmenter
 
 hookspec = pluggy.HookspecMarker("sertool")
 hookimpl = pluggy.HookimplMarker("sertool")
@@ -44,6 +44,16 @@ def register_formats(register: Callable[[Format], None]) -> None:
 @hookspec
 def register_segmenters(register: Callable[[Segmenter], None]) -> None:
     """Call ``register(sertool.Segmenter(...))`` for each method that finds segments in a recording."""
+
+
+@hookspec
+def register_losses(register: Callable[[Loss], None]) -> None:
+    """Call ``register(sertool.Loss(...))`` for each training loss that a recipe can choose."""
+
+
+@hookspec
+def register_decoders(register: Callable[[Decoder], None]) -> None:
+    """Call ``register(sertool.Decoder(...))`` for each format of audio files that can be read."""
 
 
 @hookspec

@@ -15,7 +15,19 @@ import pluggy
 
 from sertool import hookspecs
 from sertool.errors import UsageError
-from sertool.registry import KINDS, Augmentation, Corpus, Entry, Exporter, Format, Model, Segmenter, problem
+from sertool.registry import (
+    KINDS,
+    Augmentation,
+    Corpus,
+    Decoder,
+    Entry,
+    Exporter,
+    Format,
+    Loss,
+    Model,
+    Segmenter,
+    problem,
+)
 
 
 @dataclass
@@ -76,6 +88,10 @@ class Plugins:
     @overload
     def get(self, kind: Literal["segmenters"], name: str) -> Segmenter: ...
     @overload
+    def get(self, kind: Literal["losses"], name: str) -> Loss: ...
+    @overload
+    def get(self, kind: Literal["decoders"], name: str) -> Decoder: ...
+    @overload
     def get(self, kind: str, name: str) -> Any: ...
 
     def get(self, kind: str, name: str) -> Any:
@@ -89,6 +105,10 @@ class Plugins:
             hint = f"; skipped plugins: {', '.join(failed)} (see sertool plugins)" if failed else ""
             raise UsageError(f"{kind}: there is no {name!r} (there are: {known}){hint}")
         return claims[0][1]
+
+    def claimed(self, kind: str) -> list[tuple[str, Any]]:
+        """Return (name of its plugin, registered object) for each of ``names``, in that order."""
+        return [(self._named[kind][name][0][0].name, self._named[kind][name][0][1]) for name in self.names(kind)]
 
     def add_commands(self, group: _Group) -> None:
         """Let every plugin add its commands to a click group; skip a plugin that fails or redefines a command."""

@@ -2,7 +2,7 @@
 
 import math
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -143,8 +143,46 @@ class Segmenter:
     build: Callable[..., Callable[..., Any]]
 
 
+@dataclass(frozen=True)
+class Loss:
+    """A training loss.
+
+    ``build(**options)`` returns ``loss(outputs, targets)``: torch tensors [batch, k], float32, to (the loss, a scalar
+    tensor that gradients can be computed of, and a dict of its named terms, scalars for the log, which may be empty).
+    If ``task`` is "dimensional", both arguments are numbers; if it is "categorical", outputs are logits and targets
+    are each class's share, which sum to 1. It keeps no state from one call to the next.
+
+    If what ``build`` returns has a method ``prepare(targets)``, `sertool train` calls it once, before the first step,
+    with the targets of all training clips, a numpy array [clips, k]. `sertool distil`, which does not have them,
+    refuses such a loss.
+    """
+
+    name: str
+    summary: str
+    task: str
+    build: Callable[..., Callable[..., Any]]
+
+
+@dataclass(frozen=True)
+class Decoder:
+    """A format of audio files that sertool does not read itself.
+
+    ``extensions``, such as (".dss",), are those of files that count as audio when a folder is searched.
+    ``recognises(head, path)`` says from the first 64 bytes of a file (fewer, if it is shorter) whether this decoder
+    reads it. ``blocks(path)`` yields (rate in Hz, numpy float32 [n, channels]) in order, a few seconds each; full scale
+    is 1. It raises sertool.AudioError, with a reason of one line, if the file is damaged. Both are called from several
+    threads.
+    """
+
+    name: str
+    summary: str
+    extensions: tuple[str, ...]
+    recognises: Callable[[bytes, Path], bool]
+    blocks: Callable[[Path], Iterable[tuple[int, Any]]]
+
+
 #: Anything that a plugin can register.
-Entry: TypeAlias = Model | Augmentation | Exporter | Corpus | Format | Segmenter
+Entry: TypeAlias = Model | Augmentation | Exporter | Corpus | Format | Segmenter | Loss | Decoder
 
 
 def problem(thing: Entry) -> str | None:
@@ -165,6 +203,10 @@ def problem(thing: Entry) -> str | None:
         message = _problem_of_exporter(thing)
     elif isinstance(thing, Format):
         message = _problem_of_format(thing)
+    elif isinstance(thing, Loss) and thing.task not in TASKS:
+        message = f"task must be {' or '.join(TASKS)}, not {thing.task!r}"
+    elif isinstance(thing, Decoder):
+        message = _problem_of_decoder(thing)
     return f"{kind} {name!r}: {message}" if message else None
 
 
@@ -212,6 +254,16 @@ def _problem_of_format(form: Format) -> str | None:
     return None
 
 
+def _problem_of_decoder(decoder: Decoder) -> str | None:
+    for what in ("recognises", "blocks"):
+        if not callable(getattr(decoder, what)):
+            return f"{what} must be a function, not {type(getattr(decoder, what)).__name__}"
+    for extension in decoder.extensions if isinstance(decoder.extensions, tuple) and decoder.extensions else (None,):
+        if not isinstance(extension, str) or not re.fullmatch(r"\.[^\s./\\A-Z]+", extension):
+            return f'extensions must be a tuple of lower-case endings, such as (".dss",), not {decoder.extensions!r}'
+    return None
+
+
 #: Hook -> (the class it registers, its plural as users see it).
 KINDS: dict[str, tuple[type[Entry], str]] = {
     "register_models": (Model, "models"),
@@ -220,4 +272,6 @@ KINDS: dict[str, tuple[type[Entry], str]] = {
     "register_corpora": (Corpus, "corpora"),
     "register_formats": (Format, "formats"),
     "register_segmenters": (Segmenter, "segmenters"),
+    "register_losses": (Loss, "losses"),
+    "register_decoders": (Decoder, "decoders"),
 }

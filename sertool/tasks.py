@@ -1,7 +1,7 @@
 """The tasks that a model can have, and what differs between them.
 
 Code that needs torch or report metrics is looked up by task name elsewhere: `sertool.evaluation.run.REPORTS` and
-`sertool.training.targets`.
+`sertool.training.targets`. Losses say which task they are for.
 """
 
 from dataclasses import dataclass

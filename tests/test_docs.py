@@ -105,7 +105,7 @@ def test_the_version_is_stated_once_more():
 def test_every_hook_is_documented_with_its_arguments():
     text = (ROOT / "docs" / "plugins.md").read_text(encoding="utf-8")
     hooks = {name: hook for name, hook in vars(hookspecs).items() if name.startswith("register_")}
-    assert len(hooks) == 7
+    assert len(hooks) == 9
     for name, hook in hooks.items():
         arguments = ", ".join(hook.__code__.co_varnames[: hook.__code__.co_argcount])
         assert f"### {name}({arguments})" in text

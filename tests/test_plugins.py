@@ -16,6 +16,7 @@ import sertool
 from sertool import cli, hookspecs
 from sertool.errors import UsageError
 from sertool.plugins import Plugins
+from sertool.registry import KINDS
 
 GOOD = """
 import click, sertool
@@ -43,6 +44,14 @@ def register_formats(register):
 @sertool.hookimpl
 def register_segmenters(register):
     register(sertool.Segmenter("halves", "two halves", lambda: "segment"))
+
+@sertool.hookimpl
+def register_losses(register):
+    register(sertool.Loss("square", "the squared error", "dimensional", lambda: "loss"))
+
+@sertool.hookimpl
+def register_decoders(register):
+    register(sertool.Decoder("tape", "my recorder", (".tape",), lambda head, path: True, lambda path: ["block"]))
 
 @sertool.hookimpl
 def register_commands(cli):
@@ -149,6 +158,21 @@ def test_register_segmenters_registers_a_segmenter(folder):
     assert found.get("segmenters", "halves").build() == "segment"
 
 
+def test_register_losses_registers_a_loss(folder):
+    folder(good=GOOD)
+    found = Plugins()
+    assert "square" in found.names("losses")
+    assert found.get("losses", "square").build() == "loss"
+
+
+def test_register_decoders_registers_a_decoder(folder):
+    folder(good=GOOD)
+    found = Plugins()
+    assert "tape" in found.names("decoders")
+    assert found.get("decoders", "tape").blocks(Path()) == ["block"]
+    assert [(plugin, thing.name) for plugin, thing in found.claimed("decoders")] == [("good", "tape")]
+
+
 def test_register_commands_adds_a_command(folder):
     folder(good=GOOD)
     found, commands = Plugins(), group()
@@ -164,6 +188,8 @@ def test_register_commands_adds_a_command(folder):
         "corpora": ["mine"],
         "formats": ["plain"],
         "segmenters": ["halves"],
+        "losses": ["square"],
+        "decoders": ["tape"],
         "commands": ["greet"],
     }
 
@@ -216,13 +242,21 @@ WRONG = {
     "sertool.Format('f', '', ('.f',), open=3)": "Format 'f': open must be a function, not int",
     "sertool.Format('f', '', ('.f',), len, per_recording=True, binary=True)": "Format 'f': a format that is per_record",
     "sertool.Segmenter('s', '', {})": "Segmenter 's': build must be a function, not dict",
+    "sertool.Loss('l', '', 'ordinal', len)": "Loss 'l': task must be dimensional or categorical, not 'ordinal'",
+    "sertool.Loss('l', '', 'dimensional', 3)": "Loss 'l': build must be a function, not int",
+    "sertool.Decoder('d', '', ('.d',), 3, len)": "Decoder 'd': recognises must be a function, not int",
+    "sertool.Decoder('d', '', ('.d',), len, None)": "Decoder 'd': blocks must be a function, not NoneType",
+    "sertool.Decoder('d', '', (), len, len)": "Decoder 'd': extensions must be a tuple of lower-case endings",
+    "sertool.Decoder('d', '', '.d', len, len)": "Decoder 'd': extensions must be a tuple of lower-case endings",
+    "sertool.Decoder('d', '', ('.d', 'e'), len, len)": "Decoder 'd': extensions must be a tuple of lower-case endings",
+    "sertool.Decoder('d', '', ('.D',), len, len)": "Decoder 'd': extensions must be a tuple of lower-case endings",
 }
 
 
 @pytest.mark.parametrize("thing", WRONG)
 def test_what_is_registered_wrong_is_one_line_and_the_others_load(folder, capsys, thing):
-    kinds = {"M": "models", "E": "exporters", "A": "augmentations", "C": "corpora", "F": "formats", "S": "segmenters"}
-    hook = kinds[thing.split(".")[1][0]]
+    kind = re.match(r"sertool\.(\w+)", thing)[1]
+    hook = next(several for registered, several in KINDS.values() if registered.__name__ == kind)
     folder(
         good=GOOD, wrong=f"import sertool\n@sertool.hookimpl\ndef register_{hook}(register):\n    register({thing})\n"
     )
@@ -364,6 +398,8 @@ def test_plugins_json_says_what_each_registers(folder, process):
         "corpora": ["mine"],
         "formats": ["plain"],
         "segmenters": ["halves"],
+        "losses": ["square"],
+        "decoders": ["tape"],
         "commands": ["greet"],
     }
     assert listed["good"]["error"] is None

@@ -22,7 +22,16 @@ from sertool import audio
 from sertool.corpora import Row, select
 from sertool.errors import SertoolError, UsageError
 from sertool.plugins import Plugin, load_plugins
-from sertool.testing import check_augmentation, check_corpus, check_exporter, check_light, check_model, write_clips
+from sertool.testing import (
+    check_augmentation,
+    check_corpus,
+    check_decoder,
+    check_exporter,
+    check_light,
+    check_loss,
+    check_model,
+    write_clips,
+)
 
 CLASSES = ("angry", "happy", "sad")
 
@@ -43,6 +52,8 @@ def register(monkeypatch):
         sertool.Augmentation: "augmentations",
         sertool.Exporter: "exporters",
         sertool.Corpus: "corpora",
+        sertool.Loss: "losses",
+        sertool.Decoder: "decoders",
     }
 
     def add(thing):
@@ -269,7 +280,7 @@ def test_a_recipe_that_does_not_load_is_told(register, tmp_path, text, wanted):
 
 
 def test_recipes_of_train_and_distil_pass(register, tmp_path):
-    texts = {"a": "[train]\nsteps = 2000\n", "b": "[loss]\nccc = 1.0\n[excerpts]\nsources = ['x']\n"}
+    texts = {"a": "[train]\nsteps = 2000\n", "b": "[loss]\ntemperature = 2.0\n[excerpts]\nsources = ['x']\n"}
     for name, text in texts.items():
         (tmp_path / f"{name}.toml").write_text(f"[model]\nname = 'toy'\n{text}")
     check_model(register(model(recipes=tuple(sorted(tmp_path.iterdir())))), formats=())
@@ -660,6 +671,178 @@ def test_a_layout_that_finds_nothing_wrong_with_any_folder_is_told(register, tmp
     row = Row(file=tmp_path / "a.wav", corpus="toy", speaker="a", emotion="angry")
     name = register(sertool.Corpus("toy", "a toy", lambda root: [row]))
     assert fault(check_corpus, name, tmp_path) == "corpus 'toy': reading an empty folder must be a SertoolError"
+
+
+# Losses
+
+
+def squared(outputs, targets):
+    error = (outputs - targets).square().mean()
+    return error, {"error": error}
+
+
+class Counted:
+    """Squared errors, divided by the number of training clips."""
+
+    def __init__(self, scale=1.0):
+        self.scale = scale
+
+    def prepare(self, targets):
+        assert targets.dtype == np.float32
+        self.clips = len(targets)
+
+    def __call__(self, outputs, targets):
+        return self.scale * squared(outputs, targets)[0] / self.clips, {}
+
+
+class Stateful:
+    calls = 0
+
+    def __call__(self, outputs, targets):
+        self.calls += 1
+        return squared(outputs, targets)[0] * self.calls, {}
+
+
+class Unprepared(Counted):
+    def prepare(self, targets):
+        raise ValueError("no\nclips")
+
+
+def in_place(outputs, targets):
+    with torch.no_grad():
+        targets.add_(1)
+    return squared(outputs, targets)
+
+
+def changing_terms(outputs, targets):
+    return squared(outputs, targets)[0], {f"of {len(outputs)}": outputs.mean()}
+
+
+def loss(build, task="dimensional"):
+    return sertool.Loss("toy", "a toy", task, build)
+
+
+def of(function):
+    """A loss that is this function of outputs and targets, without terms."""
+    return lambda: lambda outputs, targets: (function(outputs, targets), {})
+
+
+@pytest.mark.parametrize("task", ["dimensional", "categorical"])
+def test_a_sound_loss_passes(register, task):
+    state = torch.random.get_rng_state()
+    check_loss(register(loss(lambda: squared, task)))
+    check_loss(register(loss(Counted, task)), scale=2)
+    assert torch.equal(torch.random.get_rng_state(), state)
+
+
+BROKEN_LOSSES = {
+    "no function": (lambda: None, ": build returns NoneType, not a function of outputs and targets"),
+    "no pair": (lambda: lambda outputs, targets: outputs.mean(), " outputs [1, 1]: returns Tensor, not the loss and a"),
+    "error": (of(lambda outputs, targets: outputs.reshape(7)), " outputs [1, 1]: the loss raised RuntimeError: shape"),
+    "each clip": (of(lambda outputs, targets: outputs.mean(dim=1)), " outputs [1, 1]: the loss has shape [1], not []"),
+    "number": (of(lambda outputs, targets: 3.0), ": random outputs [1, 1]: the loss is float, not a tensor"),
+    "log": (of(lambda outputs, targets: (-1 - outputs**2).log().mean()), " outputs [1, 1]: the loss is nan"),
+    "root": (
+        of(lambda outputs, targets: (outputs - 0.5).abs().sqrt().mean()),
+        ": constant outputs [1, 1]: its gradient is",
+    ),
+    "detached": (of(lambda outputs, targets: squared(outputs.detach(), targets)[0]), "the loss has no gradient"),
+    "terms": (lambda: changing_terms, ": its terms have other names in other calls"),
+    "taken": (lambda: lambda outputs, targets: (outputs.mean(), {"lr": targets.mean()}), "cannot be called 'lr'"),
+    "stateful": (Stateful, ": random outputs [1, 1]: a second call gives another loss: keep no state"),
+    "in place": (lambda: in_place, ": random outputs [1, 1]: changes its arguments"),
+    "wrong way": (of(lambda outputs, targets: -squared(outputs, targets)[0]), ": right outputs cost "),
+    "unprepared": (Unprepared, ": prepare with the targets of 64 clips, 1 outputs, raised ValueError: no clips"),
+}
+
+
+@pytest.mark.parametrize("name", BROKEN_LOSSES)
+def test_a_broken_loss_is_told_what_is_wrong(register, name):
+    build, wanted = BROKEN_LOSSES[name]
+    text = fault(check_loss, register(loss(build)))
+    assert text.startswith("loss 'toy'")
+    assert wanted in text
+
+
+def test_options_reach_the_loss(register):
+    assert "build(colour='red') raised TypeError" in fault(check_loss, register(loss(Counted)), colour="red")
+
+
+# Decoders
+
+
+@pytest.fixture
+def decoder(register, tmp_path):
+    """decoder(**changes): the name of a decoder of files that hold TOY, 16-bit samples at 8 kHz; such a file."""
+    path = tmp_path / "a.toy"
+
+    def write():
+        path.write_bytes(b"TOY" + bytes(61) + np.arange(-8_000, 8_000, dtype="<i2").tobytes())
+
+    def blocks(path):
+        data = path.read_bytes()[64:]
+        if len(data) < 32_000:
+            raise sertool.AudioError("truncated")
+        for start in (0, 16_000):
+            yield 8_000, np.frombuffer(data[start : start + 16_000], "<i2").reshape(-1, 2) / np.float32(32_768)
+
+    def make(**changes):
+        about = {"recognises": lambda head, path: head.startswith(b"TOY"), "blocks": blocks, "extensions": (".toy",)}
+        return register(sertool.Decoder("toy", "a toy", **about | changes)), path
+
+    write()
+    make.blocks, make.write = blocks, write
+    return make
+
+
+def test_a_sound_decoder_passes(decoder):
+    check_decoder(*decoder())
+
+
+def of_samples(samples, rate=8_000):
+    return {"blocks": lambda path: iter([(rate, samples)])}
+
+
+def test_a_broken_decoder_is_told_what_is_wrong(decoder):
+    turns = []
+
+    def restless(path):
+        turns.append(0)
+        yield from [*decoder.blocks(path)][: 1 + len(turns) % 2]
+
+    def harmful(path):
+        yield from decoder.blocks(path)
+        path.write_bytes(b"TOY" + path.read_bytes()[3:] + b"read")
+
+    def careless(path):
+        data = np.frombuffer(path.read_bytes()[64:], "<i2")
+        yield 8_000, data.reshape(8_000, 2) / np.float32(32_768)
+
+    def growing(path):
+        missing = 32_064 - path.stat().st_size
+        yield 8_000, np.zeros((8_000 + missing, 1), np.float32)
+
+    quiet = np.zeros((8_000, 1), np.float32)
+    for changes, wanted in (
+        ({"extensions": (".tape",)}, "a.toy: its extension is not one of .tape"),
+        ({"recognises": lambda head, path: False}, "does not recognise a.toy"),
+        ({"recognises": lambda head, path: True}, "recognises an empty file"),
+        ({"recognises": lambda head, path: head[:3] in (b"TOY", b"fLa")}, "recognises FLAC"),
+        ({"recognises": lambda head, path: head[60] == 0}, "recognises, for x.toy, raised IndexError"),
+        ({"blocks": lambda path: 1 / 0}, "a.toy: ZeroDivisionError: division by zero"),
+        (of_samples(quiet.astype(np.float64)), "a.toy: TypeError: blocks must yield (rate, float32 [n, channels])"),
+        (of_samples(quiet[:0]), "a.toy: no samples"),
+        (of_samples(quiet + np.float32("nan")), "a.toy: samples that are not finite"),
+        (of_samples(quiet + 32_768), "a.toy: its peak is 32768, full scale is 1"),
+        (of_samples(np.zeros((8_000 * 61, 1), np.float32)), "a.toy: a block of 61 s: yield a few seconds each"),
+        ({"blocks": restless}, "a.toy: 1 s, then 0.5 s"),
+        ({"blocks": harmful}, "changes the file"),
+        ({"blocks": careless}, "the first 10% of the file must be a sertool.AudioError, not ValueError"),
+        ({"blocks": growing}, "the first 10% of the file gives "),
+    ):
+        text = fault(check_decoder, *decoder(**changes))
+        assert text.startswith(f"decoder 'toy': {wanted}")
+        decoder.write()
 
 
 # Packages, and the clips that plugins' tests train on

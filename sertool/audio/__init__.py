@@ -12,6 +12,7 @@ import soundfile
 import soxr
 
 from sertool._types import Array, Samples
+from sertool.audio import foreign
 from sertool.audio.decoders import FASTEST, SAMPLE_RATE, SLOWEST, Mixer, Note, layout, opened
 from sertool.audio.excerpts import Excerpts, Held
 from sertool.audio.pieces import AnyPath
@@ -51,9 +52,11 @@ EXTENSIONS_AV = frozenset(_FILM.split())
 
 
 def is_audio(name: str) -> bool:
-    """Return whether a file in a folder counts as audio, by its extension and whether PyAV is installed."""
+    """Return whether a file in a folder counts as audio, by its extension, PyAV if installed, and plugins' decoders."""
     extension = os.path.splitext(name)[1].lower()
-    return extension in EXTENSIONS or (extension in EXTENSIONS_AV and _has_av())
+    if extension in EXTENSIONS or (extension in EXTENSIONS_AV and _has_av()):
+        return True
+    return extension != "" and extension in foreign.extensions()
 
 
 @functools.cache
@@ -75,6 +78,8 @@ def read(path: AnyPath, note: Note | None = None, channel: int | None = None, tr
 
 def duration(path: AnyPath) -> float:
     """Return seconds, from the header if libsndfile can read it, else by decoding. Raises AudioError."""
+    if foreign.reads(path):
+        return len(read(path)) / SAMPLE_RATE
     try:
         with opened(path) as file:
             return float(file.frames / file.samplerate)
@@ -88,6 +93,8 @@ def excerpt(path: AnyPath, start: float, samples: int) -> Samples:
     Channels are averaged. For training: unlike ``read``, it does not check that the recording is complete. Raises
     AudioError.
     """
+    if foreign.reads(path):
+        return read(path)[round(start * SAMPLE_RATE) :][:samples]
     try:
         with opened(path) as file:
             file.seek(min(round(start * file.samplerate), file.frames))

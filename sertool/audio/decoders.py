@@ -13,7 +13,7 @@ import numpy as np
 import soundfile
 
 from sertool._types import Array, Samples
-from sertool.audio import boxes, flac, mp3, ogg, riff
+from sertool.audio import boxes, flac, foreign, mp3, ogg, riff
 from sertool.audio.pieces import AnyPath, Part, Parts, Piece, Window
 from sertool.errors import AudioError
 
@@ -71,7 +71,12 @@ def native_blocks(path: Path, note: Note, channel: int | None = None, track: int
             if not head:
                 raise AudioError("empty: zero bytes")
             codec = codec_of(head)
-            if codec:
+            if found := foreign.recognising(path, window.get(0, foreign.HEAD)):
+                if track is not None and track > 1:
+                    raise _no_track(track, 1)
+                for rate, block in foreign.blocks(found, path, _checked):
+                    yield rate, mixer.mix(block, rate)
+            elif codec:
                 yield from _by_av(path, window, head, codec, mixer, note, track)
             elif track is not None and track > 1:
                 yield from _av_or(path, window, head, mixer, note, _no_track(track, 1), track)
@@ -231,7 +236,7 @@ def seekable(path: Path, note: Note) -> Piece | None:
         with open(path, "rb") as file:
             window = Window(file)
             head = window.get(0, 16)
-            if not head or codec_of(head):
+            if not head or codec_of(head) or foreign.recognising(path, window.get(0, foreign.HEAD)):
                 return None
             pieces = _pieces(window, head, note) or [Piece()]
         if len(pieces) > 1:
@@ -251,7 +256,9 @@ def layout(path: AnyPath) -> list[int]:
     check_regular(path)
     try:
         with open(path, "rb") as file:
-            head = Window(file).get(0, 16)
+            head = Window(file).get(0, foreign.HEAD)
+        if found := foreign.recognising(path, head):
+            return [next(block.shape[1] for _, block in foreign.blocks(found, path, _checked))]
         if not codec_of(head):
             with contextlib.suppress(soundfile.LibsndfileError), opened(path) as sound:
                 return [sound.channels]

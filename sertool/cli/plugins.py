@@ -53,7 +53,7 @@ def plugins(context: click.Context, as_json: bool) -> int | None:
 @click.argument("name")
 @click.option(
     "--kind",
-    type=click.Choice(["model", "augmentation", "exporter", "corpus", "format", "segmenter"]),
+    type=click.Choice(["model", "augmentation", "exporter", "corpus", "format", "segmenter", "loss", "decoder"]),
     required=True,
     help="What the plugin registers.",
 )

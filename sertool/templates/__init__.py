@@ -32,6 +32,8 @@ KINDS = {
     "corpus": Kind("corpora", "sertool", "sertool evaluate MODEL FOLDER --layout {name}"),
     "format": Kind("formats", "sertool", "sertool label FOLDER --format {name} -o OUT"),
     "segmenter": Kind("segmenters", "sertool", "sertool label FOLDER --segmenter {name}"),
+    "loss": Kind("losses", "sertool[train]", "sertool train RECIPE --set loss.name={name}"),
+    "decoder": Kind("decoders", "sertool", "sertool label FILE.{name}"),
 }
 
 #: The name of a distribution (PEP 508), short enough that lines with it are not too long.

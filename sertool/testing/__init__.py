@@ -18,9 +18,11 @@ from sertool.testing.clips import write_clips
 __all__ = [
     "check_augmentation",
     "check_corpus",
+    "check_decoder",
     "check_exporter",
     "check_format",
     "check_light",
+    "check_loss",
     "check_model",
     "check_segmenter",
     "write_clips",
@@ -101,6 +103,31 @@ def check_segmenter(name: str, **options: Any) -> None:
     from sertool.testing.segmenters import check
 
     check(name, options)
+
+
+def check_loss(name: str, **options: Any) -> None:
+    """Call a registered loss on batches of 1 to 64 clips, with random, constant and large outputs.
+
+    It returns a scalar with a finite gradient and a dict of scalar terms, whose names are always the same. A second
+    call gives the same loss; the arguments are not modified. Right outputs cost less than wrong ones. ``prepare``, if
+    there is one, accepts the targets of all clips.
+    """
+    from sertool.testing.losses import check
+
+    check(name, options)
+
+
+def check_decoder(name: str, file: Path | str) -> None:
+    """Decode ``file``, a sound recording of a registered format, shorter than an hour.
+
+    Its extension is registered and its first bytes are recognised, those of other formats are not. Every read gives
+    the same blocks, of at most a minute each, with finite samples around full scale 1, also in several threads. sertool
+    reads the file, under another name too, to its full length. A truncated file gives fewer samples or raises an
+    AudioError of one line. The file is not modified.
+    """
+    from sertool.testing.decoders import check
+
+    check(name, file)
 
 
 def check_light(package: str) -> None:

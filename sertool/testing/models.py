@@ -18,6 +18,7 @@ from sertool.registry import Model
 from sertool.testing.clips import sound
 from sertool.testing.exported import differences, export
 from sertool.testing.faults import doing, refused, require
+from sertool.training.losses import ChosenLoss
 from sertool.training.recipe import load_recipe, read_table
 from sertool.training.sections import DistilRecipe, Recipe
 
@@ -176,12 +177,13 @@ def _check_format(
 def _check_recipe(model: Model, path: Path, where: str) -> None:
     where = f"{where}, recipe {path.name}"
     with doing(where, "reading it"):
-        distils = {"excerpts", "loss"} & read_table(path).keys()
+        distils = "excerpts" in read_table(path)
         recipe = load_recipe(path, complete=False, kind=DistilRecipe if distils else Recipe)
     require(recipe.model.name == model.name, where, f"model.name is {recipe.model.name!r}")
     with doing(where, "looking up what it names"):
         for entry in recipe.augment:
             load_plugins().get("augmentations", entry.get("name", ""))
+        ChosenLoss(recipe, model)
         for form in recipe.bundle.formats:
             load_plugins().get("exporters", named_options(form)[0])
 

@@ -17,12 +17,12 @@ from sertool.plugins import load_plugins
 from sertool.tasks import TASKS
 from sertool.training import answers, loop
 from sertool.training.loop import Progress
-from sertool.training.losses import ccc_loss, quadrant_correction
+from sertool.training.losses import ChosenLoss, LossFunction
 from sertool.training.prefetch import Batch
 from sertool.training.recipe import Preprocess, Step, augmentations, substituted
-from sertool.training.sections import DistilRecipe, LossSection, TrainSection
+from sertool.training.sections import DistilRecipe, TrainSection
 from sertool.training.supervised import as_they_are, kept_folder, splits, validation
-from sertool.training.targets import Loss, targets_of
+from sertool.training.targets import targets_of
 from sertool.training.teacher import asker, build_teacher
 
 
@@ -90,6 +90,12 @@ def distil(
     """
     device = loop.start(recipe, run)
     model, network = loop.build(recipe)
+    chosen = ChosenLoss(recipe, model)
+    if chosen.needs_targets:
+        raise UsageError(
+            f"loss.name: {chosen.name!r} with these options needs the targets of all training clips, which only "
+            "`sertool train` has; choose another"
+        )
     teacher = build_teacher(recipe, model)
     shortest = max(model.shortest, getattr(teacher, "shortest", 0))
     if recipe.train.shortest_s * audio.SAMPLE_RATE < shortest:
@@ -100,8 +106,8 @@ def distil(
     ask = asker(teacher, recipe.train, device)
     bucket = Bucket(substituted(recipe, recipe.excerpts.sources))
     chain, before = augmentations(recipe, load_plugins()), steps.build(recipe.input.steps)
-    cached = recipe.cache.batches > 0
-    if recipe.loss.balanced and not (cached and TASKS[model.task].has_classes):
+    cached, has_classes = recipe.cache.batches > 0, TASKS[model.task].has_classes
+    if recipe.loss.balanced and not (cached and has_classes):
         raise UsageError("loss.balanced requires a categorical model and cache.batches above 0")
     mixing = replace(recipe.train, seed=recipe.cache.seed) if cached else recipe.train
     excerpts = Excerpts(bucket, chain, mixing, loop.rank(), before)
@@ -109,7 +115,7 @@ def distil(
     def prepare(waveforms: torch.Tensor, teacher_input: torch.Tensor) -> torch.Tensor:
         return ask(teacher_input if len(teacher_input) else waveforms)
 
-    loss, terms = {"dimensional": paper_loss, "categorical": class_loss}[model.task](recipe.loss)
+    loss, terms = of_logits(chosen, recipe.loss.temperature) if has_classes else chosen, chosen.terms()
     if cached:
         if loop.processes() > 1:
             raise UsageError("cache.batches does not work with several processes")
@@ -123,27 +129,16 @@ def distil(
     yield from loop.train(task, recipe.train, run, device, stop)
 
 
-def paper_loss(weights: LossSection) -> tuple[Loss, tuple[str, ...]]:
-    """Return (loss(outputs, teacher outputs), term names): the weighted sum of CCC loss and quadrant correction."""
-
-    def loss(outputs: torch.Tensor, answers: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        ccc = weights.ccc * ccc_loss(outputs, answers)
-        quadrant = weights.quadrant * quadrant_correction(outputs, answers, weights.neutral)
-        return ccc + quadrant, {"ccc": ccc, "quadrant": quadrant}
-
-    return loss, ("loss", "ccc", "quadrant")
-
-
-def class_loss(weights: LossSection) -> tuple[Loss, tuple[str, ...]]:
-    """Return the same for logits: cross-entropy with the teacher's probabilities, both at a temperature.
+def of_logits(loss: LossFunction, temperature: float) -> LossFunction:
+    """Return a loss of classes that takes a teacher's logits as targets; both sides are divided by a temperature.
 
     Source: Hinton et al. 2015. The loss is multiplied by the square of the temperature, so that gradients do not
     shrink with it.
     """
 
-    def loss(logits: torch.Tensor, answers: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-        t = weights.temperature
-        wanted, log_p = torch.softmax(answers / t, dim=1), torch.log_softmax(logits / t, dim=1)
-        return t * t * -(wanted * log_p).sum(dim=1).mean(), {}
+    def tempered(logits: torch.Tensor, answers: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
+        t = temperature
+        value, terms = loss(logits / t, torch.softmax(answers / t, dim=1))
+        return t * t * value, {name: t * t * term for name, term in terms.items()}
 
-    return loss, ("loss",)
+    return tempered

@@ -26,10 +26,11 @@ from sertool.errors import SertoolError, UsageError
 from sertool.nn.weights import fill, read_saved, read_weights
 from sertool.plugins import load_plugins
 from sertool.registry import Model
+from sertool.training.losses import LossFunction
 from sertool.training.prefetch import Batch, Prepare, prefetch
 from sertool.training.recipe import deciding, substituted
 from sertool.training.sections import Recipe, TrainSection
-from sertool.training.targets import Loss, answering
+from sertool.training.targets import answering
 
 #: Steps over which the displayed and logged loss is averaged.
 SMOOTHING = 50
@@ -59,7 +60,7 @@ class Task:
 
     network: torch.nn.Module
     batches: torch.utils.data.Dataset[Batch]
-    loss: Loss
+    loss: LossFunction
     terms: tuple[str, ...] = ("loss",)
     prepare: Prepare = lambda waveforms, targets: targets
     validate: Callable[[torch.nn.Module], dict[str, float] | None] = lambda network: None

@@ -1,4 +1,8 @@
-"""Losses."""
+"""The loss that a recipe chooses."""
+
+import re
+from collections.abc import Callable
+from typing import TypeAlias
 
 import numpy as np
 import numpy.typing as npt
@@ -6,52 +10,68 @@ import torch
 from torch import Tensor
 
 from sertool._types import Floats
+from sertool.errors import UsageError
+from sertool.plugins import load_plugins
+from sertool.registry import Model
+from sertool.tasks import TASKS
+from sertool.training.recipe import substituted
+from sertool.training.sections import Recipe
+
+#: loss(outputs, targets): the loss and its terms by name.
+LossFunction: TypeAlias = Callable[[Tensor, Tensor], tuple[Tensor, dict[str, Tensor]]]
 
 
-def ccc(output: Tensor, target: Tensor) -> Tensor:
-    """Return the concordance correlation coefficient of each column, [batch, k] x [batch, k] -> [k] (Lin 1989).
+class ChosenLoss:
+    """A recipe's loss for a model: a LossFunction that is built with its options.
 
-    Moments over the batch, population form; 0 for a column in which both sides are the same constant.
+    Raises UsageError if there is no such loss, it is for the other task, or its options are wrong.
     """
-    mean_o, mean_t = output.mean(dim=0), target.mean(dim=0)
-    centred_o, centred_t = output - mean_o, target - mean_t
-    covariance = (centred_o * centred_t).mean(dim=0)
-    spread = centred_o.square().mean(dim=0) + centred_t.square().mean(dim=0) + (mean_o - mean_t).square()
-    return 2 * covariance / spread.clamp(min=1e-8)
 
+    def __init__(self, recipe: Recipe, model: Model) -> None:
+        self.model, self.name = model, recipe.loss.name or recipe.default_loss[model.task]
+        plugins = load_plugins()
+        loss = plugins.get("losses", self.name)
+        if loss.task != model.task:
+            known = [name for name in plugins.names("losses") if plugins.get("losses", name).task == model.task]
+            raise UsageError(
+                f"loss.name: {self.name!r} is for {loss.task} models, {model.name!r} is {model.task} "
+                f"(there are: {', '.join(known)})"
+            )
+        try:
+            self._loss: LossFunction = loss.build(**substituted(recipe, recipe.loss.options))
+        except TypeError as error:
+            reason = re.sub(r"^\w+(\.\w+)*\(\) ", "", str(error))
+            raise UsageError(f"loss.options for {self.name!r}: {reason}; it is {loss.summary}") from None
+        if not callable(self._loss):
+            raise UsageError(f"loss {self.name!r}: build returned {type(self._loss).__name__}, not a function")
 
-def ccc_loss(output: Tensor, target: Tensor) -> Tensor:
-    """Return 1 - CCC, averaged over columns."""
-    return (1 - ccc(output, target)).mean()
+    def __call__(self, outputs: Tensor, targets: Tensor) -> tuple[Tensor, dict[str, Tensor]]:
+        return self._loss(outputs, targets)
 
+    @property
+    def needs_targets(self) -> bool:
+        """Whether it must be prepared with the targets of all training clips."""
+        return hasattr(self._loss, "prepare")
 
-def quadrant_correction(output: Tensor, teacher: Tensor, neutral: float = 0.5) -> Tensor:
-    """Return the mean L1 distance to the teacher over clips in the wrong octant (arXiv 2408.13920).
+    def prepare(self, targets: npt.NDArray[np.float32]) -> None:
+        """Give it the targets [clips, k] of all training clips; raise UsageError for a class without clips."""
+        if TASKS[self.model.task].has_classes and not (counts := targets.sum(axis=0)).all():
+            classes = self.model.outputs
+            empty = classes[int(np.argmin(counts))]
+            raise UsageError(f"no training clip is {empty}; each class needs some: {', '.join(classes)}")
+        if self.needs_targets:
+            self._loss.prepare(targets)  # type: ignore[attr-defined]  # optional in the protocol
 
-    ``output`` and ``teacher`` [batch, k] -> []. A clip's octant is given by which outputs are above ``neutral``; a clip
-    in the teacher's octant contributes 0. The mean is over the whole batch, so that the term goes to 0 as fewer clips
-    are wrong.
-    """
-    wrong = ((output > neutral) != (teacher > neutral)).any(dim=1, keepdim=True)
-    return torch.where(wrong, (output - teacher).abs(), 0).mean()
-
-
-def focal_loss(
-    logits: Tensor, targets: Tensor, weights: Tensor | None = None, gamma: float = 2.0, smoothing: float = 0.1
-) -> Tensor:
-    """Return the adaptive focal loss, equation (1) of arXiv 2512.23435: the mean over clips of w (1 - p)^gamma H.
-
-    ``logits`` [batch, classes]; ``targets`` [batch, classes], shares that sum to 1, one-hot or a mixture; -> []. p is
-    the probability of the target, H the cross-entropy with the target after ``smoothing`` (that share is spread evenly
-    over all classes), w the mean of ``weights`` [classes] under the target. With gamma 0, no smoothing and no weights
-    it is the cross-entropy. The mean is not divided by the sum of the weights.
-    """
-    log_p = torch.log_softmax(logits, dim=1)
-    smoothed = targets * (1 - smoothing) + smoothing / logits.shape[1]
-    # For gamma below 1 the gradient of the power is infinite at 0, which is reached when p rounds to 1.
-    doubt = (1 - (log_p.exp() * targets).sum(dim=1)).clamp(min=1e-7)
-    losses = doubt**gamma * -(smoothed * log_p).sum(dim=1)
-    return (losses if weights is None else losses * (targets @ weights)).mean()
+    def terms(self) -> tuple[str, ...]:
+        """Return the names of its terms, "loss" first, from a trial of two clips; raise UsageError if that fails."""
+        numbers = torch.linspace(0.1, 0.9, 2 * len(self.model.outputs)).reshape(2, -1)
+        targets = numbers.softmax(dim=1) if TASKS[self.model.task].has_classes else numbers.flip(0)
+        try:
+            loss, terms = self._loss(numbers, targets)
+            return tuple({name: float(value) for name, value in {"loss": loss, **terms}.items()})
+        except Exception as error:  # whatever a plugin's loss raises
+            reason = f"{type(error).__name__}: {' '.join(str(error).split())}"
+            raise UsageError(f"loss {self.name!r}: two clips raised {reason}") from None
 
 
 def balanced_weights(counts: npt.ArrayLike) -> Floats:

@@ -262,23 +262,20 @@ def _check(recipe: Recipe, path: Path) -> None:
             raise UsageError(f"{path}: train.{key} is {getattr(train, key)!r}; write one of {', '.join(allowed)}")
     if recipe.data.hold_out_by not in ("speaker", "clip"):
         raise UsageError(f"{path}: data.hold_out_by is {recipe.data.hold_out_by!r}; write speaker or clip")
-    if recipe.focal.weights not in ("balanced", "none"):
-        raise UsageError(f"{path}: focal.weights is {recipe.focal.weights!r}; write balanced or none")
     if train.epochs and isinstance(recipe, DistilRecipe):
         raise UsageError(f"{path}: train.epochs does not apply to `sertool distil`; set train.steps")
     for key, value in {
         "train.warmup_ratio": train.warmup_ratio,
         "data.hold_out": recipe.data.hold_out,
         "teacher.share": recipe.teacher.share,
-        "focal.smoothing": recipe.focal.smoothing,
     }.items():
         if not 0 <= value <= 1:
             raise UsageError(f"{path}: {key} must be from 0 to 1, not {value:g}")
-    not_negative: dict[str, float] = {"focal.gamma": recipe.focal.gamma, "folds.number": recipe.folds.number}
-    not_negative |= {f"cache.{key}": getattr(recipe.cache, key) for key in ("versions", "batches", "seed")}
+    not_negative = {f"cache.{key}": getattr(recipe.cache, key) for key in ("versions", "batches", "seed")}
+    not_negative["folds.number"] = recipe.folds.number
     for key, value in not_negative.items():
         if value < 0:
-            raise UsageError(f"{path}: {key} must be at least 0, not {value:g}")
+            raise UsageError(f"{path}: {key} must be at least 0, not {value}")
     if isinstance(recipe, DistilRecipe) and recipe.teacher.share < 1 and not recipe.cache.batches:
         raise UsageError(f"{path}: teacher.share below 1 requires cache.batches above 0")
     if recipe.folds.by not in ("", *BY):

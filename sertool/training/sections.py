@@ -51,12 +51,9 @@ class InputSection:
 
 
 @dataclass(frozen=True)
-class FocalSection:
-    """Loss of a categorical model; defaults from arXiv 2512.23435."""
-
-    gamma: float = 2.0
-    smoothing: float = 0.1
-    weights: str = "balanced"  # by the number of training clips of each class; or none
+class LossSection:
+    name: str = ""  # a registered loss; empty: that of default_loss
+    options: dict[str, Any] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -134,7 +131,7 @@ class Recipe:
     data: DataSection = DataSection()
     targets: TargetsSection = TargetsSection()
     input: InputSection = InputSection()
-    focal: FocalSection = FocalSection()
+    loss: LossSection = LossSection()
     folds: FoldsSection = FoldsSection()
     teacher: TeacherSection = TeacherSection()
     cache: CacheSection = CacheSection()
@@ -145,6 +142,8 @@ class Recipe:
     folder: Path = Path()
 
     command: ClassVar[str] = "train"
+    #: Task of the model -> the loss of a recipe that names none.
+    default_loss: ClassVar[dict[str, str]] = {"dimensional": "ccc", "categorical": "focal"}
     required: ClassVar[tuple[str, ...]] = ("model.name", "data.root")
 
     def as_dict(self) -> dict[str, Any]:
@@ -165,10 +164,7 @@ class ExcerptsSection:
 
 
 @dataclass(frozen=True)
-class LossSection:
-    ccc: float = 100.0
-    quadrant: float = 4.0
-    neutral: float = 0.5
+class DistilLossSection(LossSection):
     temperature: float = 1.0  # of a categorical student
     balanced: bool = False  # of a categorical student with cached batches: make all classes equally likely as targets
 
@@ -198,8 +194,9 @@ class DistilRecipe(Recipe):
 
     teacher: DistilTeacherSection = DistilTeacherSection()
     excerpts: ExcerptsSection = ExcerptsSection()
-    loss: LossSection = LossSection()
+    loss: DistilLossSection = DistilLossSection()
     train: DistilTrainSection = DistilTrainSection()
 
     command: ClassVar[str] = "distil"
+    default_loss: ClassVar[dict[str, str]] = {"dimensional": "ccc-quadrant", "categorical": "cross-entropy"}
     required: ClassVar[tuple[str, ...]] = ("model.name", "teacher.name", "excerpts.sources")

@@ -21,6 +21,7 @@ from sertool.tasks import TASKS
 from sertool.training import kept, loop
 from sertool.training.data import Batches, Clips, decode, divided, in_steps
 from sertool.training.loop import Progress
+from sertool.training.losses import ChosenLoss
 from sertool.training.prefetch import Prepare
 from sertool.training.recipe import Preprocess, augmentations, substituted
 from sertool.training.sections import DistilRecipe, Recipe, TrainSection
@@ -89,9 +90,9 @@ def train(
         )
     if not TASKS[model.task].has_classes and any("class" in level.split("+") for level in recipe.data.balance_by):
         raise UsageError(f"data.balance_by: {model.name} has no classes; write emotion")
-    targets = targets_of(model, recipe)
+    targets, loss = targets_of(model, recipe), ChosenLoss(recipe, model)
     if recipe.cache.versions:
-        task, settings = yield from with_kept_states(recipe, run, model, network, (train_rows, val_rows))
+        task, settings = yield from with_kept_states(recipe, run, model, network, (train_rows, val_rows), loss)
         yield from loop.train(task, settings, run, device, stop)
         return
     training = yield from decoded("decoding training clips", train_rows, targets, before)
@@ -99,10 +100,12 @@ def train(
     chain = augmentations(recipe, load_plugins())
     settings = in_steps(recipe.train, len(training.rows), loop.processes())
     batches = Batches(training, chain, replace(recipe, train=settings), length, loop.rank(), loop.processes())
+    loss.prepare(training.targets)
     task = loop.Task(
         network,
         batches,
-        targets.loss(training.targets),
+        loss,
+        loss.terms(),
         prepare=taught(recipe, model, device) if recipe.teacher.name else as_they_are,
         validate=validate,
         figures=tuple(targets.figures),
@@ -111,7 +114,7 @@ def train(
 
 
 def with_kept_states(
-    recipe: Recipe, run: Path, model: Model, network: torch.nn.Module, parts: Parts
+    recipe: Recipe, run: Path, model: Model, network: torch.nn.Module, parts: Parts, loss: ChosenLoss
 ) -> Generator[Progress, None, tuple[loop.Task, TrainSection]]:
     """Return (Task, its settings) to train the head of a network on cached encoder outputs.
 
@@ -125,10 +128,12 @@ def with_kept_states(
     training = yield from _kept("encoding training clips", recipe, run, network, parts[0], recipe.cache.versions)
     validating = yield from kept_as_they_are("encoding validation clips", recipe, run, network, parts[1])
     frozen = network.state_dict()
+    loss.prepare(training.targets)
     task = loop.Task(
         network.head,
         kept.KeptBatches(training, recipe, network.encoder.samples_a_token),
-        targets.loss(training.targets),
+        loss,
+        loss.terms(),
         validate=lambda head: targets.score(torch.stack([*kept.answers(head, validating)]).numpy(), validating.targets),
         figures=tuple(targets.figures),
         whole=lambda weights: frozen | {f"head.{name}": value for name, value in weights.items()},

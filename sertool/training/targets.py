@@ -1,10 +1,8 @@
-"""Training targets of a model, numbers or a class, with their loss and validation metric."""
+"""Training targets of a model, numbers or a class, with their validation metric."""
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import Any, TypeAlias
 
-import numpy as np
 import numpy.typing as npt
 import torch
 
@@ -16,15 +14,11 @@ from sertool.evaluation.dimensional import DIMENSIONS, concordance
 from sertool.evaluation.metrics import uar
 from sertool.registry import Model
 from sertool.tasks import TASKS
-from sertool.training.losses import balanced_weights, ccc_loss, focal_loss
 from sertool.training.sections import Recipe
-
-#: loss(outputs, targets): the loss and its terms by name.
-Loss: TypeAlias = Callable[[torch.Tensor, torch.Tensor], tuple[torch.Tensor, dict[str, torch.Tensor]]]
 
 
 class Dimensional:
-    """Targets for outputs named arousal, dominance or valence: trained with the CCC loss, validated by CCC."""
+    """Targets for outputs named arousal, dominance or valence: validated by CCC."""
 
     def __init__(self, model: Model, recipe: Recipe) -> None:
         self.name, self.figures, self.intensity = model.name, model.outputs, recipe.targets.intensity
@@ -53,22 +47,18 @@ class Dimensional:
         ratings: dict[str, Any] = dict(zip(self.figures, values, strict=True))
         return replace(row, **ratings)
 
-    def loss(self, targets: npt.NDArray[np.float32]) -> Loss:
-        """Return the loss for training on clips with these targets [n, k]."""
-        return lambda outputs, wanted: (ccc_loss(outputs, wanted), {})
-
     def score(self, outputs: npt.NDArray[Any], targets: npt.NDArray[Any]) -> dict[str, float]:
         """Return the validation metrics of outputs [n, k] by name."""
         return concordance(outputs, targets, self.figures)
 
 
 class Categorical:
-    """Targets for a model of classes: trained with the adaptive focal loss, validated by UA."""
+    """Targets for a model of classes, validated by UA."""
 
     figures = ("UA",)
 
     def __init__(self, model: Model, recipe: Recipe) -> None:
-        self.classes, self.settings = model.outputs, recipe.focal
+        self.classes = model.outputs
         self.missing = f"no row is {' or '.join(self.classes)}"
 
     def of(self, row: Row) -> tuple[float, ...] | None:
@@ -79,22 +69,6 @@ class Categorical:
     def labelled(self, row: Row) -> Row | None:
         """Return the row; None if it has no target."""
         return None if self.of(row) is None else row
-
-    def loss(self, targets: npt.NDArray[np.float32]) -> Loss:
-        """Return the loss for training on clips with these targets; raise UsageError for a class without clips."""
-        counts = targets.sum(axis=0)
-        if not counts.all():
-            empty = self.classes[int(np.argmin(counts))]
-            raise UsageError(f"no training clip is {empty}; each class needs some: {', '.join(self.classes)}")
-        weights = None
-        if self.settings.weights == "balanced":
-            weights = torch.tensor(balanced_weights(counts), dtype=torch.float32)
-
-        def loss(logits: torch.Tensor, wanted: torch.Tensor) -> tuple[torch.Tensor, dict[str, torch.Tensor]]:
-            on_device = None if weights is None else weights.to(logits.device)
-            return focal_loss(logits, wanted, on_device, self.settings.gamma, self.settings.smoothing), {}
-
-        return loss
 
     def score(self, outputs: npt.NDArray[Any], targets: npt.NDArray[Any]) -> dict[str, float]:
         """Return UA, the mean recall over the classes that occur in ``targets``."""

@@ -3,9 +3,9 @@
     python tests/bench/call.py CORPORA [--model mobile-emotion] [--calls 60] [--split test-ood]
 
 A call has a speaker on each of two channels, of one corpus, who each say up to six clips of one class, in turns, with
-pauses of 0.2 to 2 s; every fifth turn begins before the other one ends. Unweighted accuracy of what `sertool label` says
-of it: by segments and speakers that are given, by channel, and of the channels' mean, where one label has to do for both.
-Seeded.
+pauses of 0.2 to 2 s; every fifth turn begins before the other one ends. Unweighted accuracy of what `sertool label`
+says of it: by segments and speakers that are given, by channel, and of the channels' mean, where one label has to do
+for both. Seeded.
 """
 
 import argparse
@@ -104,7 +104,7 @@ def main():
                 add("one label for the mixed call", truth[channel], mixed["emotion"])
             path.unlink()
 
-    print(header(f"call.py {asked.split}"))
+    header("onnxruntime", "soundfile")
     print(f"{asked.calls} calls of {', '.join(names)}; {labeller.bundle.id}; chance {1 / len(labeller.outputs):.3f}\n")
     print("| rows | n | UA |\n|---|---|---|")
     for what, pairs in found.items():

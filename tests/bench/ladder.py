@@ -37,7 +37,7 @@ ARMS = {
     ),
     "a labels only": ("train", "wav2small-labels", ["train.restarts=[]"]),
     "e without mixup": ("distil", RECIPE, ["augment.mixup.p=0"]),
-    "d without quadrant": ("distil", RECIPE, ["loss.quadrant=0"]),
+    "d without quadrant": ("distil", RECIPE, ["loss.options.quadrant=0"]),
 }
 
 

@@ -51,7 +51,7 @@ def main():
     rng = np.random.default_rng(0)
     starts = np.sort(rng.uniform(0, seconds - 5, asked.segments)).round(3)
     lengths = rng.uniform(0.5, 2.5, asked.segments).round(3)
-    print(header("segments.py"))
+    header("onnxruntime", "soundfile")
     print(f"{asked.hours:g} h, {asked.segments} segments of {lengths.sum() / 3600:.2f} h in all, {asked.model}, -j 1\n")
     labeller = Labeller(asked.model)
     noise = (0.1 * rng.standard_normal(16_000 * 3)).astype(np.float32)

@@ -11,11 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from sertool import templates
 from sertool.plugins import Plugin, load_plugins
 
 pytestmark = pytest.mark.slow("installs and tests generated plugins")
 
-KINDS = ("model", "augmentation", "exporter", "corpus")
+KINDS = ("model", "augmentation", "exporter", "corpus", "loss", "decoder")
 needs_hatchling = pytest.mark.skipif(
     not importlib.util.find_spec("hatchling"), reason="packages are built by hatchling"
 )
@@ -56,17 +57,18 @@ def test_new_plugins_of_all_kinds_are_found(installed):
     listed = {
         plugin["name"]: plugin for plugin in json.loads(run(installed, "-m", "sertool", "plugins", "--json").stdout)
     }
-    for kind, several in zip(KINDS, ("models", "augmentations", "exporters", "corpora"), strict=True):
+    assert set(KINDS) == set(templates.KINDS)
+    for kind, about in templates.KINDS.items():
         plugin = listed[f"my-{kind}"]
         assert (plugin["version"], plugin["error"]) == ("0.1.0", None)
-        assert plugin["registers"] == {several: [f"my-{kind}"]}
+        assert plugin["registers"] == {about.several: [f"my-{kind}"]}
 
 
 @needs_hatchling
 def test_a_new_plugins_own_tests_pass(installed):
     done = run(installed, "-m", "pytest", "-q", "-p", "no:cacheprovider", *(installed[0] / kind for kind in KINDS))
     assert done.returncode == 0, done.stdout + done.stderr
-    assert int(re.search(r"(\d+) passed", done.stdout)[1]) >= 14
+    assert int(re.search(r"(\d+) passed", done.stdout)[1]) >= 22
 
 
 @needs_hatchling
@@ -116,11 +118,11 @@ def test_what_was_written_and_what_to_do_next_is_said(command, tmp_path, monkeyp
     assert project["entry-points"]["sertool"] == {"sing-song": "sertool_sing_song"}
 
 
-def test_only_models_depend_on_torch_and_bring_a_recipe(command, tmp_path):
+def test_what_needs_torch_depends_on_it_and_only_models_bring_a_recipe(command, tmp_path):
     for kind in KINDS:
         command("plugins", "new", "x", "--kind", kind, "-o", tmp_path / kind)
         project = tomllib.loads((tmp_path / kind / "pyproject.toml").read_text())["project"]
-        wanted = "sertool[train]" if kind in ("model", "exporter") else "sertool"
+        wanted = "sertool[train]" if kind in ("model", "exporter", "loss") else "sertool"
         assert project["dependencies"][0].partition(">=")[0] == wanted
         assert any(path.endswith(".toml") and "sertool_x/" in path for path in files(tmp_path / kind)) == (
             kind == "model"

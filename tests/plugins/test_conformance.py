@@ -10,7 +10,7 @@ import pytest
 import soundfile
 
 from sertool.plugins import load_plugins
-from sertool.testing import check_augmentation, check_exporter, check_light, check_model
+from sertool.testing import check_augmentation, check_exporter, check_light, check_loss, check_model
 
 pytestmark = [
     pytest.mark.usefixtures("offline", "one_thread"),
@@ -94,6 +94,11 @@ def test_augmentations(name, tmp_path):
 @pytest.mark.parametrize("name", ours("exporters"))
 def test_exporters(name):
     check_exporter(name, **EXPORTERS.get(name, {}))
+
+
+@pytest.mark.parametrize("name", ours("losses"))
+def test_losses(name):
+    check_loss(name)
 
 
 @pytest.mark.parametrize("package", sorted(point.value for point in POINTS))

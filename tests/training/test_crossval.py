@@ -190,7 +190,7 @@ def test_a_fold_goes_on_with_its_rows_and_its_recipe_or_not_at_all(recipe, voice
         UsageError, match=r"was started with different rows .compare .*rows\.csv.; choose another folder with -o"
     ):
         finish(settings, second, tmp_path / "run")
-    for override in ("train.lr=0.5", "focal.gamma=1", "input.steps=[{step = 'peak'}]"):
+    for override in ("train.lr=0.5", "loss.options.gamma=1", "input.steps=[{step = 'peak'}]"):
         with pytest.raises(UsageError, match="holds a run of a different recipe"):  # though it is done
             finish(recipe("data.corpora=['a']", override), first, tmp_path / "run")
     # Where the data lies decides nothing.

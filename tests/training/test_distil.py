@@ -17,9 +17,9 @@ import torch
 from sertool.errors import SertoolError, UsageError
 from sertool.plugins import load_plugins
 from sertool.training import loop
-from sertool.training.distil import Excerpts, class_loss, distil
+from sertool.training.distil import Excerpts, distil, of_logits
 from sertool.training.recipe import Step, load_recipe, substituted
-from sertool.training.sections import DistilRecipe, LossSection
+from sertool.training.sections import DistilRecipe
 from sertool.training.teacher import build_teacher, folded
 
 TEXT = """
@@ -144,7 +144,7 @@ def test_a_run_may_be_looked_at_differently_and_made_longer_but_not_be_another(r
     finish(recipe(), tmp_path / "run")
     longer = finish(recipe("train.steps=8", "train.log_every=2", "bundle.limits=none"), tmp_path / "run")
     assert longer[-1].done == 8
-    for other in (["train.seed=3"], ["loss.quadrant=1"], ["augment.mixup.p=0.5"], ["model.name=resnet"]):
+    for other in (["train.seed=3"], ["loss.options.quadrant=1"], ["augment.mixup.p=0.5"], ["model.name=resnet"]):
         with pytest.raises(UsageError, match="a different recipe"):
             finish(recipe("train.steps=8", *other), tmp_path / "run")
 
@@ -284,8 +284,8 @@ def test_plain_sgd_is_the_papers(recipe, tmp_path):
     network = network.to(memory_format=torch.channels_last).train()
     before = {name: p.detach().clone() for name, p in network.named_parameters() if p.requires_grad}
     from sertool.corpora.buckets import Bucket
-    from sertool.training.losses import ccc_loss, quadrant_correction
     from sertool.training.recipe import augmentations
+    from sertool_losses.numbers import ccc_loss, quadrant_correction
 
     bucket = Bucket(substituted(settings, settings.excerpts.sources))
     waveforms, _ = Excerpts(bucket, augmentations(settings, load_plugins()), settings.train)[0]
@@ -423,9 +423,9 @@ def test_the_teacher_can_be_had_as_a_bundle(recipe, corpus, tmp_path, process):
 def test_the_loss_of_classes_is_kullback_leiblers_but_for_the_teachers_entropy(temperature):
     generator = torch.Generator().manual_seed(0)
     logits, answers = (torch.randn(6, 4, dtype=torch.float64, generator=generator) for _ in range(2))
-    loss, terms = class_loss(LossSection(temperature=temperature))
-    found, parts = loss(logits.requires_grad_(), answers)
-    assert (terms, parts) == (("loss",), {})
+    loss = of_logits(load_plugins().get("losses", "cross-entropy").build(), temperature)
+    found, terms = loss(logits.requires_grad_(), answers)
+    assert terms == {}
     wanted = torch.softmax(answers / temperature, dim=1)
     divergence = torch.nn.functional.kl_div(
         torch.log_softmax(logits / temperature, dim=1), wanted, reduction="batchmean"

@@ -1,116 +1,17 @@
-"""The losses against audmetric, torch and scikit-learn, by their gradients and by hand."""
+"""The loss that a recipe chooses: looked up, built with its options, prepared for the clips, its faults named."""
 
-import math
-
-import audmetric
 import numpy as np
 import pytest
 import torch
 from sklearn.utils.class_weight import compute_class_weight
 
-from sertool.training.losses import balanced_weights, ccc, ccc_loss, focal_loss, quadrant_correction
-
-
-def test_ccc_is_audmetrics_per_column():
-    generator = torch.Generator().manual_seed(0)
-    output, target = torch.rand(16, 3, generator=generator), torch.rand(16, 3, generator=generator)
-    expected = [audmetric.concordance_cc(target[:, i].numpy(), output[:, i].numpy()) for i in range(3)]
-    assert ccc(output, target).tolist() == pytest.approx(expected, abs=1e-6)
-    assert ccc_loss(output, target).item() == pytest.approx(1 - sum(expected) / 3, abs=1e-6)
-    assert ccc_loss(target, target).item() == pytest.approx(0, abs=1e-6)
-
-
-def test_gradient_of_ccc_is_right():
-    generator = torch.Generator().manual_seed(0)
-    output = torch.rand(8, 3, dtype=torch.float64, generator=generator, requires_grad=True)
-    target = torch.rand(8, 3, dtype=torch.float64, generator=generator)
-    assert torch.autograd.gradcheck(lambda o: ccc_loss(o, target), output)
-
-
-@pytest.mark.parametrize("value", [0.5, 0.7])
-def test_a_batch_of_equal_values_has_a_finite_loss_and_gradient(value):
-    output = torch.full((4, 3), 0.5, requires_grad=True)
-    target = torch.full((4, 3), value)
-    loss = ccc_loss(output, target) + quadrant_correction(output, target)
-    loss.backward()
-    assert loss.item() >= 1
-    assert torch.isfinite(output.grad).all()
-
-
-def test_quadrant_correction_counts_only_clips_in_another_octant():
-    teacher = torch.tensor([[0.6, 0.6, 0.6], [0.6, 0.6, 0.6], [0.4, 0.9, 0.1]])
-    output = torch.tensor([[0.9, 0.51, 0.6], [0.9, 0.6, 0.4], [0.1, 0.6, 0.49]])
-    # Only the second clip is elsewhere, in valence; all three of its distances count: 0.3 + 0 + 0.2, over 9 values.
-    assert quadrant_correction(output, teacher).item() == pytest.approx(0.5 / 9)
-    assert quadrant_correction(teacher, teacher).item() == 0
-    assert quadrant_correction(output[[0, 2]], teacher[[0, 2]]).item() == 0
-    # Around another neutral point another clip is elsewhere.
-    assert quadrant_correction(output, teacher, neutral=0.55).item() == pytest.approx((0.3 + 0.09 + 0.5) / 9)
-
-
-def test_gradient_of_the_quadrant_correction_is_right_and_stays_away_from_the_others():
-    teacher = torch.tensor([[0.6, 0.6, 0.6], [0.6, 0.7, 0.6]], dtype=torch.float64)
-    output = torch.tensor([[0.9, 0.51, 0.65], [0.9, 0.65, 0.4]], dtype=torch.float64, requires_grad=True)
-    assert torch.autograd.gradcheck(lambda o: quadrant_correction(o, teacher), output)
-    quadrant_correction(output, teacher).backward()
-    assert output.grad.tolist() == [[0, 0, 0], pytest.approx([1 / 6, -1 / 6, -1 / 6])]
-
-
-def logits_and_classes(batch=12, classes=4):
-    generator = torch.Generator().manual_seed(0)
-    logits = 2 * torch.randn(batch, classes, dtype=torch.float64, generator=generator)
-    return logits, torch.randint(classes, (batch,), generator=generator)
-
-
-def one_hot(classes, number=4):
-    return torch.nn.functional.one_hot(classes, number).double()
-
-
-@pytest.mark.parametrize("smoothing", [0.0, 0.1, 1.0])
-def test_without_gamma_the_focal_loss_is_torchs_cross_entropy(smoothing):
-    logits, classes = logits_and_classes()
-    weights = torch.tensor([0.5, 2.0, 1.0, 3.0], dtype=torch.float64)
-    expected = torch.nn.functional.cross_entropy(logits, classes, label_smoothing=smoothing)
-    assert focal_loss(logits, one_hot(classes), None, 0.0, smoothing).item() == pytest.approx(expected.item())
-    each = torch.nn.functional.cross_entropy(logits, classes, label_smoothing=smoothing, reduction="none")
-    weighted = (weights[classes] * each).mean()
-    assert focal_loss(logits, one_hot(classes), weights, 0.0, smoothing).item() == pytest.approx(weighted.item())
-
-
-def test_the_focal_loss_by_hand():
-    # Probabilities 0.5, 0.25, 0.25 of the first clip, 0.1, 0.2, 0.7 of the second.
-    logits = torch.tensor([[0.5, 0.25, 0.25], [0.1, 0.2, 0.7]]).log() + 3
-    targets = torch.tensor([[1.0, 0, 0], [0, 0, 1]])
-    first, second = 0.5**2 * math.log(2), 0.3**2 * -math.log(0.7)
-    assert focal_loss(logits, targets, smoothing=0).item() == pytest.approx((first + second) / 2, rel=1e-5)
-    weights = torch.tensor([2.0, 1, 0.5])
-    weighted = (2 * first + 0.5 * second) / 2
-    assert focal_loss(logits, targets, weights, smoothing=0).item() == pytest.approx(weighted, rel=1e-5)
-    # Smoothed: 0.1 spread over three classes; the factor stays that of the true class.
-    smooth = (0.9 + 0.1 / 3) * -math.log(0.5) + 2 * (0.1 / 3) * -math.log(0.25)
-    found = focal_loss(logits[:1], targets[:1]).item()
-    assert found == pytest.approx(0.5**2 * smooth, rel=1e-5)
-    # A mixture: p is its expected probability, w its share of the weights.
-    mixed = torch.tensor([[0.5, 0.5, 0.0]])
-    entropy = -(0.5 * math.log(0.5) + 0.5 * math.log(0.25))
-    found = focal_loss(logits[:1], mixed, weights, smoothing=0).item()
-    assert found == pytest.approx(1.5 * (1 - 0.375) ** 2 * entropy, rel=1e-5)
-
-
-@pytest.mark.parametrize("gamma", [0.0, 0.5, 2.0])
-def test_gradient_of_the_focal_loss_is_right(gamma):
-    logits, classes = logits_and_classes(6)
-    targets = 0.7 * one_hot(classes) + 0.3 * one_hot(classes.roll(1))
-    weights = torch.tensor([0.5, 2.0, 1.0, 3.0], dtype=torch.float64)
-    loss = lambda z: focal_loss(z, targets, weights, gamma, 0.1)  # noqa: E731
-    assert torch.autograd.gradcheck(loss, logits.requires_grad_())
-
-
-@pytest.mark.parametrize("gamma", [0.0, 0.5, 1.0, 2.0])
-def test_a_clip_that_is_certain_has_a_finite_gradient(gamma):
-    logits = torch.tensor([[200.0, 0, 0, 0], [0, 200.0, 0, 0]], requires_grad=True)
-    focal_loss(logits, torch.eye(4)[[0, 0]], gamma=gamma).backward()
-    assert torch.isfinite(logits.grad).all()
+import sertool
+from sertool.errors import UsageError
+from sertool.plugins import Plugin, load_plugins
+from sertool.training import distil, supervised
+from sertool.training.losses import ChosenLoss, balanced_weights
+from sertool.training.recipe import load_recipe
+from sertool.training.sections import DistilRecipe, Recipe
 
 
 def test_balanced_weights_are_scikit_learns():
@@ -134,3 +35,140 @@ def test_table_1_of_the_paper_follows_from_its_corpora():
     folds = [[(out + n) % 5 for n in (2, 3, 4)] for out in range(5)]  # the next session validates
     weights = np.mean([balanced_weights(sessions[fold].sum(axis=0) + crema_d) for fold in folds], axis=0)
     assert weights.round(3).tolist() == [1.065, 0.913, 0.974, 1.070]
+
+
+@pytest.fixture
+def register(monkeypatch):
+    """register(build, task): a loss "toy" of an outside plugin."""
+
+    def add(build, task="categorical"):
+        loss = sertool.Loss("toy", "a toy: scale", task, build)
+        monkeypatch.setitem(load_plugins()._named["losses"], "toy", [(Plugin("outside", None, "here"), loss)])
+
+    return add
+
+
+@pytest.fixture
+def chosen(tmp_path):
+    """chosen(model, *overrides, kind): the loss of a recipe that says nothing else."""
+
+    def make(model, *overrides, kind=Recipe):
+        (tmp_path / "r.toml").write_text(f'[model]\nname = "{model}"\n')
+        recipe = load_recipe(tmp_path / "r.toml", overrides, complete=False, kind=kind)
+        return ChosenLoss(recipe, load_plugins().get("models", model))
+
+    return make
+
+
+def eye(*numbers):
+    return np.eye(4, dtype=np.float32)[list(numbers)]
+
+
+@pytest.mark.parametrize(
+    ("kind", "model", "name", "terms"),
+    [
+        (Recipe, "wav2small", "ccc", ("loss",)),
+        (Recipe, "wav2small-emotion", "focal", ("loss",)),
+        (DistilRecipe, "wav2small", "ccc-quadrant", ("loss", "ccc", "quadrant")),
+        (DistilRecipe, "wav2small-emotion", "cross-entropy", ("loss",)),
+    ],
+)
+def test_a_recipe_that_names_no_loss_has_the_papers(chosen, kind, model, name, terms):
+    loss = chosen(model, kind=kind)
+    assert (loss.name, loss.terms()) == (name, terms)
+
+
+def test_the_options_of_a_recipe_reach_the_loss(chosen):
+    loss = chosen("wav2small-emotion", "loss.name=focal", "loss.options.weights=none", "loss.options.gamma=0.5")
+    assert (loss._loss.gamma, loss._loss.smoothing, loss.needs_targets) == (0.5, 0.1, False)
+
+
+class Toy:
+    """Squares, times the number of training clips."""
+
+    def __init__(self, scale=1.0):
+        self.scale, self.clips = scale, 0
+
+    def prepare(self, targets):
+        self.clips = len(targets)
+
+    def __call__(self, outputs, targets):
+        error = self.scale * (outputs - targets).square().mean()
+        return error * self.clips, {"error": error}
+
+
+def test_a_plugins_loss_is_prepared_with_the_training_clips(chosen, register):
+    register(Toy)
+    loss = chosen("wav2small-emotion", "loss.name=toy", "loss.options.scale=2")
+    loss.prepare(eye(0, 1, 2, 3, 3))
+    assert loss.terms() == ("loss", "error")
+    value, terms = loss(torch.ones(2, 4), torch.zeros(2, 4))
+    assert (value.item(), terms["error"].item()) == (10, 2)
+
+
+@pytest.mark.parametrize("weights", ["balanced", "none"])
+def test_a_class_without_a_training_clip_is_named(chosen, weights):
+    with pytest.raises(UsageError, match="no training clip is neutral; each class needs some: angry, happy, neutral"):
+        chosen("wav2small-emotion", f"loss.options.weights={weights}").prepare(eye(0, 1, 3, 3))
+
+
+@pytest.mark.parametrize(
+    ("model", "overrides", "message"),
+    [
+        ("wav2small", ["loss.name=mse"], r"losses: there is no 'mse' \(there are: .*focal"),
+        (
+            "wav2small",
+            ["loss.name=focal"],
+            r"'focal' is for categorical models, 'wav2small' is dimensional \(there are: ccc, ccc-quadrant\)",
+        ),
+        (
+            "wav2small-emotion",
+            ["loss.options.gama=1"],
+            "loss.options for 'focal': got an unexpected .*'gama'; it is the",
+        ),
+        ("wav2small-emotion", ["loss.options.gamma=-1"], "loss focal: gamma must be at least 0"),
+    ],
+)
+def test_a_wrong_choice_is_named(chosen, model, overrides, message):
+    with pytest.raises(UsageError, match=message):
+        chosen(model, *overrides)
+
+
+def test_what_a_plugins_loss_raises_is_one_line_that_names_it(chosen, register):
+    def broken(outputs, targets):
+        raise RuntimeError("no\nway")
+
+    register(lambda: broken)
+    with pytest.raises(UsageError, match="loss 'toy': two clips raised RuntimeError: no way"):
+        chosen("wav2small-emotion", "loss.name=toy").terms()
+    register(lambda: lambda outputs, targets: outputs.mean())
+    with pytest.raises(UsageError, match="loss 'toy': two clips raised TypeError"):
+        chosen("wav2small-emotion", "loss.name=toy").terms()
+    register(lambda: None)
+    with pytest.raises(UsageError, match="loss 'toy': build returned NoneType, not a function"):
+        chosen("wav2small-emotion", "loss.name=toy")
+
+
+def test_a_run_trains_with_a_plugins_loss_and_logs_its_terms(labels, overrides, register, tmp_path):
+    register(Toy, "dimensional")
+    recipe = load_recipe(labels, [*overrides, "loss.name=toy"])
+    losses = [step.losses for step in supervised.train(recipe, tmp_path / "run") if step.stage == "training"]
+    clips = 16
+    assert losses[-1]["loss"] == pytest.approx(clips * losses[-1]["error"])
+    assert (tmp_path / "run" / "log.csv").read_text().startswith("step,seconds,loss,error,lr,")
+
+
+def test_a_wrong_option_ends_a_run_before_a_clip_is_decoded(labels, overrides, tmp_path):
+    run = supervised.train(load_recipe(labels, [*overrides, "loss.options.colour=red"]), tmp_path / "run")
+    with pytest.raises(UsageError, match="for 'ccc': takes no arguments; it is 1 - CCC"):
+        next(run)
+
+
+def test_a_distillation_refuses_a_loss_that_needs_the_training_clips(corpus, tmp_path):
+    (tmp_path / "r.toml").write_text(
+        '[model]\nname = "wav2small-emotion"\n[teacher]\nname = "teacher-emotion"\n[excerpts]\nsources = ["x"]\n'
+        '[loss]\nname = "focal"\n'
+    )
+    recipe = load_recipe(tmp_path / "r.toml", [f"data.root={corpus}"], kind=DistilRecipe)
+    with pytest.raises(UsageError, match="'focal' with these options needs the targets of all training clips"):
+        next(distil.distil(recipe, tmp_path / "run"))

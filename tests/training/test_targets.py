@@ -1,9 +1,8 @@
-"""Targets: what a row is worth to a model of numbers and to one of classes, with the loss and the figure of each."""
+"""Targets: what a row is worth to a model of numbers and to one of classes, with the figure of each."""
 
 import audmetric
 import numpy as np
 import pytest
-import torch
 from sklearn.metrics import recall_score
 
 from sertool.corpora import Row
@@ -11,7 +10,6 @@ from sertool.corpora.coordinates import coordinates
 from sertool.errors import UsageError
 from sertool.plugins import load_plugins
 from sertool.registry import Model
-from sertool.training.losses import ccc_loss, focal_loss
 from sertool.training.recipe import load_recipe
 from sertool.training.targets import targets_of
 
@@ -57,27 +55,6 @@ def test_labelled_rows_are_those_with_a_target(targets):
 
 def eye(*numbers):
     return np.eye(4, dtype=np.float32)[list(numbers)]
-
-
-def test_the_loss_is_weighted_by_the_training_clips_and_by_the_recipe(targets):
-    training = eye(0, 0, 0, 1, 2, 2, 3, 3)
-    logits = torch.randn(5, 4, generator=torch.Generator().manual_seed(0))
-    wanted = torch.from_numpy(eye(3, 1, 0, 2, 0))
-    weights = torch.tensor([8 / 12, 2.0, 1.0, 1.0])
-    found, terms = targets("wav2small-emotion").loss(training)(logits, wanted)
-    assert terms == {}
-    assert found.item() == pytest.approx(focal_loss(logits, wanted, weights, 2.0, 0.1).item())
-    other = ["focal.weights=none", "focal.gamma=1", "focal.smoothing=0"]
-    found, _ = targets("wav2small-emotion", *other).loss(training)(logits, wanted)
-    assert found.item() == pytest.approx(focal_loss(logits, wanted, None, 1.0, 0.0).item())
-    found, terms = targets("wav2small").loss(training[:, :3])(logits[:, :3], wanted[:, :3])
-    assert found.item() == pytest.approx(ccc_loss(logits[:, :3], wanted[:, :3]).item())
-
-
-@pytest.mark.parametrize("weights", ["balanced", "none"])
-def test_a_class_without_a_training_clip_is_named(targets, weights):
-    with pytest.raises(UsageError, match="no training clip is neutral"):
-        targets("wav2small-emotion", f"focal.weights={weights}").loss(eye(0, 1, 3, 3))
 
 
 def test_classes_are_validated_by_the_mean_recall_of_those_that_are_there(targets):
