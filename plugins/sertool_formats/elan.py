@@ -9,7 +9,7 @@ from xml.etree import ElementTree
 from sertool.errors import UsageError
 from sertool.segments import Annotated, Segment, Table
 
-from .praat import chosen
+from .praat import chosen, named
 from .texts import filled, in_xml
 from .tiers import tiers
 
@@ -99,11 +99,12 @@ def read(path: Path, tier: str | None = None) -> list[Segment]:
     except (KeyError, ValueError) as error:
         raise UsageError(f"{path}: not a complete ELAN file ({error})") from None
     result = []
-    for name in chosen([part.name for part in own], tier, path):
+    names = chosen([part.name for part in own], tier, path)
+    for name in names:
         part = next(part for part in own if part.name == name)
         entries = [(times[key], text) for key, *_, text in (*part.aligned, *part.referring) if key in times]
         for (start, end), text in sorted(entries):
-            result.append(Segment(start, end, filled({"tier": name, "speaker": part.speaker, "text": text})))
+            result.append(Segment(start, end, filled({"tier": named(name, names), "speaker": part.speaker, "text": text})))
     return result
 
 

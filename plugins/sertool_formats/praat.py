@@ -67,13 +67,19 @@ def read(path: Path, tier: str | None = None) -> list[Segment]:
         grid = textgrid_io.parseTextgridStr(text_of(path), includeEmptyIntervals=False)
     except (errors.PraatioException, ValueError, KeyError, IndexError, AttributeError, TypeError) as error:
         raise UsageError(f"{path}: not a TextGrid ({type(error).__name__})") from None
-    names = [part["name"] for part in grid["tiers"] if part["class"] == "IntervalTier"]
+    parts = [part for part in grid["tiers"] if part["class"] == "IntervalTier"]
+    names = chosen([part["name"] for part in parts], tier, path)
     return [
-        Segment(float(start), float(end), filled({"tier": part["name"], "text": text}))
-        for part in grid["tiers"]
-        if part["class"] == "IntervalTier" and part["name"] in chosen(names, tier, path)
+        Segment(float(start), float(end), filled({"tier": named(part["name"], names), "text": text}))
+        for part in parts
+        if part["name"] in names
         for start, end, text in part["entries"]
     ]
+
+
+def named(name: str, names: list[str]) -> str:
+    """Return the tier's name for a column, "" if only one tier is read."""
+    return name if len(names) > 1 else ""
 
 
 def chosen(names: list[str], tier: str | None, path: Path) -> list[str]:

@@ -29,7 +29,7 @@ def tiers(table: Table, rows: Iterable[_Row]) -> list[Tier]:
     """
     timed = [row for row in rows if row["start"] is not None and row["end"] > row["start"]]
     who = [name for name in _WHO if name in table.columns]
-    columns = [name for name in (table.label, *table.outputs, *table.given) if name]
+    columns = [name for name in (table.label, *table.outputs, *table.given) if name not in ("", "tier")]
     if "speaker" in who and "speaker" not in columns:
         columns.append("speaker")
     result = []

@@ -117,7 +117,7 @@ class Mixer:
         channels = block.shape[1]
         if channels == 1:
             return np.ascontiguousarray(block[:, 0])
-        mean = block.mean(axis=1, dtype=np.float32)
+        mean = _mean(block)
         if self._channel is None or self._channel >= channels:
             self._channel = _loudest_of_cancelling(block, mean)
             if self._channel is not None:
@@ -144,13 +144,30 @@ class Picker(Mixer):
         return np.ascontiguousarray(block[:, self._number - 1], np.float32)
 
 
+def _mean(block: Array) -> Samples:
+    """Return the mean of the channels of [n, channels]."""
+    channels = block.shape[1]
+    if block.dtype != np.float32 or channels >= 8:  # numpy adds eight and more in another order
+        mean: Samples = block.mean(axis=1, dtype=np.float32)
+        return mean
+    total: Samples = block[:, 0] + block[:, 1]  # several times as fast as a mean over a short axis, with the same bits
+    for channel in range(2, channels):
+        total += block[:, channel]
+    total /= np.float32(channels)
+    return total
+
+
+def _power(samples: Array) -> float:
+    return float(np.einsum("n,n->", samples, samples)) / len(samples)
+
+
 def _loudest_of_cancelling(block: Array, mean: Samples) -> int | None:
     """Return the loudest channel of [n, channels] if their mean retains almost no power, else None."""
     if not len(block):
         return None
     with np.errstate(all="ignore"):  # the caller reports NaN and infinity
-        powers = np.einsum("nc,nc->c", block, block, dtype=np.float64) / len(block)
-        left = block.shape[1] * np.mean(np.square(mean, dtype=np.float64)) / powers.mean()
+        powers = np.array([_power(block[:, channel]) for channel in range(block.shape[1])])
+        left = block.shape[1] * _power(mean) / powers.mean()
     # Uncorrelated channels have a ratio of 1. Channels below -80 dB full scale are ignored.
     return int(powers.argmax()) if left < 0.02 and powers.max() > 1e-8 else None
 
