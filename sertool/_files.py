@@ -3,6 +3,7 @@
 import contextlib
 import errno
 import os
+import threading
 from pathlib import Path
 from typing import IO, Any
 
@@ -16,6 +17,14 @@ def hold(stream: IO[Any]) -> None:
     """Lock a file until it is closed, where the system supports it; raise BlockingIOError if it is locked already."""
     if fcntl is not None:
         fcntl.flock(stream, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+
+def beside(path: Path) -> Path:
+    """Return a temporary name in the same folder, of this thread only.
+
+    It is short, because the name itself may have the maximum length, and hidden, so that a search for audio skips it.
+    """
+    return path.with_name(f".{os.getpid()}-{threading.get_ident():x}.part")
 
 
 def sync(stream: IO[Any]) -> None:

@@ -3,10 +3,11 @@
 import errno
 import io
 import os
+import threading
 
 import pytest
 
-from sertool._files import hold, move_into_place, sync
+from sertool._files import beside, hold, move_into_place, sync
 
 posix = pytest.mark.skipif(os.name != "posix", reason="folders are synced on POSIX only")
 
@@ -54,3 +55,21 @@ def test_a_file_is_held_by_one(tmp_path):
             hold(other)
     with open(tmp_path / "x") as again:
         hold(again)
+
+
+def test_temporary_names_are_of_one_thread(tmp_path):
+    names = set()
+    barrier = threading.Barrier(2)
+
+    def run():
+        names.add(beside(tmp_path / "a.wav"))
+        barrier.wait()  # a thread that has ended may leave its number to the next one
+
+    threads = [threading.Thread(target=run) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(names) == 2
+    assert {name.parent for name in names} == {tmp_path}
+    assert all(name.name.startswith(".") and len(name.name) < 40 for name in names)

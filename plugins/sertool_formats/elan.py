@@ -104,7 +104,9 @@ def read(path: Path, tier: str | None = None) -> list[Segment]:
         part = next(part for part in own if part.name == name)
         entries = [(times[key], text) for key, *_, text in (*part.aligned, *part.referring) if key in times]
         for (start, end), text in sorted(entries):
-            result.append(Segment(start, end, filled({"tier": named(name, names), "speaker": part.speaker, "text": text})))
+            result.append(
+                Segment(start, end, filled({"tier": named(name, names), "speaker": part.speaker, "text": text}))
+            )
     return result
 
 

@@ -11,6 +11,7 @@ import numpy.typing as npt
 import soundfile
 import soxr
 
+from sertool._files import beside
 from sertool._types import Array, Samples
 from sertool.audio import foreign
 from sertool.audio.decoders import FASTEST, SAMPLE_RATE, SLOWEST, Mixer, Note, layout, opened
@@ -133,12 +134,12 @@ def write(path: AnyPath, samples: Samples) -> None:
     content = encoded.getbuffer()
     if (stamp := bytes(content[:128]).find(b"PEAK") + 12) > 12:
         content[stamp : stamp + 4] = bytes(4)  # the time of day; without it, the same samples give the same file
-    beside = path.with_name(f".{os.getpid()}.part")  # a name that a search for audio skips
+    part = beside(path)
     try:
-        beside.write_bytes(content)
-        os.replace(beside, path)
+        part.write_bytes(content)
+        os.replace(part, path)
     finally:
-        beside.unlink(missing_ok=True)
+        part.unlink(missing_ok=True)
 
 
 def mono(samples: npt.ArrayLike, rate: float) -> Samples:

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
-from sertool._files import move_into_place, sync
+from sertool._files import beside, move_into_place, sync
 from sertool.cli.recordings import check_writable
 from sertool.errors import UsageError
 from sertool.options import named_options
@@ -152,15 +152,15 @@ class Output:
 
     def _write_file(self, path: Path, annotated: Annotated) -> None:
         path.parent.mkdir(parents=True, exist_ok=True)
-        beside = path.with_name(f".{os.getpid()}.part")  # short, because the name itself may have the maximum length
+        part = beside(path)
         try:
-            with open(beside, "w", encoding="utf-8", newline="") as stream:
+            with open(part, "w", encoding="utf-8", newline="") as stream:
                 writer = self._choice.open(stream, self._table)
                 writer.write(annotated)
                 writer.close()
-            os.replace(beside, path)
+            os.replace(part, path)
         finally:
-            beside.unlink(missing_ok=True)
+            part.unlink(missing_ok=True)
 
     def _targets(self, recordings: Sequence[Recording], overwrite: bool) -> dict[str, Path] | None:
         """Return a file for each recording, by its name; None if all are written to one file or standard output."""

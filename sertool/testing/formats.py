@@ -23,7 +23,7 @@ def check(name: str, folder: Path, options: dict[str, Any]) -> None:
     form, where = load_plugins().get("formats", name), f"format {name!r}"
     path = folder / f"a{form.extensions[0]}"
     if form.open is not None:
-        recordings = [_recording(file, number) for number, file in enumerate(AWKWARD)]
+        recordings = [sample_recording(file, number) for number, file in enumerate(AWKWARD)]
         for count, recording in enumerate(recordings if form.per_recording else [None]):
             own = [recording] if recording else [*recordings, _failed()]
             again = folder / f"b{count}{form.extensions[0]}"
@@ -36,7 +36,7 @@ def check(name: str, folder: Path, options: dict[str, Any]) -> None:
             if form.read is not None:
                 _check_read(form, path, own, where)
         _write(form, path, [], options, where)
-        _write(form, path, [_recording("empty.wav", 0, rows=0)], options, where)
+        _write(form, path, [sample_recording("empty.wav", 0, rows=0)], options, where)
     if form.read is not None:
         for what, content in (("noise", bytes(range(256)) * 4), ("a missing file", None)):
             other = folder / f"broken{form.extensions[0]}"
@@ -47,7 +47,8 @@ def check(name: str, folder: Path, options: dict[str, Any]) -> None:
                 form.read(other)
 
 
-def _recording(file: str, number: int, rows: int = 3) -> Annotated:
+def sample_recording(file: str, number: int, rows: int = 3) -> Annotated:
+    """Return a recording with rows of TABLE."""
     values = []
     for row in range(rows):
         start = number + row * 1.5
