@@ -119,8 +119,14 @@ def test_lower_follows_a_threshold_of_ones_own(tmp_path, voice, command):
 
 def test_help_shows_the_kernels_defaults(command):
     shown = " ".join(command("vad", "--help").out.split())
-    for option, value in (("threshold", "0.5"), ("lower", "0.35"), ("shortest-speech", "0.25"), ("padding", "0.03")):
-        assert f"[default: {value}" in shown.partition(f"--{option} ")[2][:120]
+    for option, value in (
+        ("threshold", Parameters.threshold),
+        ("lower", Parameters.lower),
+        ("shortest-speech", Parameters.shortest_speech_s),
+        ("shortest-silence", Parameters.shortest_silence_s),
+        ("padding", Parameters.padding_s),
+    ):
+        assert f"[default: {value:g}" in shown.partition(f"--{option} ")[2][:120]
 
 
 # ---- formats ----------------------------------------------------------------------------------------------------
