@@ -17,7 +17,7 @@ class Labels:
     def write(self, recording: Annotated) -> None:
         default = "{text} {label}" if "text" in self._table.columns else "{label}"
         for row in recording.rows:
-            if row["start"] is not None:
+            if row["start"] is not None and row["end"] >= row["start"]:
                 self._stream.write(f"{row['start']:.6f}\t{row['end']:.6f}\t{self._table.text(row, default)}\n")
 
     def close(self) -> None:

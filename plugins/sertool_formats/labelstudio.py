@@ -44,7 +44,8 @@ class Tasks:
         self._stream.flush()
 
     def _region(self, name: str, row: Any, length: float) -> Iterator[dict[str, Any]]:
-        place = {"start": row["start"], "end": row["end"], "channel": (row.get("channel") or 1) - 1}
+        channel = row.get("channel")
+        place = {"start": row["start"], "end": row["end"], "channel": channel - 1 if isinstance(channel, int) else 0}
 
         def part(control: str, kind: str, value: dict[str, Any]) -> dict[str, Any]:
             return {

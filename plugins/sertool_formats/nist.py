@@ -23,11 +23,11 @@ class Rttm:
     def write(self, recording: Annotated) -> None:
         file = _field(recording.stem)
         for row in recording.rows:
-            if row["start"] is None:
+            if row["start"] is None or row["end"] <= row["start"] or row.get("error"):
                 continue
             confidence = self._table.confidence(row)
             self._stream.write(
-                f"SPEAKER {file} {row.get('channel') or 1} {row['start']:.6f} {row['end'] - row['start']:.6f} "
+                f"SPEAKER {file} {_channel(row)} {row['start']:.6f} {row['end'] - row['start']:.6f} "
                 f"<NA> <NA> {_field(self._name(row))} {'<NA>' if confidence is None else f'{confidence:.6f}'} <NA>\n"
             )
 
@@ -38,6 +38,11 @@ class Rttm:
         if self._table.template is not None:
             return self._table.text(row) or "<NA>"
         return str(row.get(self._table.label) or row.get("speaker") or SPEECH)
+
+
+def _channel(row: Mapping[str, Any]) -> int:
+    channel = row.get("channel")
+    return channel if isinstance(channel, int) else 1
 
 
 def _field(text: str) -> str:

@@ -69,12 +69,15 @@ def read(path: Path, tier: str | None = None) -> list[Segment]:
         raise UsageError(f"{path}: not a TextGrid ({type(error).__name__})") from None
     parts = [part for part in grid["tiers"] if part["class"] == "IntervalTier"]
     names = chosen([part["name"] for part in parts], tier, path)
-    return [
-        Segment(float(start), float(end), filled({"tier": named(part["name"], names), "text": text}))
-        for part in parts
-        if part["name"] in names
-        for start, end, text in part["entries"]
-    ]
+    try:
+        return [
+            Segment(float(start), float(end), filled({"tier": named(part["name"], names), "text": text}))
+            for part in parts
+            if part["name"] in names
+            for start, end, text in part["entries"]
+        ]
+    except ValueError as error:
+        raise UsageError(f"{path}: not a TextGrid ({error})") from None
 
 
 def named(name: str, names: list[str]) -> str:

@@ -11,12 +11,12 @@ from sertool.segments import Annotated, Segment, Table, seconds
 
 from .texts import filled, text_of
 
-#: A speaker at the beginning of a line, as whisperX writes it.
-_SPEAKER = re.compile(r"\[(SPEAKER_\d+|[A-Z][\w ]{0,30})\]:?\s+")
+#: A speaker at the beginning of a line, as whisperX and this format write it; "[Applause]" is none.
+_SPEAKER = re.compile(r"\[(SPEAKER_\d+)\]:?\s+|\[([^\]\n]{1,40})\]:\s+")
 
 
 class _Subtitles:
-    """One numbered cue per row: its text, if it has one, and its label, by default "text [angry 0.81]"."""
+    """One numbered cue per row, by default "[speaker]: text [angry 0.81]", with what there is of them."""
 
     def __init__(self, stream: TextIO, table: Table) -> None:
         self._stream, self._table, self._number = stream, table, 0
@@ -25,22 +25,27 @@ class _Subtitles:
         rows = [row for row in recording.rows if row["start"] is not None]
         for row in sorted(rows, key=lambda row: row["start"]):
             self._number += 1
-            times = f"{self._time(row['start'])} --> {self._time(row['end'])}"
+            times = f"{self._time(row['start'])} --> {self._time(max(row['start'], row['end']))}"
             self._stream.write(f"{self._number}\n{times}\n{self._text(row)}\n\n")
 
     def close(self) -> None:
         self._stream.flush()
 
     def _text(self, row: Mapping[str, Any]) -> str:
-        text = row.get("text") or ""
-        label = self._table.text(row, "[{label}]" if self._table.label_text(row) else "")
-        if self._table.template is None and text:
-            label = f"{text} {label}"
+        if self._table.template is not None:
+            return self._escape(self._table.text(row)) or " "
+        text, label = row.get("text") or "", self._table.label_text(row)
+        if text and not self._table.outputs:
+            label = ""  # it is speech: the text says so
+        said = f"{text} [{label}]" if text and label else text or (f"[{label}]" if label else "")
         # An empty line would end the cue.
-        return self._escape(re.sub(r"\n\s*\n+", "\n", label).strip()) or " "
+        return self._spoken(_who(row), self._escape(re.sub(r"\n\s*\n+", "\n", said).strip())) or " "
 
     def _escape(self, text: str) -> str:
         return text
+
+    def _spoken(self, who: str, text: str) -> str:
+        return f"[{who}]: {text}" if who else text
 
     def _time(self, time: float) -> str:
         milliseconds = round(time * 1000)
@@ -66,6 +71,17 @@ class Vtt(_Subtitles):
     def _escape(self, text: str) -> str:
         return html.escape(text, quote=False)
 
+    def _spoken(self, who: str, text: str) -> str:
+        return f"<v {self._escape(who)}>{text}" if who else text
+
+
+def _who(row: Mapping[str, Any]) -> str:
+    """Return who speaks in a row, or on which channel."""
+    if row.get("speaker"):
+        return " ".join(str(row["speaker"]).split())
+    places = [f"{name} {row[name]}" for name in ("track", "channel") if isinstance(row.get(name), int)]
+    return " ".join(places)
+
 
 def read_srt(path: Path) -> list[Segment]:
     """Read SubRip subtitles; the text becomes a column, "[SPEAKER_01]: " before it the speaker. Raises UsageError."""
@@ -73,7 +89,7 @@ def read_srt(path: Path) -> list[Segment]:
 
     try:
         cues = list(srt.parse(text_of(path)))
-    except (srt.SRTParseError, srt.TimestampParseError, ValueError) as error:
+    except (srt.SRTParseError, srt.TimestampParseError, ValueError, OverflowError) as error:
         raise UsageError(f"{path}: not SRT subtitles ({' '.join(str(error).split())[:100]})") from None
     return [_segment(cue.start.total_seconds(), cue.end.total_seconds(), cue.content) for cue in cues]
 
@@ -95,5 +111,6 @@ def _segment(start: float, end: float, text: str, speaker: str = "") -> Segment:
     text = re.sub(r"</?[a-zA-Z][^>\n]*>|\{\\[^}\n]*\}", "", text).strip()  # formatting
     match = _SPEAKER.match(text)
     if match and not speaker:
-        speaker, text = match[1], text[match.end() :]
-    return Segment(start, end, filled({"speaker": speaker, "text": " ".join(text.split())}))
+        speaker, text = match[1] or match[2], text[match.end() :]
+    lines = (" ".join(line.split()) for line in text.split("\n"))
+    return Segment(start, end, filled({"speaker": speaker, "text": "\n".join(line for line in lines if line)}))

@@ -68,15 +68,17 @@ class JsonLines:
 def read(path: Path) -> list[Segment]:
     """Read a table with columns start and end, and optionally file and any others.
 
-    Separator: tab in .tsv files, else a comma, or a semicolon if the first line has more of them. Times are seconds,
-    h:mm:ss or timedeltas of pandas; an empty end is the end of the recording. Raises UsageError.
+    The separator is the one of tab, semicolon and comma that the first line has most of. Times are seconds, h:mm:ss or
+    timedeltas of pandas; an empty end is the end of the recording. A column channel also says which channel a segment
+    belongs to. Raises UsageError.
     """
     text = text_of(path)
     first = text.partition("\n")[0]
-    separator = "\t" if path.suffix.lower() == ".tsv" else ";" if first.count(";") > first.count(",") else ","
+    separator = max(",;\t", key=first.count)
     try:
         lines = csv.reader(io.StringIO(text), delimiter=separator, strict=True)
         head = [name.strip() for name in next(lines, [])]
+        head = [name.lower() if name.lower() in ("file", "start", "end") else name for name in head]
         missing = [name for name in ("start", "end") if name not in head]
         if missing:
             raise UsageError(f"{path}: there is no column {missing[0]!r} (there are: {', '.join(head) or 'none'})")
@@ -105,4 +107,4 @@ def _segment(row: Mapping[str, str], path: Path, line: int, comma: bool) -> Segm
     except ValueError as error:
         raise bad(path, line, error) from None
     columns = {name: value for name, value in row.items() if name not in ("file", "start", "end")}
-    return Segment(start, end, columns, row.get("file") or None)
+    return Segment(start, end, columns, row.get("file") or None, row.get("channel", "").strip() or None)

@@ -24,8 +24,8 @@ class Tier:
 def tiers(table: Table, rows: Iterable[_Row]) -> list[Tier]:
     """Return a tier for each column with labels, outputs or given text; a table of speech has one tier, "speech".
 
-    Where rows overlap, there is such a set of tiers for each speaker, channel, track or given tier, and if rows of one
-    speaker overlap, further sets with a number.
+    If rows are of several speakers, channels, tracks or given tiers, there is such a set of tiers for each of them; if
+    rows of one overlap, there are further sets with a number.
     """
     timed = [row for row in rows if row["start"] is not None and row["end"] > row["start"]]
     who = [name for name in _WHO if name in table.columns]
@@ -53,17 +53,15 @@ def _tier(name: str, rows: Sequence[_Row], table: Table, column: str | None) -> 
 
 
 def _parts(rows: list[_Row], who: list[str]) -> list[tuple[str, list[_Row]]]:
-    lanes = _lanes(rows)
-    if len(lanes) <= 1:
-        return [("", rows if not lanes else lanes[0])]
     groups: dict[str, list[_Row]] = {}
     for row in rows:
         groups.setdefault(" ".join(str(row[name]) for name in who if row.get(name) not in (None, "")), []).append(row)
-    result = []
+    result: list[tuple[str, list[_Row]]] = []
     for group, members in groups.items():
+        group = group if len(groups) > 1 else ""
         for number, lane in enumerate(_lanes(members), start=1):
             result.append((f" {group}" * bool(group) + f" ({number})" * (number > 1), lane))
-    return result
+    return result or [("", [])]
 
 
 def _lanes(rows: Iterable[_Row]) -> list[list[_Row]]:

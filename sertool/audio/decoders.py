@@ -106,10 +106,13 @@ def codec_of(head: bytes) -> str | None:
 
 
 class Mixer:
-    """Mix channels down to their mean; once they cancel each other, use only the loudest one from then on."""
+    """Mix channels down to their mean; once they cancel each other, use only the loudest one from then on.
 
-    def __init__(self, note: Note) -> None:
-        self._note, self._seconds = note, 0.0
+    ``seconds`` is the time in the recording at which the first block begins.
+    """
+
+    def __init__(self, note: Note, seconds: float = 0.0) -> None:
+        self._note, self._seconds = note, seconds
         self._channel: int | None = None
 
     def mix(self, block: Array, rate: float) -> Samples:

@@ -67,9 +67,17 @@ class Excerpts:
             return frames * SAMPLE_RATE // int(file.samplerate)
 
     def _sought(self, spans: list[tuple[int, int, int]], piece: Piece) -> Iterator[tuple[int, Samples]]:
-        mixer = Picker(self._channel) if self._channel else Mixer(self._note)
+        noted: list[str] = []
+
+        def note(text: str) -> None:
+            if not noted:  # once for a recording
+                self._note(text)
+            noted.append(text)
+
         with opened(self._path, piece.parts) as file:
             for index, start, end in spans:
+                # A mixer of its own: what is read of a stretch does not depend on the others.
+                mixer = Picker(self._channel) if self._channel else Mixer(note, start / SAMPLE_RATE)
                 yield index, self._excerpt(file, mixer, start, min(end, self.length))
 
     def _excerpt(self, file: soundfile.SoundFile, mixer: Mixer, start: int, end: int) -> Samples:

@@ -4,7 +4,7 @@ import contextlib
 import io
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -69,7 +69,8 @@ class Output:
 
     Text files grow while the command runs; binary files appear when they are complete. ``folder`` is the folder that
     was searched, to which names in an output folder are relative. With ``overwrite``, existing files are replaced.
-    Raises UsageError if the output does not suit the format, exists, is one of the recordings, or cannot be written.
+    ``inputs`` are files that must not be overwritten, besides the recordings. Raises UsageError if the output does not
+    suit the format, exists, is one of the inputs, or cannot be written.
     """
 
     def __init__(
@@ -79,10 +80,11 @@ class Output:
         recordings: Sequence[Recording],
         folder: str | None,
         overwrite: bool = False,
+        inputs: Iterable[Path] = (),
     ) -> None:
         self._choice, self.path = choice, path
         self.stems = _stems(recordings, folder, choice.form)
-        self.targets = self._targets(recordings, overwrite)
+        self.targets = self._targets(recordings, overwrite, {os.path.realpath(path) for path in inputs})
         self.stream: TextIO | None = None  # the file, if there is one file of text
         self._stack = contextlib.ExitStack()
         self._writer: Writer | None = None
@@ -110,13 +112,20 @@ class Output:
         except OSError as error:
             raise UsageError(f"cannot write {self.path}: {error.strerror}") from None
 
-    def write(self, recording: Recording, seconds: float, rows: Any, failed: bool = False) -> None:
-        """Write a recording; one that failed has no file of its own. Raise OSError."""
+    def write(
+        self, recording: Recording, seconds: float, rows: Any, failed: bool = False, taken_over: bool = False
+    ) -> None:
+        """Write a recording; one that failed has no file of its own. Raise OSError.
+
+        The file of a recording that is ``taken_over`` from an earlier run is left alone, with the user's corrections.
+        """
         annotated = Annotated(printable(recording.name), printable(self.stems[recording.name]), seconds, rows)
         if failed and self._choice.form.per_recording:
             return
         if self.targets is not None:
-            self._write_file(self.targets[recording.name], annotated)
+            path = self.targets[recording.name]
+            if not (taken_over and path.exists()):
+                self._write_file(path, annotated)
             return
         assert self._writer is not None
         self._writer.write(annotated)
@@ -162,7 +171,7 @@ class Output:
         finally:
             part.unlink(missing_ok=True)
 
-    def _targets(self, recordings: Sequence[Recording], overwrite: bool) -> dict[str, Path] | None:
+    def _targets(self, recordings: Sequence[Recording], overwrite: bool, others: set[str]) -> dict[str, Path] | None:
         """Return a file for each recording, by its name; None if all are written to one file or standard output."""
         form, output, many = self._choice.form, self.path, len(recordings) > 1
         if output:
@@ -183,6 +192,8 @@ class Output:
         for path in own.values() if own is not None else [output]:
             if os.path.realpath(path) in inputs:
                 raise UsageError(f"{path} is one of the recordings: choose another -o")
+            if os.path.realpath(path) in others:
+                raise UsageError(f"{path} is one of the files with segments: choose another -o")
             if os.path.lexists(path) and not overwrite:
                 raise UsageError(f"{path} exists: --overwrite replaces it")
         return own

@@ -79,7 +79,10 @@ def label_one(labeller: Labeller, recording: Recording, plan: Plan, meter: Meter
             if own:
                 what = place.text
                 notes[f"{what} is silent" if errors[-1] == SILENT else f"{what}: {errors[-1]}"] = None
-    failed = len(errors) == len(places)
+    failed = all(row["error"] for row in rows)
+    without = [row["error"] for row in rows if row["error"]]
+    if plan.by_segment and without and not failed:
+        notes[f"{len(without)} of {len(rows)} rows have no label: {without[0]}"] = None
     return Result(recording, rows, seconds, failed, notes=() if failed else tuple(notes))
 
 
@@ -105,13 +108,15 @@ def _part(
     rows, length = labeller.segment_rows(excerpts, segments, plan.short)
     meter.add(sum(row.end - row.start for row in rows if row.error is None))
     if plan.by == "segment":
-        names = {name: table.renamed(name, labeller.columns, plan) for name in plan.given}
+        names = table.given_names(labeller, plan)
         return [
             {names[name]: text for name, text in segment.columns.items() if name in names} | dict(row)
             for segment, row in zip(segments, rows, strict=True)
         ], length
     if plan.by != "speaker":
         return [dict(labeller.merge(rows))], length
+    if channel is None and not any(segment.columns.get("speaker") for segment in segments):
+        raise AudioError("its segments name no speakers")
     speakers: dict[str, list[Labels]] = {}
     for segment, row in zip(segments, rows, strict=True):
         speakers.setdefault(segment.columns.get("speaker") or str(channel or ""), []).append(row)
@@ -138,9 +143,8 @@ def _segments(
         segments = plan.segments.of(recording)
     except UsageError as error:
         raise AudioError(str(error)) from None
-    # A segment that names a channel belongs to that one, unless all name the same, as many tools write it.
-    if plan.channel == "each" and len({segment.channel for segment in segments}) > 1:
-        segments = [segment for segment in segments if segment.channel in (None, str(channel))]
+    if channel is not None:
+        segments = [segment for segment in segments if plan.segments.channel(segment) in (None, channel)]
     if not segments:
         raise AudioError("no segments")
     return segments
@@ -167,7 +171,7 @@ def label_all(
     plan = Plan(plan) if isinstance(plan, str) else plan
     if plan.by_segment and not plan.segments:
         _ = plan.find  # load it before the threads need it
-    lock = threading.Lock()
+    lock, columns = threading.Lock(), table.table(labeller, plan).columns
 
     def stamped(recording: Recording) -> list[int] | None:
         own = stamp(recording.path)
@@ -177,7 +181,8 @@ def label_all(
         before = stamped(recording) if journal else None
         entry = journal.finished(recording, before) if journal else None
         if entry is not None:
-            return Result(recording, entry["rows"], entry["seconds"], failed=False, taken_over=True)
+            rows = [{name: row.get(name) for name in columns} for row in entry["rows"]]
+            return Result(recording, rows, entry["seconds"], failed=False, taken_over=True)
         result = label_one(labeller, recording, plan, meter)
         if journal:
             with lock:

@@ -33,7 +33,7 @@ class Journal:
         self._synced = time.monotonic()
         before = self._lock_out_others()
         try:
-            if mode == "new" and (output.is_file() or (output.is_dir() and any(output.iterdir()))):
+            if mode == "new" and _has_content(output):
                 raise UsageError(f"{output} exists: --resume continues it, --restart overwrites it")
             if mode == "resume":
                 self._read(output, run)
@@ -117,7 +117,7 @@ class Journal:
             lines = self.path.read_bytes().split(b"\n")
         except OSError as error:
             raise UsageError(f"{self.path}: {error.strerror}") from None
-        if lines == [b""] and output.exists():
+        if lines == [b""] and _has_content(output):
             raise UsageError(f"{output} exists but not its journal ({self.path.name}): --restart overwrites it")
         lines.pop()  # incomplete: the text after the last line feed
         if not lines:
@@ -139,6 +139,11 @@ class Journal:
         text = json.dumps(entry)
         self._stream.write(f'{text[:-1]}, "crc": {zlib.crc32(text.encode())}}}\n')
         self._stream.flush()
+
+
+def _has_content(output: Path) -> bool:
+    """Return whether there is such a file, or a folder with something in it."""
+    return any(output.iterdir()) if output.is_dir() else output.exists()
 
 
 def stamp(path: Path) -> list[int] | None:

@@ -22,6 +22,10 @@ from sertool.speech.detection import SILENCE, SILENT, peak
 from sertool.speech.selection import Speech, WindowedSpeech
 from sertool.tasks import TASKS
 
+#: Samples of the shortest segment that is repeated: less than 10 ms would become a buzz.
+_SHORTEST = audio.SAMPLE_RATE // 100
+#: Seconds of a segment that is more likely a wrong unit, or the rest of the recording.
+_LONG_S = 3600
 #: Error of a recording or a window in which the detector finds nothing.
 NO_SPEECH = "no speech found; --no-vad labels it anyway"
 
@@ -115,7 +119,8 @@ class Labeller:
         """Label segments of a recording, given as (start, end) in seconds or as Segment; return one Labels for each.
 
         A segment longer than 9/8 windows is cut into windows, which are averaged. One that is shorter than the model
-        takes is repeated (``repeats`` says how often it was added) or has an error, as ``short`` says. A segment that
+        takes is repeated (``repeats`` says how often it was added) or has an error, as ``short`` says; below 10 ms it
+        always has an error. A segment that
         ends behind the recording is cut there. An empty or silent segment, or one outside the recording, has an error.
         Only what is labelled is read, if the format of the file allows it. Raises AudioError and UsageError as
         ``label``.
@@ -135,14 +140,17 @@ class Labeller:
         """Label ``segments``; return (one Labels for each, length of the recording in seconds)."""
         rate = audio.SAMPLE_RATE
         window, hop = round(self.window * rate), round(self.hop * rate)
-        if any(segment.end == math.inf for segment in segments) and not recording.seekable:
+        known = recording.seekable
+        if not known and any(segment.end - segment.start > _LONG_S for segment in segments):
             for _ in recording.read([]):  # decodes it, to find its length
                 pass
+            known = True
         owners: list[int] = []
         spans: list[tuple[int, int]] = []
         for number, segment in enumerate(segments):
             start = max(0, round(segment.start * rate))
-            end = recording.length if segment.end == math.inf else round(segment.end * rate)
+            last = recording.length if known else math.inf
+            end = round(min(segment.end * rate, last)) if segment.start * rate < last else start
             if segment.start >= 0:
                 for span in cut_span(start, end, window, hop, self._join):
                     owners.append(number)
@@ -159,7 +167,7 @@ class Labeller:
 
     def _repeated(self, start: int, samples: Samples, short: str) -> Labels:
         end, repeats = start + len(samples), 0
-        if len(samples) < self.runtime.shortest and short == "repeat":
+        if len(samples) < self.runtime.shortest and short == "repeat" and len(samples) >= _SHORTEST:
             repeats = -(-self.runtime.shortest // len(samples)) - 1
             samples = np.tile(samples, repeats + 1)
         return self._row(start, end, samples).replace(repeats=repeats)

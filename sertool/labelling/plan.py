@@ -46,6 +46,8 @@ class Plan:
             if not (choice is None or choice == "each" or (type(choice) is int and choice >= 1)):
                 raise UsageError(f'{name} must be a number from 1, "each" or None, not {choice!r}')
         if self.by == "channel":
+            if self.channel not in (None, "each"):
+                raise UsageError(f"rows by channel are of each channel, not of channel {self.channel}")
             object.__setattr__(self, "channel", "each")
         if self.segments and self.segmenter:
             raise UsageError("segments are given: a segmenter has nothing to do")
@@ -73,7 +75,10 @@ class Plan:
         """The columns of given or found segments that rows by segment have."""
         if self.by != "segment":
             return []
-        return list(self.segments.columns) if self.segments else ["speaker"] if self.segmenter else []
+        if self.segments is None:
+            return ["speaker"] if self.segmenter else []
+        # A column that tells the channels apart is not repeated.
+        return [name for name in self.segments.columns if not (name == "channel" and self.channel == "each")]
 
     @property
     def marks(self) -> list[str]:
@@ -99,7 +104,6 @@ class Plan:
             "by": self.by,
             "channel": self.channel,
             "track": self.track,
-            "segments": self.segments is not None,
             "segmenter": self.segmenter,
             "short": self.short,
         }

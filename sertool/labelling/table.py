@@ -16,7 +16,7 @@ def table(labeller: Labeller, plan: Plan, template: str | None = None) -> Table:
     the model's columns; seconds of speech; error. Raises UsageError for a template with unknown fields.
     """
     manifest = labeller.bundle.manifest
-    given = tuple(renamed(name, labeller.columns, plan) for name in plan.given)
+    given = tuple(given_names(labeller, plan).values())
     return Table(
         ("file", "start", "end", *plan.places, *given, *labeller.columns, "speech", *plan.marks, "error"),
         tuple(labeller.outputs),
@@ -27,10 +27,20 @@ def table(labeller: Labeller, plan: Plan, template: str | None = None) -> Table:
     )
 
 
-def renamed(name: str, columns: list[str], plan: Plan) -> str:
-    """Return the name of a given column in the table: with ".given" if the table has another column of that name."""
-    taken = ("file", "start", "end", *plan.places, *columns, "speech", *plan.marks, "error")
-    return f"{name}.given" if name in taken else name
+def given_names(labeller: Labeller, plan: Plan) -> dict[str, str]:
+    """Return given column -> its name in the table: with ".given" appended while another column has that name.
+
+    Names are compared without case, as databases do.
+    """
+    columns = ("file", "start", "end", *plan.places, *labeller.columns, "speech", *plan.marks, "error")
+    taken, names = {name.casefold() for name in columns}, {}
+    for given in plan.given:
+        name = given
+        while name.casefold() in taken:
+            name += ".given"
+        taken.add(name.casefold())
+        names[given] = name
+    return names
 
 
 def row(file: str, values: Mapping[str, Any], columns: tuple[str, ...]) -> dict[str, Any]:

@@ -30,7 +30,9 @@ class Table:
     template: str | None = None
 
     def __post_init__(self) -> None:
-        if self.template is not None:
+        if self.template is not None:  # with values of the right types, and without values
+            examples = {str: "text", int: 1, float: 0.5}
+            self.text({name: examples[self.kind(name)] for name in self.columns})
             self.text(dict.fromkeys(self.columns))
 
     def kind(self, column: str) -> type:

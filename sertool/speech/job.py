@@ -1,7 +1,7 @@
 """Detect speech in many recordings, several at a time."""
 
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -65,7 +65,7 @@ class Detection:
     @property
     def speech(self) -> float:
         """Seconds of speech, the mean of the parts."""
-        samples = sum(end - start for part in self.parts for start, end, _ in part.segments)
+        samples = sum(_union((start, end) for start, end, _ in part.segments) for part in self.parts)
         return samples / SAMPLE_RATE / max(1, len(self.parts))
 
     def rows(self) -> Iterator[dict[str, Any]]:
@@ -128,6 +128,15 @@ def detect_all(
             return Detection(recording, error=reason(fault))
 
     return each(work, recordings, jobs=jobs, ordered=True, stop=stop)
+
+
+def _union(segments: Iterable[tuple[int, int]]) -> int:
+    """Return how many samples are in at least one segment."""
+    samples, last = 0, 0
+    for start, end in sorted(segments):
+        samples += max(0, end - max(start, last))
+        last = max(last, end)
+    return samples
 
 
 def _limits(segments: Given | None, recording: Recording) -> list[Segment] | None:

@@ -102,12 +102,16 @@ def split(segment: tuple[int, int], probabilities: Samples, longest: int) -> lis
     """Split a segment (start, end) in samples into parts of at most ``longest`` samples.
 
     ``probabilities`` are those of the recording, [frames]. Each part but the last ends in the second half of the
-    longest time, at the frame in which speech is least probable (the latest of several), averaged over 0.1 s.
+    longest time, at the frame in which speech is least probable (the latest of several), averaged over 0.1 s. The last
+    two are at least a quarter of the longest time.
     """
     start, end = segment
     parts = []
     while end - start > longest:
-        first, last = (start + longest // 2) // FRAME + 1, (start + longest) // FRAME
+        least, most = start + longest // 2, start + longest
+        if end - start < longest * 3 // 2:
+            least, most = max(start + longest // 4, end - longest), min(most, end - longest // 4)
+        first, last = least // FRAME + 1, most // FRAME
         wide = probabilities[max(0, first - 5) : last + 5]
         smooth = np.convolve(wide, np.full(10, 0.1, np.float32), "same")[first - max(0, first - 5) :][: last - first]
         cut = (first + len(smooth) - 1 - int(np.argmin(smooth[::-1]))) * FRAME if len(smooth) else start + longest

@@ -4,6 +4,7 @@ import csv
 import io
 import json
 import os
+import re
 
 import numpy as np
 import pytest
@@ -62,17 +63,46 @@ def test_subtitles_in_and_out(calls, command, tmp_path):
     assert text.startswith("1\n00:00:01,000 --> 00:00:")
     assert "\nHello [arousal 0." in text
     assert "\nGood bye [arousal 0." in text
-    # A run that is resumed writes every file again from the journal, without the audio.
+    # A run that is resumed leaves finished files alone, with their corrections, and writes those that are missing.
     (output / "a.srt").unlink()
-    before = (output / "sub" / "ü b.srt").read_bytes()
+    (output / "sub" / "ü b.srt").write_text("corrected")
     assert command(*arguments, "--resume").err.count("(2 of them before)") == 1
-    assert (output / "sub" / "ü b.srt").read_bytes() == before
-    assert (output / "a.srt").exists()
+    assert (output / "sub" / "ü b.srt").read_text() == "corrected"
+    assert "Hello [" in (output / "a.srt").read_text()
     # Changed subtitles are labelled again.
     (calls / "a.srt").write_text("1\n00:00:01,000 --> 00:00:02,000\nChanged\n")
     assert command(*arguments, "--resume").err.count("(1 of them before)") == 1
     assert "Changed [" in (output / "a.srt").read_text()
     assert "exists: --resume continues it" in command(*arguments).err
+
+
+def test_annotations_are_not_overwritten(calls, command):
+    before = (calls / "a.srt").read_text()
+    for arguments in (
+        ["label", calls, "--segments", calls, "--format", "srt", "-o", calls, "--restart"],
+        ["label", calls / "a.wav", "--segments", calls / "a.srt", "-o", calls / "a.srt", "--restart"],
+        ["vad", calls / "a.wav", "--segments", calls / "a.srt", "-o", calls / "a.srt", "--overwrite"],
+    ):
+        code, _, err = command(*arguments)
+        assert code == 2
+        assert "a.srt is one of the files with segments: choose another -o" in err
+    assert (calls / "a.srt").read_text() == before
+
+
+def test_resume_keeps_the_rows_of_recordings_that_are_not_listed_again(calls, command, tmp_path):
+    common = ["-m", "wav2small", "--segments", calls, "-o", tmp_path / "r.csv"]
+    assert command("label", calls, *common, "--glob", "a*").code == 0
+    before = (tmp_path / "r.csv").read_text(encoding="utf-8")
+    code, _, err = command("label", calls, *common, "--glob", "ü*", "--resume")
+    assert (code, "(1 of them before)" in err) == (0, True)
+    assert set(before.splitlines()) < set((tmp_path / "r.csv").read_text(encoding="utf-8").splitlines())
+
+
+def test_resume_with_other_segments_is_refused(calls, command, tmp_path):
+    command("label", calls, "-m", "wav2small", "--segments", calls, "-o", tmp_path / "r.csv")
+    code, _, err = command("label", calls, "-m", "wav2small", "-o", tmp_path / "r.csv", "--resume", "--by", "segment")
+    assert code == 2
+    assert "was made with segments = " in err
 
 
 def test_one_row_per_segment_in_the_order_given(calls, command, tmp_path):
@@ -203,6 +233,9 @@ def test_speech_within_given_segments(calls, command, tmp_path):
         assert any(
             float(e["start"]) <= float(row["start"]) and float(row["end"]) <= float(e["end"]) for e in everything
         )
+    limits.write_text("start,end\n" + "0,12\n" * 30)  # they overlap: speech is counted once
+    err = command("vad", calls / "a.wav", "--segments", limits, "-o", tmp_path / "o.csv").err
+    assert 10 < int(re.search(r"are speech \((\d+)%\)", err)[1]) <= 100
     kept = sum(float(row["end"]) - float(row["start"]) for row in limited)
     assert 0 < kept < sum(float(row["end"]) - float(row["start"]) for row in everything)
 

@@ -9,7 +9,7 @@ import pytest
 import soundfile
 
 from sertool import audio, bundle
-from sertool.errors import UsageError
+from sertool.errors import AudioWarning, UsageError
 from sertool.labelling import Labeller
 from sertool.labelling.job import label_all, label_one
 from sertool.labelling.plan import Plan
@@ -155,17 +155,29 @@ def test_segments_at_their_limits(model, talk):
     assert silent[0].error.startswith("silent")
 
 
-def test_short_segments_are_repeated_or_an_error(model, talk):
+def test_short_segments_are_repeated_or_an_error(talk):
     samples, turns = talk
-    start, shortest = turns[0][0], model.runtime.shortest
-    length = shortest // 3
+    model = Labeller("wav2small")
+    model.runtime.shortest = shortest = 4800
+    start, length = turns[0][0], 1600
     segment = [(start / RATE, (start + length) / RATE)]
     (row,) = model.segments(samples, segment, RATE)
-    tiled = np.tile(samples[start : start + length], 4)
-    assert row.repeats == math.ceil(shortest / length) - 1 > 0
-    assert values(row) == model.runtime.run(tiled[: length * (row.repeats + 1)]).tolist()
+    assert row.repeats == 2
+    assert values(row) == model.runtime.run(np.tile(samples[start : start + length], 3)).tolist()
     (row,) = model.segments(samples, segment, RATE, short="error")
     assert row.error == f"too short: {length} samples at 16 kHz, the model needs {shortest}"
+    (row,) = model.segments(samples, [(start / RATE, start / RATE + 0.009)], RATE)
+    assert row.error == f"too short: 144 samples at 16 kHz, the model needs {shortest}"
+
+
+def test_a_wrong_unit_costs_no_memory(model, talk, tmp_path):
+    samples, _ = talk
+    for name in ("a.wav", "a.ogg"):
+        soundfile.write(tmp_path / name, samples, RATE)
+        (row,) = model.segments(tmp_path / name, [(0.0, 1e12)])
+        assert (row.start, row.end, row.error) == (0, 40, None)
+        (row,) = model.segments(tmp_path / name, [(1e9, 1e12)])
+        assert "outside the recording" in row.error
 
 
 @pytest.mark.parametrize("ending", ["wav", "ogg"])
@@ -207,6 +219,45 @@ def test_a_given_column_that_the_table_has_is_renamed(emotion_bundle, talk, tmp_
     assert (row["emotion.given"], row["repeats.given"]) == ("bored", "x")
     assert row["emotion"] in ("angry", "happy", "neutral", "sad")
     assert row["repeats"] == 0
+
+
+def test_names_of_given_columns_never_meet(emotion_bundle, talk, tmp_path):
+    path = wav(tmp_path / "a.wav", talk[0])
+    recordings = [Recording(path, "a.wav")]
+    text = "start,end,Emotion,emotion.given,emotion\n1,2,a,b,c\n"
+    segments = given(tmp_path / "s.csv", text, recordings)
+    (row,) = next(label_all(Labeller(str(emotion_bundle)), recordings, Plan("segment", segments=segments))).rows
+    assert [row[name] for name in ("Emotion.given", "emotion.given.given", "emotion.given.given.given")] == [
+        "a",
+        "b",
+        "c",
+    ]
+    assert len({name.casefold() for name in row}) == len(row)
+
+
+def test_a_recording_fails_if_all_its_segments_do(model, talk, tmp_path):
+    path = wav(tmp_path / "a.wav", talk[0])
+    outside = [Recording(path, "a.wav")]
+    segments = given(tmp_path / "s.csv", "start,end\n50,51\n60,61\n", outside)
+    result = label_one(model, outside[0], Plan("segment", segments=segments))
+    assert (result.failed, len(result.rows)) == (True, 2)
+    some = given(tmp_path / "t.csv", "start,end\n1,2\n60,61\n70,71\n", outside)
+    result = label_one(model, outside[0], Plan("segment", segments=some))
+    assert not result.failed
+    assert result.notes == ("2 of 3 rows have no label: the segment is outside the recording, which ends at 40.000 s",)
+
+
+def test_channels_that_cancel_in_a_segment_do_not_change_the_others(model, talk, tmp_path):
+    samples, turns = talk
+    stereo = np.stack([samples, samples], 1)
+    first, second = turns[0], turns[1]
+    stereo[second[0] : second[1], 1] *= -1
+    path = wav(tmp_path / "a.wav", stereo)
+    spans = [(start / RATE, end / RATE) for start, end, _ in (second, first)]
+    with pytest.warns(AudioWarning, match=f"cancel each other: from {second[0] / RATE:.1f} s on"):
+        both = model.segments(path, spans)
+    assert values(both[1]) == values(model.segments(path, spans[1:])[0])
+    assert values(both[0]) == pytest.approx(values(model.segments(samples, spans[:1], RATE)[0]))
 
 
 def test_segments_of_the_detector(model, talk, tmp_path):
@@ -263,6 +314,8 @@ def test_segments_that_name_channels_are_read_from_them(model, call, talk, tmp_p
     each = label_one(model, recordings[0], Plan("segment", "each", segments=segments))
     assert {(row["channel"], row["speaker"]) for row in each.rows} == {(1, "a"), (2, "b")}
     assert len(each.rows) == len(turns)
+    right = label_one(model, recordings[0], Plan("segment", 2, segments=segments))
+    assert {row["speaker"] for row in right.rows} == {"b"}
     # If all name the same one, as diarisers do, every channel is labelled.
     same = given(tmp_path / "t.rttm", "\n".join(lines).replace("call 2", "call 1"), recordings)
     assert len(label_one(model, recordings[0], Plan("segment", "each", segments=same)).rows) == 2 * len(turns)
@@ -298,6 +351,7 @@ def test_a_channel_that_is_not_there(model, call):
         ({"track": "all"}, "track must be a number from 1"),
         ({"by": "speaker"}, "rows by speaker need speakers"),
         ({"by": "window", "segmenter": "vad"}, "a row is a segment"),
+        ({"by": "channel", "channel": 1}, "rows by channel are of each channel, not of channel 1"),
     ],
 )
 def test_what_does_not_go_together_is_refused(options, named):

@@ -1,11 +1,14 @@
 """Which segments belong to which recording: a file for all, or a folder with a file for each."""
 
+import os
 from pathlib import Path
 
 import pytest
 
 from sertool.errors import UsageError
 from sertool.recordings.scan import Recording, scan
+from sertool.registry import Format
+from sertool.segments import Segment
 from sertool.segments.given import Given
 
 HEAD = "file,start,end,speaker\n"
@@ -28,21 +31,78 @@ def starts(given, recording):
     return [segment.start for segment in given.of(recording)]
 
 
-def test_a_file_names_recordings_by_name_path_or_unambiguous_end(tmp_path, recordings):
+def test_a_file_names_recordings_by_name_path_or_the_end_of_a_path(tmp_path, recordings):
     lines = ["b c.flac,1,2,x", "b c,2,3,x", f"{tmp_path / 'in' / 'sub' / 'd.wav'},3,4,x", "d,4,5,y", "sub/a.wav,5,6,y"]
-    lines += ["a.wav,6,7,y", "elsewhere/d.wav,7,8,y"]
+    lines += ["a.wav,6,7,y", "in/sub/d,7,8,y", "/elsewhere/sub/d.wav,8,9,y"]
     given = Given(put(tmp_path / "s.csv", HEAD + "\n".join(lines)), list(recordings.values()))
     assert starts(given, recordings["b c.flac"]) == [1, 2]
-    assert starts(given, recordings["sub/d.wav"]) == [3, 4, 7]
+    assert starts(given, recordings["sub/d.wav"]) == [3, 4, 7, 8]
     assert starts(given, recordings["sub/a.wav"]) == [5]
     assert starts(given, recordings["a.wav"]) == [6]
     assert given.columns == ["speaker"]
     assert not given.unused
 
 
+def test_a_file_in_another_folder_is_another_recording(tmp_path, recordings):
+    text = HEAD + "sub/d.wav,0,1,x\nother/d.wav,1,2,x\n/elsewhere/other/d.wav,2,3,x\n"
+    given = Given(put(tmp_path / "s.csv", text), list(recordings.values()))
+    assert starts(given, recordings["sub/d.wav"]) == [0]
+    assert given.unused == {"other/d.wav": 1, "/elsewhere/other/d.wav": 1}
+
+
+def test_letters_are_compared_composed(tmp_path, clip):
+    clip(tmp_path / "in" / "Gespra\u0308ch.wav", 0.1)  # as macOS writes it
+    (recording,) = scan([str(tmp_path / "in")])
+    assert starts(Given(put(tmp_path / "s.csv", HEAD + "Gespr\u00e4ch,1,2,x\n"), [recording]), recording) == [1]
+    put(tmp_path / "seg" / "Gespr\u00e4ch.txt", "3\t4\tx\n")
+    assert starts(Given(tmp_path / "seg", [recording]), recording) == [3]
+
+
+def test_a_file_at_the_top_of_a_folder_is_not_given_to_a_recording_of_the_same_name_below(tmp_path, recordings):
+    put(tmp_path / "seg" / "a.txt", "1\t2\tx\n")
+    given = Given(tmp_path / "seg", list(recordings.values()))
+    assert starts(given, recordings["a.wav"]) == [1]
+    with pytest.raises(UsageError, match="no file with segments called a"):
+        given.of(recordings["sub/a.wav"])
+
+
+@pytest.mark.parametrize(
+    ("names", "expected"),
+    [
+        (["1", "2"], [1, 2]),
+        (["0", "1"], [1, 2]),
+        (["A", "B"], [1, 2]),
+        (["1", "1"], [None, None]),
+        (["left", "right"], [None, None]),
+        ([None, "2"], [None, None]),
+    ],
+)
+def test_channels_by_name(names, expected):
+    segments = [Segment(0.0, 1.0, channel=name) for name in names]
+    given = Given.held({"a": segments})
+    assert [given.channel(segment) for segment in segments] == expected
+
+
+def test_a_reader_that_fails_is_an_error_of_one_line(tmp_path, recordings):
+    def fail(path):
+        raise IndexError("list index\nout of range")
+
+    given = Given(put(tmp_path / "s.csv", HEAD + "d,0,1,x\n"), list(recordings.values()))
+    form = Format("bad", "", (".bad",), read=fail)
+    with pytest.raises(UsageError, match=r"s\.csv: not a complete file of format bad \(list index out of range\)"):
+        given._read(tmp_path / "s.csv", form)
+
+
+def test_a_folder_is_listed_once(tmp_path, recordings, monkeypatch):
+    listed, listdir = [], os.listdir
+    monkeypatch.setattr(os, "listdir", lambda path: listed.append(path) or listdir(path))
+    Given(tmp_path / "in", list(recordings.values()))
+    assert len(listed) == len(set(listed)) == 2
+
+
 def test_an_ambiguous_name_is_refused(tmp_path, recordings):
     below = [recordings["sub/a.wav"], Recording(tmp_path / "in" / "a.wav", "other/a.wav")]
-    with pytest.raises(UsageError, match=r"a\.wav may mean other/a\.wav or sub/a\.wav"):
+    with pytest.raises(UsageError, match=r"a\.wav may mean other/a\.wav or sub/a\.wav: write a longer path"):
         Given(put(tmp_path / "s.csv", HEAD + "a.wav,1,2,x\n"), below)
 
 

@@ -144,9 +144,16 @@ def test_srt_as_people_have_it(tmp_path):
         "3\r\n01:00:02,000 --> 01:00:03,000\r\n\r\n"
     )
     assert read("srt", put(tmp_path / "a.srt", text)) == [
-        Segment(1.5, 3.25, {"text": "Hello, you!"}),
+        Segment(1.5, 3.25, {"text": "Hello,\nyou!"}),
         Segment(3600.0, 3601.0, {"speaker": "SPEAKER_01", "text": "Bye"}),
         Segment(3602.0, 3603.0, {}),
+    ]
+    cues = ("[Applause] Thank you", "[Anna]: Thank you", "[SPEAKER_02] Thank you")
+    text = "\n".join(f"1\n00:00:0{i},000 --> 00:00:0{i},500\n{cue}\n" for i, cue in enumerate(cues))
+    assert [segment.columns for segment in read("srt", put(tmp_path / "c.srt", text))] == [
+        {"text": "[Applause] Thank you"},
+        {"speaker": "Anna", "text": "Thank you"},
+        {"speaker": "SPEAKER_02", "text": "Thank you"},
     ]
     latin = put(tmp_path / "b.srt", "1\n00:00:01,500 --> 00:00:02,000\ncafé\n", "latin-1")
     assert read("srt", latin)[0].columns == {"text": "café"}
@@ -261,8 +268,11 @@ def test_audformats_tables(tmp_path):
 def test_tables_of_spreadsheets(tmp_path):
     excel = put(tmp_path / "a.csv", "\ufefffile;start;end;note\r\na.wav;0,5;0:02,25;x, y\r\n;;;\r\n")
     assert read("csv", excel) == [Segment(0.5, 2.25, {"note": "x, y"}, "a.wav")]
-    tabs = put(tmp_path / "a.tsv", "start\tend\n0.5\t1:00:02.25\n")
-    assert read("csv", tabs) == [Segment(0.5, 3602.25)]
+    for name in ("a.tsv", "b.csv"):
+        tabs = put(tmp_path / name, "Start\tEnd\tNote\n0.5\t1:00:02.25\tx,y;z\n")
+        assert read("csv", tabs) == [Segment(0.5, 3602.25, {"Note": "x,y;z"})]
+    channels = put(tmp_path / "c.csv", "start,end,channel\n0,1,2\n")
+    assert read("csv", channels) == [Segment(0.0, 1.0, {"channel": "2"}, None, "2")]
 
 
 @pytest.mark.parametrize(

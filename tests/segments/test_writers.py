@@ -215,13 +215,23 @@ def test_srt_keeps_its_text_and_gains_the_label():
     cues = list(srt.parse(labels("srt")))
     times = [(cue.start.total_seconds(), cue.end.total_seconds()) for cue in cues]
     assert times == [(0.5, 2.25), (2, 3.125), (4, 4.001)]
-    assert [cue.content for cue in cues] == [f"{SAYS} [angry 0.81]", "[sad 0.75]", "ä\nö"]
+    assert [cue.content for cue in cues] == [f"[anna]: {SAYS} [angry 0.81]", "[ben]: [sad 0.75]", "[anna]: ä\nö"]
+    again = Table(("file", "start", "end", "channel", "text"), given=("text",))
+    rows = [{"start": 0.5, "end": 2.25, "channel": 2, "text": "Hi\nyou"}, {"start": 3.0, "end": 2.0, "channel": 1}]
+    spoken = list(srt.parse(labels("srt", again, rows)))
+    assert [cue.content for cue in spoken] == ["[channel 2]: Hi\nyou", "[channel 1]: [speech]"]
+    assert all(cue.start <= cue.end for cue in spoken)
 
 
 def test_vtt_escapes_what_is_markup():
     webvtt = pytest.importorskip("webvtt")
     cues = webvtt.from_string(labels("vtt"), strict=True).captions
-    assert [cue.raw_text for cue in cues] == ['say "hi" &amp; &lt;go&gt; [angry 0.81]', "[sad 0.75]", "ä\nö"]
+    assert [cue.raw_text for cue in cues] == [
+        '<v anna>say "hi" &amp; &lt;go&gt; [angry 0.81]',
+        "<v ben>[sad 0.75]",
+        "<v anna>ä\nö",
+    ]
+    assert [cue.voice for cue in cues] == ["anna", "ben", "anna"]
     assert (cues[0].start, cues[0].end) == ("00:00:00.500", "00:00:02.250")
 
 
@@ -247,6 +257,7 @@ def test_templates(template, expected):
         ("{text.upper}", "there is no field 'text.upper'"),
         ("{emotion[0]}", "there is no field"),
         ("{text", "expected '}'"),
+        ("{emotion:.2f}", "Unknown format code 'f'"),
     ],
 )
 def test_wrong_templates_are_errors_at_the_beginning(template, named):
@@ -254,7 +265,7 @@ def test_wrong_templates_are_errors_at_the_beginning(template, named):
         replace(TABLE, template=template)
 
 
-def test_textgrid_has_tiers_by_column_and_by_speaker_where_rows_overlap(tmp_path):
+def test_textgrid_has_tiers_by_column_and_by_speaker(tmp_path):
     parselmouth = pytest.importorskip("parselmouth")
     call = parselmouth.praat.call
 
@@ -274,7 +285,7 @@ def test_textgrid_has_tiers_by_column_and_by_speaker_where_rows_overlap(tmp_path
     assert call(both, "Get start time of interval...", 6, 2) == 2.0
     assert call(both, "Get label of interval...", 6, 2) == "sad"
     assert call(both, "Get end time") == 10.0
-    assert names(grid([LABELS[0], LABELS[2]])) == list(columns)  # no overlap: one set of tiers
+    assert names(grid([LABELS[0], LABELS[2]])) == list(columns)  # one speaker: one set of tiers
 
 
 def test_rows_of_one_speaker_that_overlap_get_a_numbered_tier(tmp_path):
@@ -282,8 +293,8 @@ def test_rows_of_one_speaker_that_overlap_get_a_numbered_tier(tmp_path):
     rows = [LABELS[0], {**LABELS[1], "speaker": "anna"}]
     (tmp_path / "a.TextGrid").write_text(labels("textgrid", rows=rows), encoding="utf-8", newline="")
     grid = textgrid.openTextgrid(str(tmp_path / "a.TextGrid"), includeEmptyIntervals=False, reportingMode="error")
-    assert [tuple(entry) for entry in grid.getTier("emotion anna").entries] == [(0.5, 2.25, "angry")]
-    assert [tuple(entry) for entry in grid.getTier("emotion anna (2)").entries] == [(2.0, 3.125, "sad")]
+    assert [tuple(entry) for entry in grid.getTier("emotion").entries] == [(0.5, 2.25, "angry")]
+    assert [tuple(entry) for entry in grid.getTier("emotion (2)").entries] == [(2.0, 3.125, "sad")]
 
 
 def test_pympi_reads_the_eaf(tmp_path):
@@ -304,7 +315,9 @@ def test_pyannote_reads_the_rttm(tmp_path):
     assert turns == [(0.5, 2.25, "angry"), (2.0, 3.125, "sad")]
     assert "angry 0.812500 <NA>" in labels("rttm")
     by_speaker = labels("rttm", replace(TABLE, template="{speaker}"))
-    assert [line.split()[7] for line in by_speaker.splitlines()] == ["anna", "ben", "anna"]
+    assert [line.split()[7] for line in by_speaker.splitlines()] == ["anna", "ben"]
+    backwards = [{**LABELS[0], "end": 0.25}, {**LABELS[0], "channel": "left"}]
+    assert labels("rttm", rows=backwards).count("\n") == 1  # no line of a negative length
 
 
 def test_label_studio_gets_regions():

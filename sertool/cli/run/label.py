@@ -1,5 +1,6 @@
 """Implementation of `sertool label`."""
 
+import dataclasses
 import os
 import sys
 import threading
@@ -86,6 +87,9 @@ def label(
         "hop": labeller.hop,
         "vad": labeller.vad,
         "paths": [os.path.abspath(p) if p != "-" else p for p in paths],
+        "segments": os.path.abspath(segments) if segments else None,
+        "segments-format": segments_format,
+        "tier": tier,
     }
     if output:
         check_writable(output, recordings)
@@ -95,12 +99,20 @@ def label(
         _ = plan.find  # raises before anything is written
     columns = table.table(labeller, plan, template)
     folder = paths[0] if len(paths) == 1 and os.path.isdir(paths[0]) else None
-    target = None if aligned else outputs.Output(choice, output, recordings, folder, overwrite=True)
+
+    def opened() -> outputs.Output:
+        inputs = given.files if given else ()
+        return outputs.Output(choice, output, recordings, folder, overwrite=True, inputs=inputs)
+
+    target = None if aligned else opened()
     if output:
         journal = Journal(output, run | plan.described(), mode)
         if others := journal.others(recordings):
             recordings += others
-            target = outputs.Output(choice, output, recordings, folder, overwrite=True)
+            given = given_segments(segments, segments_format, tier, recordings)
+            plan = dataclasses.replace(plan, segments=given)
+            columns = table.table(labeller, plan, template)
+            target = opened()
     doing = _Run(labeller, plan, columns, recordings, target, jobs or cores(), quiet)
     if not doing.label(journal, ordered):
         click.echo(f"sertool: {output} was deleted or replaced during the run: --resume writes it again", err=True)
@@ -162,7 +174,9 @@ class _Run:
                     if printed:
                         printed.write(result.rows)
                     elif self.target:
-                        self.target.write(result.recording, result.seconds, result.rows, result.failed)
+                        self.target.write(
+                            result.recording, result.seconds, result.rows, result.failed, result.taken_over
+                        )
                     if result.failed:
                         self.failures.append(result)
                     self.notes += [f"{visible(result.name)}: {visible(text)}" for text in result.notes]

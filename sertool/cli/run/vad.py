@@ -79,7 +79,8 @@ def vad(
         raise UsageError(f"--probabilities writes a table, not {choice.form.name}")
     given = given_segments(segments, segments_format, tier, recordings)
     folder = paths[0] if len(paths) == 1 and os.path.isdir(paths[0]) else None
-    target = None if aligned else outputs.Output(choice, output, recordings, folder, overwrite)
+    inputs = given.files if given else ()
+    target = None if aligned else outputs.Output(choice, output, recordings, folder, overwrite, inputs)
     run = _Run(recordings, target, quiet, probabilities)
     results = {
         "jobs": jobs or cores(),
