@@ -32,8 +32,9 @@ def show(
     # Output to a file or pipe is not limited to the width of a terminal.
     console = Console(width=None if sys.stdout.isatty() else 200, highlight=False, markup=False)
     first = next(iter(reports.values()))
+    what = "segments" if about["layout"] == "segments" else "recordings"
     console.print(
-        f"{about['labelled']} of {about['rows']} recordings, {len(about['failed'])} failed, "
+        f"{about['labelled']} of {about['rows']} {what}, {len(about['failed'])} failed, "
         f"{first['unusable']} without a usable label"
     )
     _show_overall(console, reports)
