@@ -15,6 +15,10 @@ from .texts import filled, text_of
 _SPEAKER = re.compile(r"\[(SPEAKER_\d+)\]:?\s+|\[([^\]\n]{1,40})\]:\s+")
 
 
+#: Formatting in SubRip files: HTML's, and that of SubStation Alpha.
+_FORMATTING = re.compile(r"</?(?:[ibus]|font)(?:\s[^>\n]*)?>|\{\\[^}\n]*\}", re.IGNORECASE)
+
+
 class _Subtitles:
     """One numbered cue per row, by default "[speaker]: text [angry 0.81]", with what there is of them."""
 
@@ -91,7 +95,9 @@ def read_srt(path: Path) -> list[Segment]:
         cues = list(srt.parse(text_of(path)))
     except (srt.SRTParseError, srt.TimestampParseError, ValueError, OverflowError) as error:
         raise UsageError(f"{path}: not SRT subtitles ({' '.join(str(error).split())[:100]})") from None
-    return [_segment(cue.start.total_seconds(), cue.end.total_seconds(), cue.content) for cue in cues]
+    return [
+        _segment(cue.start.total_seconds(), cue.end.total_seconds(), _FORMATTING.sub("", cue.content)) for cue in cues
+    ]
 
 
 def read_vtt(path: Path) -> list[Segment]:
@@ -108,7 +114,7 @@ def read_vtt(path: Path) -> list[Segment]:
 
 
 def _segment(start: float, end: float, text: str, speaker: str = "") -> Segment:
-    text = re.sub(r"</?[a-zA-Z][^>\n]*>|\{\\[^}\n]*\}", "", text).strip()  # formatting
+    text = text.strip()
     match = _SPEAKER.match(text)
     if match and not speaker:
         speaker, text = match[1] or match[2], text[match.end() :]

@@ -5,6 +5,7 @@ import io
 import json
 import math
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -70,7 +71,7 @@ def read(path: Path) -> list[Segment]:
 
     The separator is the one of tab, semicolon and comma that the first line has most of. Times are seconds, h:mm:ss or
     timedeltas of pandas; an empty end is the end of the recording. A column channel also says which channel a segment
-    belongs to. Raises UsageError.
+    belongs to. The .tsv of openai-whisper, in milliseconds, is recognised. Raises UsageError.
     """
     text = text_of(path)
     first = text.partition("\n")[0]
@@ -91,9 +92,22 @@ def read(path: Path) -> list[Segment]:
             if len(cells) != len(head):
                 raise bad(path, lines.line_num, f"{len(cells)} cells, but {len(head)} columns")
             segments.append(_segment(dict(zip(head, cells, strict=True)), path, lines.line_num, separator == ";"))
-        return segments
+        return _from_milliseconds(segments) if _is_whispers(path, head, segments) else segments
     except csv.Error as error:
         raise bad(path, lines.line_num, error) from None
+
+
+def _is_whispers(path: Path, head: list[str], segments: list[Segment]) -> bool:
+    """Return whether this is the .tsv of openai-whisper, whose times are whole milliseconds."""
+    times = [time for segment in segments for time in (segment.start, segment.end)]
+    whole = all(time.is_integer() for time in times)
+    return (
+        path.suffix.lower() == ".tsv" and head == ["start", "end", "text"] and whole and max(times, default=0) >= 1000
+    )
+
+
+def _from_milliseconds(segments: list[Segment]) -> list[Segment]:
+    return [replace(segment, start=segment.start / 1000, end=segment.end / 1000) for segment in segments]
 
 
 def _segment(row: Mapping[str, str], path: Path, line: int, comma: bool) -> Segment:

@@ -251,6 +251,13 @@ def test_transcripts_of_whisper_whisperx_and_whisper_cpp(tmp_path):
     assert read("whisper", put(tmp_path / "d.json", json.dumps(cpp))) == [Segment(0.5, 2.25, {"text": "Hi"})]
 
 
+def test_the_table_of_whisper_is_in_milliseconds(tmp_path):
+    path = put(tmp_path / "a.tsv", "start\tend\ttext\n500\t2250\tHi\n3661004\t3662500\tBye\n")
+    assert read("csv", path) == [Segment(0.5, 2.25, {"text": "Hi"}), Segment(3661.004, 3662.5, {"text": "Bye"})]
+    path = put(tmp_path / "b.tsv", "start\tend\ttext\n500\t2250.5\tHi\n")
+    assert read("csv", path) == [Segment(500.0, 2250.5, {"text": "Hi"})]
+
+
 # ---- tables -----------------------------------------------------------------------------------------------------
 
 

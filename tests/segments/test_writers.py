@@ -363,3 +363,26 @@ def test_a_workbook_holds_no_formulas(tmp_path):
     assert {cell.data_type for cell in cells} == {"s"}
     assert sheet["A2"].value == "=cmd|' /C calc'!A0"
     assert len(sheet["D6"].value) == 32_767
+
+
+@pytest.mark.parametrize("form", ["csv", "srt", "vtt", "textgrid", "eaf", "audacity", "rttm"])
+def test_what_is_written_reads_back_equal(tmp_path, form):
+    """Times and the columns that the format has, of given segments of two speakers."""
+    table = Table(("file", "start", "end", "speaker", "text"), given=("speaker", "text"))
+    rows = [
+        {"start": 0.0, "end": 1.25, "speaker": "anna", "text": "hello ü & <you>"},
+        {"start": 1.25, "end": 2.001, "speaker": "ben", "text": '"quoted", so; to say'},
+        {"start": 3601.5, "end": 3602.999, "speaker": "anna", "text": "two words"},
+    ]
+    columns = {"csv": ("speaker", "text"), "srt": ("speaker", "text"), "vtt": ("speaker", "text"), "rttm": ("speaker",)}
+    kept = columns.get(form, ("text",))
+    chosen = load_plugins().get("formats", form)
+    if form == "audacity":
+        table = replace(table, template="{text}")
+    (tmp_path / "a.x").write_text(labels(form, table, rows), encoding="utf-8", newline="")
+    options = {"textgrid": {"anna": "text anna", "ben": "text ben"}, "eaf": {"anna": "text anna", "ben": "text ben"}}
+    segments = []
+    for tier in options[form].values() if form in options else [None]:
+        segments += chosen.read(tmp_path / "a.x", **({"tier": tier} if tier else {}))
+    found = sorted((s.start, round(s.end, 6), tuple(s.columns.get(name) for name in kept)) for s in segments)
+    assert found == [(row["start"], row["end"], tuple(row[name] for name in kept)) for row in rows]
