@@ -256,7 +256,7 @@ def test_the_production_model_in_8_bits_labels_a_voice_note(paper, command, tmp_
     assert sum(row[name] for name in CLASSES) == pytest.approx(1, abs=1e-5)
     assert row["emotion"] == max(CLASSES, key=row.get)
     assert 8 < row["speech"] < len(note) / 16_000 - 4  # pauses are left out
-    course = command("label", "--model", folder, tmp_path / "note.wav", "--format", "jsonl", "--windows")
+    course = command("label", "--model", folder, tmp_path / "note.wav", "--format", "jsonl", "--by", "speech-window")
     rows = [json.loads(line) for line in course.out.splitlines()]
     assert len(rows) == 2
     assert rows[0]["end"] <= rows[1]["start"]

@@ -468,7 +468,7 @@ def test_resume_drops_the_row_of_a_file_that_is_gone(tmp_path, three, command):
 
 @pytest.mark.slow("starts processes")
 @pytest.mark.parametrize(
-    ("option", "named"), [(["--window", "0.1"], "window"), (["--hop", "4"], "hop"), (["--windows"], "windows")]
+    ("option", "named"), [(["--window", "0.1"], "window"), (["--hop", "4"], "hop"), (["--windows"], "by")]
 )
 def test_resume_with_other_settings_is_refused_and_names_them(tmp_path, three, command, option, named):
     output = tmp_path / "labels.csv"
