@@ -67,6 +67,7 @@ def test_folds_are_listed_without_training(arguments, command, tmp_path):
     assert json.loads(answer.out)["folds"] == {"by": "speaker", "number": 0, "always": []}
 
 
+@pytest.mark.slow("trains or exports a network")
 def test_folds_run_one_by_one_and_the_last_one_brings_the_table(arguments, command, tmp_path):
     run = tmp_path / "run"
     answer = command(*arguments(), "-o", run, "--only", "3", "--only", "1")

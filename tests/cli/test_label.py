@@ -304,6 +304,7 @@ def test_a_full_disk_ends_with_3_and_one_line(tmp_path, three, process, to):
     assert err == f"sertool: {named}: No space left on device\n"
 
 
+@pytest.mark.slow("takes about a second")
 @posix
 def test_a_reader_that_leaves_early_leaves_no_traceback(tmp_path, clip):
     first = clip(tmp_path / "in/000.wav", 0.1)

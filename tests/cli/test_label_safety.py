@@ -66,6 +66,7 @@ def test_two_runs_cannot_write_one_output(three, tmp_path, command):
     assert command("label", three, "-o", output, "--restart").code == 0
 
 
+@pytest.mark.slow("takes about a second")
 def test_nothing_is_left_in_the_home_folder(three, tmp_path):
     home = tmp_path / "home"
     home.mkdir()
@@ -75,6 +76,7 @@ def test_nothing_is_left_in_the_home_folder(three, tmp_path):
     assert list(home.rglob("*")) == []
 
 
+@pytest.mark.slow("takes about a second")
 def test_decoders_do_not_write_to_the_terminal(tmp_path, encode, tone, process):
     """libmpg123 remarks on a cut MP3 by itself, on file descriptor 2."""
     path = encode(tmp_path / "cut.mp3", tone(3.0, 44_100), 44_100, "libmp3lame", "mp3", 128_000)
@@ -192,6 +194,7 @@ def test_a_list_holds_no_patterns_and_not_the_whole_disk(three, command, monkeyp
     ]
 
 
+@pytest.mark.slow("takes about a second")
 @posix
 def test_what_libraries_print_does_not_reach_the_table(three, process, tmp_path):
     """libsndfile writes to standard output when an ALAC packet table in a CAF is damaged."""

@@ -77,6 +77,7 @@ def test_a_folder_shows_progress_rows_and_a_summary(folder):
     assert re.search(r"^3 labelled, 1 failed; 1\.2 s in .*real-time factor", text, re.MULTILINE)
 
 
+@pytest.mark.slow("takes about a second")
 def test_the_bar_stays_out_of_the_table_that_goes_elsewhere(folder):
     code, text, table = on_terminal("label", folder, "--ordered", stdout_too=False)
     assert code == 1
@@ -97,6 +98,7 @@ def test_a_format_asked_for_is_printed_on_a_terminal_too(folder):
     assert text.startswith("file,start,end,arousal,dominance,valence,speech,error\n")
 
 
+@pytest.mark.slow("takes about a second")
 def test_quiet_shows_no_bar_and_no_summary(folder):
     code, text, table = on_terminal("label", folder, "-q", stdout_too=False)
     assert code == 1
@@ -149,6 +151,7 @@ def test_vad_of_a_folder_has_a_row_a_recording_with_the_share_of_speech(talks):
     assert lines[-1].startswith("2 with speech, 1 without, 1 failed; ")
 
 
+@pytest.mark.slow("takes about a second")
 def test_vad_names_what_failed_above_the_bar_when_its_table_goes_elsewhere(talks, tmp_path):
     code, text, table = on_terminal("vad", talks, stdout_too=False)
     assert code == 1

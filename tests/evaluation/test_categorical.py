@@ -125,6 +125,7 @@ def test_nothing_measured_is_a_report_too():
     assert (unknown["unusable"], unknown["overall"]) == (1, empty | {"clips": 1})
 
 
+@pytest.mark.slow("takes about a second")
 def test_intervals_are_percentiles_over_the_same_resamples_as_scikit_learns_figures(measured):
     rows, probabilities = measured
     overall = report(rows, probabilities, NAMES, bootstrap=60, seed=4)["overall"]["measures"]

@@ -45,6 +45,7 @@ def test_scatter_has_a_panel_a_model_and_a_mean_a_class(tmp_path, drawn):
     assert figure.axes[0].get_ylabel().startswith("valence")
 
 
+@pytest.mark.slow("trains or exports a network")
 def test_thirty_classes_look_different_and_no_class_is_fine(tmp_path, drawn):
     points = np.random.default_rng(0).uniform(0, 1, (60, 2))
     plots.scatter(tmp_path / "a.png", {"m": points}, [f"c{i % 30}" for i in range(60)], "")

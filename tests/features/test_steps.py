@@ -40,6 +40,7 @@ def syllables(seed=0, seconds=3.0):
     return (0.2 * rng.standard_normal(n) * 10 ** (decibels / 20)).astype(np.float32)
 
 
+@pytest.mark.slow("takes about a second")
 @pytest.mark.parametrize("path", SPEECH, ids=lambda path: path.stem)
 @pytest.mark.parametrize("top_db", [5, 12.5, 20, 33, 60])
 def test_trims_speech_where_librosa_does(path, top_db):

@@ -28,6 +28,7 @@ def values(row):
     return [row[name] for name in OUTPUTS]
 
 
+@pytest.mark.slow("takes about a second")
 def test_a_file_and_its_samples_have_the_same_labels(tmp_path, clip, without_vad):
     path = clip(tmp_path / "a.wav", 11.0)
     samples, rate = soundfile.read(path)
@@ -46,6 +47,7 @@ def test_an_array_of_any_rate_type_and_width_is_labelled_as_the_file_is(tmp_path
     assert (found["start"], found["end"]) == (0.0, 0.9)
 
 
+@pytest.mark.slow("takes about a second")
 def test_the_average_is_weighted_by_duration(tmp_path, clip, without_vad):
     samples, rate = soundfile.read(clip(tmp_path / "a.wav", 19.0))
     samples[128_000:] *= np.linspace(1, 0.01, len(samples) - 128_000)  # so that the windows differ
@@ -184,6 +186,7 @@ def test_a_file_is_labelled_in_blocks_and_never_held_whole(tmp_path, labeller):
         tracemalloc.stop()
 
 
+@pytest.mark.slow("takes about a second")
 def test_shuffled_files_in_threads_are_labelled_exactly_as_one_by_one(tmp_path, clip, labeller):
     paths = [clip(tmp_path / f"{i}.wav", 0.05 + 0.02 * i, 16_000, 1 + i % 2, seed=i) for i in range(40)]
     expected = {path: labeller.label(path) for path in paths}

@@ -319,6 +319,7 @@ def test_a_group_norm_of_21_is_seen_through(saved):
 # --- parts
 
 
+@pytest.mark.slow("trains or exports a network")
 @pytest.mark.parametrize("name", ["onnx", "onnx-int8"])
 def test_parts_one_after_another_are_the_whole(encoder, name, tmp_path):
     _, files = encoder

@@ -64,6 +64,7 @@ def test_inputs_that_have_nothing_in_common_change_nothing():
         assert all(map(np.array_equal, plain, known))
 
 
+@pytest.mark.slow("trains or exports a network")
 def test_it_comes_close_to_the_best_there_is():
     """Of all roundings of seven weights to four levels, with the scale that was chosen."""
     rng = np.random.default_rng(4)

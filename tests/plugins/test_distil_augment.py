@@ -168,6 +168,7 @@ def test_shout_raises_f0_by_the_factor_and_keeps_the_formants(pitch, factor, mak
             assert abs(moved) <= 125  # one point of the spectrum; with the pitch they would move by 400 and more
 
 
+@pytest.mark.slow("takes about a second")
 def test_shout_lengthens_what_is_voiced_and_nothing_else(make):
     hiss, silence = noise(12_000, 0.02), np.zeros(9000, np.float32)
     clip = np.concatenate([silence, vowel(), hiss, vowel(160, 8000), silence])

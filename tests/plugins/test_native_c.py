@@ -155,6 +155,7 @@ def test_the_header_is_cpp_too(exported, standard):
     run("g++", *STRICT[1:], f"-std={standard}", "-Wno-long-long", "-x", "c++", "-fsyntax-only", header)
 
 
+@pytest.mark.slow("takes about a second")
 @needs("gcc", "nm", "size")
 @pytest.mark.parametrize(
     "compiler",
@@ -205,6 +206,7 @@ def test_outputs_are_the_plain_engines_to_the_bit_and_near_torchs(exported, comp
         assert np.abs(found - wanted).max() <= TOLERANCE[bits]
 
 
+@pytest.mark.slow("takes about a second")
 @needs("gcc")
 @pytest.mark.parametrize(("name", "bits"), [("wav2small", 32), ("wav2small-emotion", 8)])
 def test_a_recording_in_pieces_and_wrong_turns(exported, name, bits):

@@ -22,6 +22,8 @@ from sertool.nn import LogMel, frontend
 from sertool.plugins import load_plugins
 from sertool_onnx import int8
 
+pytestmark = pytest.mark.slow("exports networks; test_onnx_small.py has a fast one")
+
 pytestmark = [pytest.mark.usefixtures("one_thread"), pytest.mark.filterwarnings("error::RuntimeWarning")]
 
 RECIPES = {
@@ -151,7 +153,6 @@ def files(network, tmp_path_factory):
     return file
 
 
-@pytest.mark.slow("exports and quantises networks")
 @pytest.mark.parametrize("name", ["mixed", "seven", "matmul", "static", "weights"])
 def test_exporting_again_gives_the_same_bytes(files, network, tmp_path, name):
     about = {"sertool": '{"name": "mixed"}', "more": "ü"}
@@ -159,7 +160,6 @@ def test_exporting_again_gives_the_same_bytes(files, network, tmp_path, name):
     assert again.read_bytes() == files(name).read_bytes()
 
 
-@pytest.mark.slow("exports and quantises networks")
 @pytest.mark.parametrize(
     ("name", "weights", "floats"),
     [
@@ -181,7 +181,6 @@ def test_each_recipe_quantises_its_weights_alone(files, network, name, weights, 
     assert found["turn"].dtype == np.float32
 
 
-@pytest.mark.slow("exports and quantises networks")
 def test_the_basis_is_quantised_only_if_that_is_asked(files, network, tmp_path):
     exact = {"real": network.logmel.real, "imaginary": network.logmel.imaginary, "mel": network.logmel.mel}
     for name in RECIPES:
@@ -252,7 +251,6 @@ def test_clips_make_few_bits_better(network, files, tmp_path):
     assert off["with clips"] < 0.5 * off["plain"]
 
 
-@pytest.mark.slow("exports and quantises networks")
 def test_stored_weights_cost_no_time(network, files, tmp_path):
     """onnxruntime is left with the nodes of float32, having computed the weights."""
     wanted = optimised(export(network, tmp_path / "float.onnx", name="onnx"), tmp_path)
@@ -310,7 +308,6 @@ def test_options_that_mean_nothing_are_refused(network, tmp_path, options, reaso
         export(network, tmp_path / "it.onnx", **options)
 
 
-@pytest.mark.slow("exports and quantises networks")
 @pytest.mark.parametrize(("product", "kind", "largest"), [(7, QuantType.QInt8, 63), (8, QuantType.QUInt8, 127)])
 def test_products_are_as_onnxruntime_quantises_them(tmp_path, product, kind, largest):
     class Products(nn.Module):
@@ -344,7 +341,6 @@ def test_products_are_as_onnxruntime_quantises_them(tmp_path, product, kind, lar
     assert [np.abs(value.astype(int) - 128 * (product == 8)).max() for value in values] == [largest, largest]
 
 
-@pytest.mark.slow("exports and quantises networks")
 def test_the_same_weights_give_the_same_bytes_and_the_module_is_left_as_it_was(tmp_path):
     """Weight norm's weights are plain in the file, and trained on after it."""
     conv = nn.utils.parametrizations.weight_norm(nn.Conv1d(1, 128, 200, 50), dim=2)
@@ -365,7 +361,6 @@ def test_the_same_weights_give_the_same_bytes_and_the_module_is_left_as_it_was(t
     assert conv.parametrizations.weight.original1.grad is not None
 
 
-@pytest.mark.slow("exports and quantises networks")
 def test_weights_that_several_layers_share_are_stored_once(tmp_path):
     conv = nn.Conv1d(1, 1, 301, padding=150)
     network = nn.Sequential(nn.Unflatten(1, (1, -1)), conv, nn.Tanh(), conv, nn.AdaptiveAvgPool1d(1), nn.Flatten())
@@ -376,7 +371,6 @@ def test_weights_that_several_layers_share_are_stored_once(tmp_path):
     assert np.abs(outputs(file, noise(9_000)) - expected).max() < 0.01
 
 
-@pytest.mark.slow("exports and quantises networks")
 def test_a_network_after_the_front_end_is_quantised_alike(network, tmp_path):
     wav2small = load_plugins().get("models", "wav2small").build().eval()
     inner, clips = frontend.without(wav2small), [wav2small.logmel(clip) for clip in CLIPS]
@@ -419,7 +413,6 @@ class Div(OpRun):
         return (x / y,)
 
 
-@pytest.mark.slow("exports and quantises networks")
 @pytest.mark.parametrize("form", ["onnx-int8:recipe=weights,bits=4", "onnx-int8:recipe=weights,bits=2"])
 def test_weights_are_unpacked_alike_whatever_a_runtime_makes_of_a_division(tmp_path, form):
     origin, parsed = find_origin("wav2small"), variants.parse(form)

@@ -229,6 +229,7 @@ def test_parameters_are_those_of_the_papers_table_1():
     assert round(count[3] / 1e6, 1) == 167.4  # so the paper's WavLM has all 24 layers
 
 
+@pytest.mark.slow("trains or exports a network")
 @pytest.mark.parametrize("name", REPOS)
 def test_every_published_weight_is_a_parameter(name):
     with torch.device("meta"):

@@ -78,6 +78,7 @@ def test_noise_is_audiomentations_of_the_same_draws(speech, monkeypatch):
     assert np.allclose(make("gaussian-noise")(speech, rng(5)), theirs, rtol=0, atol=1e-7)
 
 
+@pytest.mark.slow("trains or exports a network")
 @pytest.mark.parametrize("semitones", [-2, -0.5, 0, 1, 2, 7])
 def test_the_pitch_moves_by_the_semitones_asked_for(semitones):
     for pitch in (220.0, 311.0):

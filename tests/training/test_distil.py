@@ -438,6 +438,7 @@ def test_the_loss_of_classes_is_kullback_leiblers_but_for_the_teachers_entropy(t
     assert torch.autograd.grad(loss(logits, logits.detach())[0], logits)[0].abs().max() < 1e-12  # at its least
 
 
+@pytest.mark.slow("trains or exports a network")
 def test_a_student_of_classes_is_distilled_and_resumed(recipe, tmp_path):
     members = '{ model = "resnet-emotion", width = 8, n_fft = 400, hop = 200, n_mels = 32 }'
     settings = recipe(

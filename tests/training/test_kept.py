@@ -171,6 +171,7 @@ def test_who_only_looks_takes_nothing_from_who_fills(tmp_path):
 # A head on a frozen encoder
 
 
+@pytest.mark.slow("trains or exports a network")
 def test_a_head_trains_on_what_is_kept_and_the_next_run_encodes_nothing(recipe, tmp_path):
     first = stages(supervised.train(recipe(TRAIN), tmp_path / "a"))
     assert first[:32] == [("encoding training clips", n, 32) for n in range(1, 33)]
@@ -300,6 +301,7 @@ def test_balanced_targets_hold_as_much_of_every_class(recipe, tmp_path):
 # Folds
 
 
+@pytest.mark.slow("trains or exports a network")
 def test_each_fold_answers_for_whom_it_left_out_and_all_for_others(recipe, tmp_path, corpus):
     manifest = corpus / "manifest.csv"
     rows = list(csv.DictReader(manifest.read_text().splitlines()))

@@ -82,6 +82,7 @@ def test_training_lowers_the_loss(overrides, labels, tmp_path):
     assert losses[-1] < 0.6 * losses[0]  # a running mean over some 50 steps
 
 
+@pytest.mark.slow("trains or exports a network")
 def test_another_recipe_in_the_same_folder_is_refused(recipe, overrides, labels, tmp_path):
     for _ in train(recipe, tmp_path):
         pass
@@ -237,6 +238,7 @@ def same(one, other, parts=("network", "averaged")):
     )
 
 
+@pytest.mark.slow("trains or exports a network")
 def test_epochs_of_a_categorical_model_validate_by_ua(classes, tmp_path):
     entries = "input.steps=[{step = 'trim'}, {step = 'peak'}, {step = 'length', seconds = 0.5}]"
     found = finish(classes("train.epochs=2", "train.warmup_ratio=0.5", entries), tmp_path / "run")
@@ -307,6 +309,7 @@ def test_patience_is_kept_over_a_cut(classes, tmp_path, monkeypatch, cut):
     assert same(tmp_path / "whole", tmp_path / "cut")
 
 
+@pytest.mark.slow("trains or exports a network")
 def test_a_run_that_is_done_is_not_called_interrupted(classes, tmp_path, command, monkeypatch):
     finish(classes(), tmp_path / "run")
     assert [(p.done, p.total) for p in finish(classes(), tmp_path / "run") if p.stage == "training"] == [(6, 6)]
