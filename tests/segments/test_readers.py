@@ -256,6 +256,8 @@ def test_the_table_of_whisper_is_in_milliseconds(tmp_path):
     assert read("csv", path) == [Segment(0.5, 2.25, {"text": "Hi"}), Segment(3661.004, 3662.5, {"text": "Bye"})]
     path = put(tmp_path / "b.tsv", "start\tend\ttext\n500\t2250.5\tHi\n")
     assert read("csv", path) == [Segment(500.0, 2250.5, {"text": "Hi"})]
+    path = put(tmp_path / "c.tsv", "start\tend\ttext\n5\t22\tHi\n")
+    assert read("csv", path) == [Segment(5.0, 22.0, {"text": "Hi"})]
 
 
 # ---- tables -----------------------------------------------------------------------------------------------------

@@ -286,6 +286,9 @@ def test_long_segments_are_split_where_speech_is_least_probable():
     assert parts[-1][1] == 1000 * FRAME
     assert all(0 < end - start <= 400 * FRAME for start, end in parts)
     assert split((5, 400 * FRAME), probabilities, 400 * FRAME) == [(5, 400 * FRAME)]
+    falling = np.linspace(1, 0.5, 1000, dtype=np.float32)  # least probable at the very end
+    for length in (401, 410, 500, 599, 601, 999):
+        assert min(end - start for start, end in split((0, length * FRAME), falling, 400 * FRAME)) >= 98 * FRAME
 
 
 @pytest.mark.parametrize("longest", [0.1, 0.35, 1.0, 7.0])
