@@ -467,6 +467,19 @@ def test_resume_drops_the_row_of_a_file_that_is_gone(tmp_path, three, command):
     assert [row["file"] for row in table_in(output)] == ["0.wav", "2.wav"]
 
 
+def test_a_table_for_a_person_loads_no_plugins(three, command, monkeypatch):
+    def refuse():
+        raise AssertionError
+
+    monkeypatch.setattr("sertool.cli.outputs.load_plugins", refuse)
+    monkeypatch.setattr("sertool.plugins.load_plugins", refuse)
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    answer = command("label", three / "0.wav", "-m", "wav2small", "--no-vad")
+    assert (answer.code, answer.out.split()[:3]) == (0, ["file", "start", "end"])
+    with pytest.raises(AssertionError):
+        command("label", three / "0.wav", "-m", "wav2small", "--no-vad", "--format", "csv")
+
+
 @pytest.mark.slow("starts processes")
 @pytest.mark.parametrize(
     ("option", "named"), [(["--window", "0.1"], "window"), (["--hop", "4"], "hop"), (["--windows"], "by")]

@@ -69,9 +69,10 @@ def label(
     if resume and restart:
         raise UsageError("--resume and --restart exclude each other")
     by = "window" if windows else by
-    aligned = form is None and dialect is None and output is None and sys.stdout.isatty()
-    choice = outputs.Choice(form, output, dialect)
-    template = outputs.template(template, choice.form)
+    chosen = (form, output, dialect, template)
+    # A table for a person needs no format, and so no plugins, which take a tenth of a second to load.
+    choice = None if chosen == (None,) * 4 and sys.stdout.isatty() else outputs.Choice(form, output, dialect)
+    template = outputs.template(template, choice.form) if choice else None
     skipped: Counter[str] = Counter()
     recordings = scan(with_standard_input(paths), pattern, skipped)
     if not recordings:
@@ -100,11 +101,13 @@ def label(
     columns = table.table(labeller, plan, template)
     folder = paths[0] if len(paths) == 1 and os.path.isdir(paths[0]) else None
 
-    def opened() -> outputs.Output:
+    def opened() -> outputs.Output | None:
         inputs = given.files if given else ()
+        if choice is None:
+            return None
         return outputs.Output(choice, output, recordings, folder, overwrite=True, inputs=inputs)
 
-    target = None if aligned else opened()
+    target = opened()
     if output:
         journal = Journal(output, run | plan.described(), mode)
         if others := journal.others(recordings):

@@ -64,8 +64,8 @@ def vad(
     """Run `sertool vad`; the arguments are its options."""
     longest = math.inf if longest_speech is None else longest_speech
     parameters = _parameters(threshold, lower, shortest_speech, shortest_silence, padding, longest)
-    aligned = not probabilities and form is None and dialect is None and output is None and sys.stdout.isatty()
-    choice = outputs.Choice(form, output, dialect)
+    plain = (form, output, dialect, probabilities) == (None, None, None, False)
+    choice = None if plain and sys.stdout.isatty() else outputs.Choice(form, output, dialect)
     skipped: collections.Counter[str] = collections.Counter()
     recordings = scan(with_standard_input(paths), pattern, skipped)
     if not recordings:
@@ -75,12 +75,16 @@ def vad(
             raise UsageError("--plot draws one channel of one recording")
         drawing.require(plot)
         check_writable(plot, recordings)
-    if probabilities and (choice.form.per_recording or choice.form.templated or choice.form.name == "labelstudio"):
+    if (
+        choice
+        and probabilities
+        and (choice.form.per_recording or choice.form.templated or choice.form.name == "labelstudio")
+    ):
         raise UsageError(f"--probabilities writes a table, not {choice.form.name}")
     given = given_segments(segments, segments_format, tier, recordings)
     folder = paths[0] if len(paths) == 1 and os.path.isdir(paths[0]) else None
     inputs = given.files if given else ()
-    target = None if aligned else outputs.Output(choice, output, recordings, folder, overwrite, inputs)
+    target = None if choice is None else outputs.Output(choice, output, recordings, folder, overwrite, inputs)
     run = _Run(recordings, target, quiet, probabilities)
     results = {
         "jobs": jobs or cores(),
@@ -95,7 +99,7 @@ def vad(
         blocks = pool.decoded(last.recording, None, place.channel, place.track)
         drawing.plot(plot, last.recording.path.name, blocks, last.parts[0].found, parameters)
     if not quiet:
-        run.report(aligned)
+        run.report()
         if skipped:
             click.echo(passed_over(skipped), err=True)
     return run.status()
@@ -171,10 +175,10 @@ class _Run:
                 self.target.close()
         return result
 
-    def report(self, aligned: bool) -> None:
+    def report(self) -> None:
         """Print the summary on standard error."""
         summary, many = self.summary, len(self.recordings) > 1
-        if not (summary.labelled and (aligned or self.path or many)):
+        if not (summary.labelled and (self.target is None or self.path or many)):
             return
         without = summary.labelled - self.with_speech
         counts = f"{self.with_speech} with speech, {without} without, {summary.failed} failed; " if many else ""
