@@ -12,7 +12,6 @@ from sertool._files import beside, move_into_place, sync
 from sertool.cli.recordings import check_writable
 from sertool.errors import UsageError
 from sertool.options import named_options
-from sertool.plugins import load_plugins
 from sertool.recordings.scan import Recording, printable
 from sertool.recordings.stems import stems
 from sertool.registry import Format
@@ -26,6 +25,8 @@ class Choice:
     """
 
     def __init__(self, text: str | None, output: Path | None, dialect: str | None = None) -> None:
+        from sertool.plugins import load_plugins  # its import alone takes 50 ms
+
         plugins, options = load_plugins(), dict[str, Any]()
         if text is not None:
             name, options = named_options(text)
@@ -55,6 +56,8 @@ class Choice:
 def _by_extension(output: Path) -> Format:
     if output.is_dir():
         raise UsageError(f"{output} is a folder: choose a format of one file per recording, such as --format textgrid")
+    from sertool.plugins import load_plugins
+
     forms = [load_plugins().get("formats", name) for name in load_plugins().names("formats")]
     forms = [form for form in forms if form.open is not None]
     matching = [form for form in forms if form.matches(output)]

@@ -8,7 +8,6 @@ from typing import Any
 from sertool._types import Samples
 from sertool.errors import UsageError
 from sertool.options import named_options
-from sertool.plugins import load_plugins
 from sertool.recordings.places import Choice
 from sertool.segments import Segment
 from sertool.segments.given import Given
@@ -88,6 +87,8 @@ class Plan:
     @cached_property
     def find(self) -> Callable[[Iterable[Samples]], Iterable[Segment]]:
         """The segmenter. Raises UsageError."""
+        from sertool.plugins import load_plugins  # its import alone takes 50 ms
+
         name, options = named_options(self.segmenter or "vad")
         segment: Callable[[Iterable[Samples]], Iterable[Segment]] = (
             load_plugins().get("segmenters", name).build(**options)

@@ -7,7 +7,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from sertool.errors import SertoolError, UsageError
-from sertool.plugins import load_plugins
 from sertool.recordings.scan import Recording, printable
 from sertool.registry import Format
 from sertool.segments.segment import Segment
@@ -222,6 +221,8 @@ def _channels(names: set[str]) -> dict[str, int]:
 
 def _formats(name: str | None) -> list[Format]:
     """Return the formats that can be read, or the one of a name. Raise UsageError."""
+    from sertool.plugins import load_plugins  # its import alone takes 50 ms
+
     plugins = load_plugins()
     if name is not None:
         form = plugins.get("formats", name)

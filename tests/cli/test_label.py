@@ -471,7 +471,6 @@ def test_a_table_for_a_person_loads_no_plugins(three, command, monkeypatch):
     def refuse():
         raise AssertionError
 
-    monkeypatch.setattr("sertool.cli.outputs.load_plugins", refuse)
     monkeypatch.setattr("sertool.plugins.load_plugins", refuse)
     monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
     answer = command("label", three / "0.wav", "-m", "wav2small", "--no-vad")
