@@ -6,6 +6,8 @@ import soundfile
 
 from sertool import audio
 from sertool.errors import AudioError, AudioWarning
+from sertool.recordings.places import parts
+from sertool.recordings.scan import Recording
 
 SPANS = [(0, 1600), (8000, 8001), (4001, 24_000), (4001, 24_000), (15_999, 40_000), (0, 0), (70_000, 90_000)]
 #: Format and sample format -> whether it is read by seeking.
@@ -101,7 +103,7 @@ def test_tracks_of_a_container(tmp_path, tone):
             frame.sample_rate, frame.pts = 16_000, 0
             for packet in [*stream.encode(frame), *stream.encode(None)]:
                 container.mux(packet)
-    assert audio.layout(tmp_path / "a.mkv") == [1, 1]
+    assert audio.layout(tmp_path / "a.mkv") == ([1, 1], 1)
     for number, samples in enumerate(tones, start=1):
         np.testing.assert_allclose(audio.read(tmp_path / "a.mkv", track=number), samples, atol=1e-4)
     with pytest.raises(AudioError, match="it has 2 audio tracks: there is no track 3"):
@@ -111,7 +113,7 @@ def test_tracks_of_a_container(tmp_path, tone):
 
 
 def test_layout_counts_channels(tmp_path, clip):
-    assert audio.layout(clip(tmp_path / "a.wav", 0.1, channels=5)) == [5]
+    assert audio.layout(clip(tmp_path / "a.wav", 0.1, channels=5)) == ([5], 1)
     with pytest.raises(AudioError, match="no such file"):
         audio.layout(tmp_path / "none.wav")
 
@@ -134,3 +136,20 @@ def test_held_samples_are_read_the_same_way(tone):
     parts = dict(audio.Held(samples).read([(10, 20), (15_990, 17_000)]))
     assert np.array_equal(parts[0], samples[10:20])
     assert len(parts[1]) == 10
+
+
+def test_the_channels_are_those_of_the_default_track(tmp_path, tone):
+    av = pytest.importorskip("av")
+    with av.open(str(tmp_path / "a.mkv"), "w") as container:
+        layouts = ("mono", "stereo")
+        streams = [container.add_stream("pcm_s16le", rate=16_000, layout=layout) for layout in layouts]
+        streams[0].disposition = 0
+        streams[1].disposition = av.stream.Disposition.default
+        for stream, layout in zip(streams, layouts, strict=True):
+            frame = av.AudioFrame.from_ndarray(np.ones((1, 3200 * (1 + (layout == "stereo"))), np.int16), "s16", layout)
+            frame.sample_rate, frame.pts = 16_000, 0
+            for packet in [*stream.encode(frame), *stream.encode(None)]:
+                container.mux(packet)
+    assert audio.layout(tmp_path / "a.mkv") == ([1, 2], 2)
+    places = parts(Recording(tmp_path / "a.mkv", "a.mkv"), "each", None)
+    assert [(place.track, place.channel) for place in places] == [(None, 1), (None, 2)]

@@ -270,18 +270,18 @@ def seekable(path: Path, note: Note) -> Piece | None:
         return None
 
 
-def layout(path: AnyPath) -> list[int]:
-    """Return the number of channels of each audio track of a file. Raises AudioError."""
+def layout(path: AnyPath) -> tuple[list[int], int]:
+    """Return (the number of channels of each audio track of a file, the default track from 1). Raises AudioError."""
     path = Path(path)
     check_regular(path)
     try:
         with open(path, "rb") as file:
             head = Window(file).get(0, foreign.HEAD)
         if found := foreign.recognising(path, head):
-            return [next(block.shape[1] for _, block in foreign.blocks(found, path, _checked))]
+            return [next(block.shape[1] for _, block in foreign.blocks(found, path, _checked))], 1
         if not codec_of(head):
             with contextlib.suppress(soundfile.LibsndfileError), opened(path) as sound:
-                return [sound.channels]
+                return [sound.channels], 1
         return _av_layout(path)
     except OSError as error:
         raise AudioError((error.strerror or str(error)).lower()) from None
@@ -446,16 +446,18 @@ def _av_blocks(path: Path, piece: Piece, mixer: Mixer, note: Note, track: int | 
         yield from _joined(held, layout, mixer)
 
 
-def _av_layout(path: Path) -> list[int]:
+def _av_layout(path: Path) -> tuple[list[int], int]:
     try:
         import av
     except ImportError:
-        return [1]  # decoding says what is missing
+        return [1], 1  # decoding says what is missing
     try:
         with _av_opened(path, Piece()) as container:
-            return [track.codec_context.channels for track in container.streams.audio] or [1]
+            tracks = container.streams.audio
+            default = tracks.index(_track(container, lambda text: None, None)) + 1 if tracks else 1
+            return [track.codec_context.channels for track in tracks] or [1], default
     except av.FFmpegError:
-        return [1]  # decoding says what is wrong
+        return [1], 1  # decoding says what is wrong
 
 
 def _no_track(number: int, tracks: int) -> AudioError:

@@ -136,10 +136,13 @@ class Output:
         if stream:
             stream.flush()
 
-    def close(self, complete: bool = True) -> None:
-        """Complete the output; without ``complete``, remove what is not complete."""
+    def __enter__(self) -> "Output":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, *exception: object) -> None:
+        """Complete the output, or after an exception, Ctrl-C too, remove what cannot be used incomplete."""
         with self._stack:
-            if not complete:
+            if kind is not None:
                 return
             if self._writer is not None:
                 self._writer.close()

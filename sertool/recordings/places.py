@@ -29,10 +29,11 @@ def parts(recording: Recording, channel: Choice, track: Choice) -> list[Place]:
     """Return the parts of a recording that are processed by themselves. Raise AudioError if it cannot be opened."""
     if recording.error:
         raise AudioError(recording.error)
-    layout = audio.layout(recording.path) if "each" in (track, channel) else [1]
+    layout, default = audio.layout(recording.path) if "each" in (track, channel) else ([1], 1)
     result = []
     for number in range(1, len(layout) + 1) if track == "each" else [track]:
-        channels = layout[(number or 1) - 1] if (number or 1) <= len(layout) else 1
+        own = number or default
+        channels = layout[own - 1] if own <= len(layout) else 1
         for one in range(1, channels + 1) if channel == "each" else [channel]:
             columns = {}
             if track == "each" and number:

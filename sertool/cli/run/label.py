@@ -1,5 +1,6 @@
 """Implementation of `sertool label`."""
 
+import contextlib
 import dataclasses
 import os
 import sys
@@ -154,14 +155,11 @@ class _Run:
         # No progress bar on a terminal that shows rows of a machine-readable format.
         show_bar = self.terminal and (self.target is None or self.path is not None or not sys.stdout.isatty())
         note = "with -o, finished files are kept for --resume"
-        complete = True
         with (
             writing(self.path),
             under_way(self.recordings, "labelling", meter, stop, self.jobs, note, shown=show_bar) as shown,
         ):
             printed = None if self.target else view.Aligned(self.recordings, self.columns, shown.print)
-            if self.target:
-                self.target.open(self.columns)
             results = job.label_all(
                 self.labeller,
                 self.recordings,
@@ -172,7 +170,9 @@ class _Run:
                 stop=stop,
                 meter=meter,
             )
-            try:
+            with self.target or contextlib.nullcontext():
+                if self.target:
+                    self.target.open(self.columns)
                 for done, result in enumerate(pool.timed(results, self.summary), start=1):
                     if printed:
                         printed.write(result.rows)
@@ -184,13 +184,7 @@ class _Run:
                         self.failures.append(result)
                     self.notes += [f"{visible(result.name)}: {visible(text)}" for text in result.notes]
                     shown.update(done, "finishing" if stop.is_set() else "labelling")
-            except BaseException:
-                if self.target:
-                    self.target.close(complete=False)
-                raise
-            if self.target:
-                complete = self.target.is_there()
-                self.target.close()
+                complete = self.target is None or self.target.is_there()
             if journal:
                 journal.close()
         return complete

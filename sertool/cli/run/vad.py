@@ -1,6 +1,7 @@
 """Implementation of `sertool vad`."""
 
 import collections
+import contextlib
 import errno
 import math
 import os
@@ -75,11 +76,7 @@ def vad(
             raise UsageError("--plot draws one channel of one recording")
         drawing.require(plot)
         check_writable(plot, recordings)
-    if (
-        choice
-        and probabilities
-        and (choice.form.per_recording or choice.form.templated or choice.form.name == "labelstudio")
-    ):
+    if choice and probabilities and (choice.form.per_recording or choice.form.templated):
         raise UsageError(f"--probabilities writes a table, not {choice.form.name}")
     given = given_segments(segments, segments_format, tier, recordings)
     folder = paths[0] if len(paths) == 1 and os.path.isdir(paths[0]) else None
@@ -153,10 +150,10 @@ class _Run:
             under_way(self.recordings, "detecting", meter, stop, options["jobs"], note, shown=show_bar) as shown,
         ):
             printed = None if self.target else view.Table(self.recordings, shown.print)
-            if self.target:
-                self.target.open(table)
             results = job.detect_all(self.recordings, parameters, stop=stop, meter=meter, **options)
-            try:
+            with self.target or contextlib.nullcontext():
+                if self.target:
+                    self.target.open(table)
                 for done, result in enumerate(pool.timed(results, self.summary), start=1):
                     self.speech += result.speech
                     self.with_speech += result.speech > 0
@@ -167,12 +164,6 @@ class _Run:
                     for text in () if self.quiet else result.notes:
                         click.echo(f"{visible(result.recording.name)}: {visible(text)}", err=True)
                     shown.update(done, "finishing" if stop.is_set() else "detecting")
-            except BaseException:
-                if self.target:
-                    self.target.close(complete=False)
-                raise
-            if self.target:
-                self.target.close()
         return result
 
     def report(self) -> None:
