@@ -27,7 +27,7 @@ typedef struct ser_network {
     int outputs, flags;
     ser_layer conv[SER_LAYERS]; /* [3 time][3 mel][13 in][13 out]; the first has 1 input and is always float */
     ser_layer mix;              /* [13 in][13 out] */
-    ser_layer sof, lin;         /* [169 in][169 out], without bias */
+    ser_layer sof, lin;         /* [169 in][169 out]; lin.bias, or NULL, is part of the embedding only */
     const float *head;          /* [outputs][169] */
     const float *head_bias;     /* [outputs] */
 } ser_network;

@@ -220,7 +220,7 @@ uint64_t ser_segmenter_uncertain(const ser_segmenter *s);
  *   network [4] int32: 1, outputs, flags (1 subtract mel means, 2 softmax, 4 int8), 0
  *   conv1.weight [3 time][3 mel][13 out], conv2 to conv7.weight [3 time][3 mel][13 in][13 out],
  *   mix.weight [13 in][13 out], sof.weight and lin.weight [169 in][169 out], head.weight [outputs][169];
- *   .bias [out] of all but sof and lin.
+ *   .bias [out] of all but sof and lin; optional lin.bias [169], which only ser_wav2small_embedding needs.
  * With int8, the weights of all but conv1 and head are int8 with the outputs first ([13 out][3 time][3 mel][13 in],
  * [13 out][13 in], [169 out][169 in]), and have a .scale [out]: a layer computes sum * scale + bias. Activations are 0
  * to 255 after a convolution, -127 to 127 after mix.
@@ -253,6 +253,11 @@ ser_status ser_wav2small_next(ser_wav2small *engine);
 /* Write the outputs after the last pass to out: [outputs]. The engine is then ready for another recording. Returns
  * SER_OK or SER_E_ARGUMENT. */
 ser_status ser_wav2small_finish(ser_wav2small *engine, float *out);
+
+/* Write the embedding after the last pass, before ser_wav2small_finish, to out: [169]: the pooled tokens, which the last
+ * layer turns into the outputs. Weights without lin.bias give it without that constant. Returns SER_OK or
+ * SER_E_ARGUMENT. */
+ser_status ser_wav2small_embedding(const ser_wav2small *engine, float *out);
 
 /* Discard any unfinished recording, run all passes over samples [n], and write the outputs to out: [outputs]. Returns
  * the status of the first call that fails, or SER_OK. */

@@ -214,6 +214,20 @@ SER_LINKAGE ser_status ser_wav2small_next(ser_wav2small *e) {
     return SER_OK;
 }
 
+/* Return channel j of the pooled tokens, without lin's bias, which is folded into the head's. */
+static double pooled(const ser_pool *pool, int j) {
+    const int at = ser_place(j);
+    return pool->weighted[at] / pool->sum[at];
+}
+
+SER_LINKAGE ser_status ser_wav2small_embedding(const ser_wav2small *e, float *out) {
+    int j;
+    if (!e || !out || e->pass != FINISHED) return SER_E_ARGUMENT;
+    for (j = 0; j < SER_WIDTH; j++)
+        out[j] = (float)(pooled(e->pool, j) + (e->network.lin.bias ? e->network.lin.bias[j] : 0.0));
+    return SER_OK;
+}
+
 SER_LINKAGE ser_status ser_wav2small_finish(ser_wav2small *e, float *out) {
     const ser_network *n;
     int o, j;
@@ -221,10 +235,7 @@ SER_LINKAGE ser_status ser_wav2small_finish(ser_wav2small *e, float *out) {
     n = &e->network;
     for (o = 0; o < n->outputs; o++) {
         double sum = n->head_bias[o];
-        for (j = 0; j < SER_WIDTH; j++) {
-            const int at = ser_place(j);
-            sum += n->head[SER_WIDTH * o + j] * (e->pool->weighted[at] / e->pool->sum[at]);
-        }
+        for (j = 0; j < SER_WIDTH; j++) sum += n->head[SER_WIDTH * o + j] * pooled(e->pool, j);
         out[o] = (float)sum;
     }
     if (n->flags & SER_SOFTMAX) {

@@ -120,6 +120,7 @@ ser_status ser_network_open(const void *memory, size_t bytes, ser_network *n) {
     whole &= layer(&c, "mix", int8, 1, 1, SER_CHANNELS, SER_CHANNELS, &n->mix);
     whole &= layer(&c, "sof", int8, 0, 1, SER_WIDTH, SER_WIDTH, &n->sof);
     whole &= layer(&c, "lin", int8, 0, 1, SER_WIDTH, SER_WIDTH, &n->lin);
+    n->lin.bias = vector(&c, "lin", ".bias", SER_WIDTH);
     head[0] = outputs;
     n->head = tensor(&c, "head", ".weight", FLOAT32, head);
     n->head_bias = vector(&c, "head", ".bias", outputs);

@@ -68,13 +68,15 @@ class Source:
 
     ``module`` is a torch module in eval mode, from its ``input`` to [1, k]: from "waveform" [1, samples], 16 kHz, or,
     if the runtime computes LogMel, from "logmel" [1, frames, n_mels] in dB. ``example`` is a tensor of that shape, 5 s;
-    axis 1 is dynamic. ``clips`` are real recordings of that shape for calibration; there may be none.
+    axis 1 is dynamic. ``clips`` are real recordings of that shape for calibration; there may be none. With
+    ``embedding``, the file has a second output, "embedding" (sertool.nn.embedding).
     """
 
     module: Any
     example: Any
     input: str = "waveform"
     clips: tuple[Any, ...] = ()
+    embedding: bool = False
 
 
 @dataclass(frozen=True)

@@ -90,4 +90,9 @@ CATEGORICAL = _Classes(
 TASKS: dict[str, Task] = {task.name: task for task in (DIMENSIONAL, CATEGORICAL)}
 
 #: Columns of the label table; outputs must have other names.
-RESERVED = ("file", "start", "end", "track", "channel", "speaker", "emotion", "speech", "repeats", "error")
+RESERVED = (
+    *("file", "start", "end", "track", "channel", "speaker", "emotion", "confidence", "typical", "speech", "repeats"),
+    "error",
+)
+#: Answers that are no classes: too little confidence, and audio unlike anything trained on.
+UNSURE, OTHER = "unsure", "other"

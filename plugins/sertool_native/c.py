@@ -12,10 +12,11 @@ import numpy as np
 
 from sertool import Source
 from sertool._types import Array
+from sertool.bundle import container
 from sertool.errors import UsageError
 
-from . import container, int8
 from . import export as float32
+from . import int8
 from .amalgamate import amalgamate, structure
 from .network import CENTRE, INT8, SOFTMAX
 

@@ -10,13 +10,12 @@ import torch
 
 from sertool import Source
 from sertool._types import Array, Floats
-from sertool.bundle import METADATA_KEY
+from sertool.bundle import METADATA_KEY, container
 from sertool.errors import UsageError
 from sertool.kernel.wav2small import Engine
 from sertool.nn.calibration import second_moments
 from sertool.nn.rounding import rounded
 
-from . import container
 from .export import outputs_last
 from .network import INT8, SOFTMAX, Folded, fold
 
@@ -65,6 +64,7 @@ def export(source: Source, path: str | Path, metadata: dict[str, str]) -> None:
         tensors |= {} if bias is None else {f"{name}.bias": bias / out}
     tensors |= {"head.weight": network.head[0], "head.bias": network.head[1]}
     tensors["head.bias"] = network.head[1] + _shift(source, network, tensors)
+    tensors |= network.embedding(source)
     Path(path).write_bytes(container.packed(tensors, metadata.get(METADATA_KEY, "")))
 
 

@@ -38,8 +38,8 @@ class Folded:
     """The network's layers in float64.
 
     ``convolutions`` are seven (weight [13, inputs, 3 time, 3 mel], bias [13]), each followed by a ReLU in ``relus``;
-    ``mix``, ``head`` (weight, bias); ``sof`` and ``lin`` have no bias: sof's has no effect in the softmax, lin's is
-    folded into the head. ``readers`` are the modules of convolutions 2 to 7, mix, sof and lin.
+    ``mix``, ``head`` (weight, bias); ``sof`` and ``lin`` have no bias: sof's has no effect in the softmax, lin's
+    (``lin_bias``) is folded into the head. ``readers`` are the modules of convolutions 2 to 7, mix, sof and lin.
     """
 
     convolutions: list[tuple[Floats, Floats]]
@@ -47,6 +47,7 @@ class Folded:
     sof: Floats
     lin: Floats
     head: tuple[Floats, Floats]
+    lin_bias: Floats
     flags: int
     relus: list[nn.Module]
     readers: list[nn.Module]
@@ -54,6 +55,10 @@ class Folded:
     def tensors(self, flags: int = 0) -> dict[str, Array]:
         """Return the engine's tensor "network", int32 [4]."""
         return {"network": np.array([WAV2SMALL, len(self.head[1]), self.flags | flags, 0], np.int32)}
+
+    def embedding(self, source: Source) -> dict[str, Array]:
+        """Return the tensor that the engine adds to the pooled tokens, [169], if ``source`` asks for the embedding."""
+        return {"lin.bias": self.lin_bias} if source.embedding else {}
 
 
 def fold(source: Source, exporter: str) -> Folded:
@@ -99,6 +104,7 @@ def _fold(module: _Wav2Small, softmax: bool) -> Folded:
         _array(pool.sof.weight),
         _array(lin.weight),
         (weight, _bias(head) + weight @ _bias(lin)),
+        _bias(lin),
         (CENTRE if module.centre else 0) | (SOFTMAX if softmax else 0),
         [block[2] for block in blocks],
         [*(block[0] for block in blocks[1:]), mix, pool.sof, lin],

@@ -18,6 +18,7 @@ from torch.nn.utils import parametrize
 
 from sertool import Source
 from sertool.errors import ExportWarning, SertoolError, UsageError
+from sertool.nn.embedding import WithEmbedding
 
 OPSET = 18
 
@@ -43,10 +44,14 @@ def trace(source: Source, opset: int = OPSET) -> onnx.ModelProto:
     try:
         with quiet():
             model = _by_tracing(source) if recurrent else _by_dynamo(source, opset)
+    except UsageError:
+        raise
     except Exception as error:  # torch has a private error class for each stage
         reason = " ".join(str(error.__cause__ or error).split())[:200]
         raise SertoolError(f"{type(module).__name__} cannot be exported to ONNX: {reason}") from error
     model.graph.name = type(module).__name__
+    if source.embedding:
+        _unwrap(model.graph)
     if recurrent:
         warnings.warn(
             f"{model.graph.name} has recurrent layers and is exported with torch's older exporter, which freezes "
@@ -59,10 +64,10 @@ def trace(source: Source, opset: int = OPSET) -> onnx.ModelProto:
 
 def _by_dynamo(source: Source, opset: int) -> onnx.ModelProto:
     program = torch.onnx.export(
-        source.module,
+        _traced(source),
         (source.example,),
         input_names=[source.input],
-        output_names=["outputs"],
+        output_names=_outputs(source),
         dynamic_shapes=({1: torch.export.Dim("time", min=2)},),
         opset_version=opset,
         dynamo=True,
@@ -73,19 +78,36 @@ def _by_dynamo(source: Source, opset: int) -> onnx.ModelProto:
 
 def _by_tracing(source: Source) -> onnx.ModelProto:
     """Export with torch's older exporter, which freezes values that depend on the length other than through shapes."""
-    written = io.BytesIO()
+    written, axes = io.BytesIO(), {source.input: {1: "time"}, "tokens": {1: "tokens"}}
     with torch.no_grad():
         torch.onnx.export(
-            source.module,
+            _traced(source),
             (source.example,),
             written,  # type: ignore[arg-type]  # torch accepts file objects here
             input_names=[source.input],
-            output_names=["outputs"],
-            dynamic_axes={source.input: {1: "time"}},
+            output_names=_outputs(source),
+            dynamic_axes={name: axes for name, axes in axes.items() if name in (source.input, *_outputs(source))},
             opset_version=17,
             dynamo=False,
         )
     return onnx.version_converter.convert_version(onnx.load_from_string(written.getvalue()), OPSET)
+
+
+def _traced(source: Source) -> torch.nn.Module:
+    module: torch.nn.Module = source.module
+    return WithEmbedding(module).eval() if source.embedding else module
+
+
+def _outputs(source: Source) -> list[str]:
+    return WithEmbedding(source.module).names if source.embedding else ["outputs"]
+
+
+def _unwrap(graph: onnx.GraphProto) -> None:
+    """Give parameters their names in the network, not in the WithEmbedding around it."""
+    for tensor in graph.initializer:
+        tensor.name = tensor.name.removeprefix("module.")
+    for node in graph.node:
+        node.input[:] = [name.removeprefix("module.") for name in node.input]
 
 
 def save(model: onnx.ModelProto, path: str | Path, metadata: dict[str, str], apart: str = "") -> None:

@@ -51,9 +51,10 @@ def fold_pool_biases(graph: onnx.GraphProto) -> None:
     makers = {node.output[0]: node for node in graph.node}
 
     def user(name: str, operator: str) -> Any:
-        """Return the only node that uses ``name`` if its operator is this one, else None."""
+        """Return the only node that uses ``name`` if its operator is this one, else None; None for an output."""
         users = [node for node in graph.node if name in node.input]
-        return users[0] if len(users) == 1 and users[0].op_type == operator else None
+        alone = len(users) == 1 and all(name != end.name for end in graph.output)
+        return users[0] if alone and users[0].op_type == operator else None
 
     def skip_bias(node: onnx.NodeProto, place: int) -> Array | None:
         """Remove the node that adds a vector to an input of ``node``, and return the vector; None if there is none."""

@@ -67,7 +67,20 @@ class Wav2Small(Tokens):
         self.head = nn.Linear(self.width, outputs)
 
     def forward(self, waveform: Tensor) -> Tensor:
-        outputs: Tensor = self.head(self.pool(self.tokens(waveform)))
+        return self.answer(self.embedding(waveform))
+
+    def embedding(self, waveform: Tensor) -> Tensor:
+        """Return the pooled tokens, [batch, width]."""
+        return self.embedding_and_tokens(waveform)[0]
+
+    def embedding_and_tokens(self, waveform: Tensor) -> tuple[Tensor, Tensor]:
+        """Return the pooled tokens [batch, width] and the tokens [batch, tokens, width]."""
+        tokens = self.tokens(waveform)
+        return self.pool(tokens), tokens
+
+    def answer(self, embedding: Tensor) -> Tensor:
+        """Return [batch, outputs] for [batch, width]."""
+        outputs: Tensor = self.head(embedding)
         return outputs
 
 

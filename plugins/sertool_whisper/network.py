@@ -16,12 +16,21 @@ SMALLEST = 1e-7
 class Whisper(nn.Module):
     """Waveform [batch, samples], 16 kHz -> [batch, outputs]: values, or logits of classes."""
 
-    def __init__(self, encoder: encoders.Encoder, head: nn.Module) -> None:
+    def __init__(self, encoder: encoders.Encoder, head: "Head") -> None:
         super().__init__()
         self.encoder, self.head = encoder, head
 
     def forward(self, waveform: Tensor) -> Tensor:
-        outputs: Tensor = self.head(self.encoder(waveform))
+        return self.answer(self.embedding(waveform))
+
+    def embedding(self, waveform: Tensor) -> Tensor:
+        """Return the normalised pooled states of all members side by side, [batch, members * 2 * width]."""
+        pooled: Tensor = self.head.pooled(self.encoder(waveform))
+        return pooled
+
+    def answer(self, embedding: Tensor) -> Tensor:
+        """Return [batch, outputs] for an embedding."""
+        outputs: Tensor = self.head.answer(embedding)
         return outputs
 
 
@@ -39,8 +48,22 @@ class Head(nn.Module):
         self.members = nn.ModuleList(Member(width, kept, outputs, **options) for _ in range(members))
 
     def forward(self, states: Tensor) -> Tensor:
+        return self.answer(self.pooled(states))
+
+    def pooled(self, states: Tensor) -> Tensor:
+        """Return the pooled states of each member side by side, [batch, members * 2 * width]."""
         states = self.norm(states.flatten(2).transpose(1, 2)).transpose(1, 2).unflatten(2, states.shape[2:])
-        return torch.stack([member(states) for member in self.members]).mean(dim=0)
+        pooled = [member.pooled(states) for member in self._members]
+        return torch.cat(pooled, dim=1)
+
+    def answer(self, pooled: Tensor) -> Tensor:
+        """Return the mean of the members' outputs, [batch, outputs]."""
+        parts = pooled.chunk(len(self.members), dim=1)
+        return torch.stack([member(part) for member, part in zip(self._members, parts, strict=True)]).mean(dim=0)
+
+    @property
+    def _members(self) -> list["Member"]:
+        return [member for member in self.members if isinstance(member, Member)]
 
 
 class Member(nn.Module):
@@ -73,8 +96,8 @@ class Member(nn.Module):
             nn.Linear(hidden, outputs),
         )
 
-    def forward(self, states: Tensor) -> Tensor:
-        outputs: Tensor = self.output(self.pooled(states))
+    def forward(self, pooled: Tensor) -> Tensor:
+        outputs: Tensor = self.output(pooled)
         return outputs
 
     def pooled(self, states: Tensor) -> Tensor:

@@ -4,6 +4,8 @@ This package has the format, the checksums and the lookup by name; sertool.packa
 """
 
 from sertool.bundle import container
+from sertool.bundle.calibration import TYPICAL, Calibration
+from sertool.bundle.card import file_table, with_files
 from sertool.bundle.folder import (
     CARD,
     EXPECTED,
@@ -20,6 +22,7 @@ from sertool.bundle.folder import (
     expected_outputs,
     place,
     read,
+    replacing,
     require_digest,
     sha256,
     sums,
@@ -42,8 +45,10 @@ __all__ = [
     "SCHEMA",
     "SUMS",
     "TASKS",
+    "TYPICAL",
     "WEIGHTS",
     "Bundle",
+    "Calibration",
     "Manifest",
     "Output",
     "Variant",
@@ -55,13 +60,16 @@ __all__ = [
     "container",
     "digest",
     "expected_outputs",
+    "file_table",
     "find",
     "installed",
     "place",
     "read",
+    "replacing",
     "require_digest",
     "sha256",
     "sums",
     "user_folder",
+    "with_files",
     "write",
 ]

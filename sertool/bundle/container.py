@@ -1,4 +1,4 @@
-"""Files of native weights: named tensors and the manifest, checked before the engine reads them.
+"""Files of native weights: named tensors and the manifest; written here, and checked before the engine reads them.
 
 csrc/sertool.h defines the format.
 """
@@ -7,9 +7,13 @@ import itertools
 import math
 import struct
 import zlib
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
+import numpy as np
+
+from sertool._types import Array
 from sertool.bundle.names import LARGEST_TEXT
 from sertool.errors import BundleError
 
@@ -18,6 +22,7 @@ MAGIC = b"SERNATV1"
 LARGEST = 16 << 20
 _HEADER, _ENTRY = struct.Struct("<8s6I"), struct.Struct("<24s10I")
 _MOST_TENSORS, _ALIGNED, _BYTES = 64, 64, {1: 4, 2: 1, 3: 4}
+_TYPES = {"<f4": 1, "|i1": 2, "<i4": 3}
 
 
 @dataclass(frozen=True)
@@ -52,6 +57,36 @@ def read(path: Path) -> Container:
     except (ValueError, struct.error) as error:  # struct.error: too few bytes
         reason = error if isinstance(error, _Fault) else "cut short"
         raise BundleError(f"{path}: not native weights, or damaged ({reason})") from None
+
+
+def packed(tensors: Mapping[str, Array], text: str = "") -> bytes:
+    """Return named arrays of 1 to 4 axes, int8, int32 or float (stored as float32), and a text as such a file."""
+    place = _HEADER.size + _ENTRY.size * len(tensors)
+    entries, data = b"", b""
+    for name, values in tensors.items():
+        values = np.ascontiguousarray(values, np.float32 if values.dtype.kind == "f" else None)
+        stored, shape = values.astype(values.dtype.newbyteorder("<")).tobytes(), values.shape + (1,) * (4 - values.ndim)
+        data += bytes(-(place + len(data)) % _ALIGNED)
+        about = _TYPES[values.dtype.newbyteorder("<").str], values.ndim, *shape, place + len(data), len(stored)
+        entries += _ENTRY.pack(name.encode("ascii"), *about, zlib.crc32(stored), 0)
+        data += stored
+    tail = text.encode()
+    start = place + len(data) if tail else 0
+    head = _HEADER.pack(MAGIC, place + len(data) + len(tail), len(tensors), start, len(tail), zlib.crc32(tail), 0)[:-4]
+    total = zlib.crc32(entries, zlib.crc32(head))
+    return head + total.to_bytes(4, "little") + entries + data + tail
+
+
+def unpacked(data: bytes) -> tuple[dict[str, Array], str]:
+    """Return the arrays by name and the text of a file that ``packed`` created or ``read`` accepted."""
+    count, text, text_bytes = struct.unpack_from("<8x4xIII", data)[:3]
+    tensors: dict[str, Array] = {}
+    for i in range(count):
+        name, kind, rank, *shape, place, size, _, _ = _ENTRY.unpack_from(data, _HEADER.size + _ENTRY.size * i)
+        dtype = next(dtype for dtype, number in _TYPES.items() if number == kind)
+        values = np.frombuffer(data[place : place + size], dtype)
+        tensors[name.rstrip(b"\0").decode("ascii")] = values.reshape(shape[:rank])
+    return tensors, data[text : text + text_bytes].decode()
 
 
 class _Fault(ValueError):

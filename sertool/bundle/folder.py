@@ -1,11 +1,14 @@
 """Read and write bundle folders, and compare their files with their checksums."""
 
+import contextlib
 import csv
 import hashlib
 import json
 import math
 import os
 import re
+import shutil
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -211,3 +214,18 @@ def sha256(path: Path) -> str:
 def _match(path: Path, variant: Variant, size: int, digest: str) -> None:
     if size != variant.bytes or digest != variant.sha256:
         raise BundleError(f"{path}: not the file that {MANIFEST} describes (wrong size or checksum)")
+
+
+@contextlib.contextmanager
+def replacing(folder: Path) -> Iterator[Path]:
+    """Yield a new folder that replaces ``folder`` if it contains a bundle at the end; else ``folder`` is kept."""
+    fresh = folder.with_name(f".{folder.name}.unfinished")
+    shutil.rmtree(fresh, ignore_errors=True)
+    fresh.mkdir(parents=True)
+    try:
+        yield fresh
+        if (fresh / MANIFEST).is_file():
+            shutil.rmtree(folder, ignore_errors=True)
+            fresh.rename(folder)
+    finally:
+        shutil.rmtree(fresh, ignore_errors=True)

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, fields
 from typing import Any, NoReturn
 
+from sertool.bundle.calibration import Calibration
 from sertool.bundle.names import LARGEST_TEXT, is_line, is_plain, one_line, quoted
 from sertool.errors import BundleError, UsageError
 from sertool.features import steps
@@ -44,11 +45,11 @@ _WAVEFORM = {"name": "waveform", "shape": [1, "time"], "dtype": "float32", "chan
 _VARIANT_KEYS = {"name": str, "file": str, "input": str}
 _MEASURED_ON_FILE = {"bytes": int, "sha256": str, "difference": dict}  # cannot be embedded in the file
 _LOGMEL_KEYS = {"n_fft": int, "hop": int, "n_mels": int, "normalise": bool}
-_OPTIONAL = {"longest_samples", "made"}
+_OPTIONAL = {"longest_samples", "made", "calibration"}
 _ORDER = (
     *("name", "version", "title", "student", "task", "outputs", "sample_rate", "input", "frontend", "preprocessing"),
     *("window_s", "shortest_samples", "longest_samples", "variants", "default", "licence", "training", "metrics"),
-    "made",
+    *("made", "calibration"),
 )
 _LONGEST_WINDOW = 3600  # seconds; a window is held in memory
 _DEEPEST = 32  # levels of nesting
@@ -130,11 +131,17 @@ class Manifest:
     training: dict[str, Any] = field(default_factory=dict)
     metrics: dict[str, Any] = field(default_factory=dict)
     made: dict[str, Any] = field(default_factory=dict)
+    calibration: dict[str, Any] = field(default_factory=dict)  # see bundle.calibration
     more: dict[str, Any] = field(default_factory=dict)
 
     @property
     def output_names(self) -> list[str]:
         return [output.name for output in self.outputs]
+
+    @property
+    def calibrated(self) -> Calibration:
+        """The parsed ``calibration``."""
+        return Calibration.parse(self.calibration, self.output_names)
 
     @classmethod
     def parse(cls, text: str, source: str, embedded: bool = False) -> "Manifest":
@@ -170,13 +177,15 @@ class Manifest:
     def embedded(self, variant: Variant) -> str:
         """Return the manifest to embed in a variant's file: enough to label with and to identify the model.
 
-        It lacks the other variants, what is measured on the file, and the metrics and recipe, which would be a tenth of
-        a small model's file. All of that is in bundle.json.
+        It lacks the other variants, what is measured on the file, and the metrics, recipe and what the calibration was
+        measured on, which would be a tenth of a small model's file. All of that is in bundle.json.
         """
         table = self.to_dict()
         written = {key: value for key, value in variant.to_dict().items() if key in (*_VARIANT_KEYS, "runtime")}
         training = {key: value for key, value in self.training.items() if key != "recipe"}
         table |= {"variants": [written], "default": variant.name, "training": training, "metrics": {}}
+        if self.calibration:
+            table["calibration"] = {key: value for key, value in self.calibration.items() if key != "about"}
         return json.dumps(table, sort_keys=True, ensure_ascii=False, separators=(",", ":"))
 
 
@@ -209,7 +218,12 @@ def _check_table(manifest: Any, source: str, embedded: bool) -> None:
         raise BundleError(f"{source}: outputs and variants must not be empty")
     _check_outputs(manifest["outputs"], f"{source}: outputs")
     _check_input(manifest, source)
-    _check(isinstance(manifest.get("made", {}), dict), source, "made", manifest.get("made"), "a table")
+    for key in ("made", "calibration"):
+        _check(isinstance(manifest.get(key, {}), dict), source, key, manifest.get(key), "a table")
+    try:
+        Calibration.parse(manifest.get("calibration", {}), [output["name"] for output in manifest["outputs"]])
+    except ValueError as error:
+        raise BundleError(f"{source}: {error}") from None
     for variant in manifest["variants"]:
         _check_variant(variant, manifest, f"{source}: variants", embedded)
     names = [variant["name"] for variant in manifest["variants"]]

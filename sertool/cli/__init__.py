@@ -31,6 +31,10 @@ COMMANDS = {
     "evaluate": "Measure a model on labelled recordings.",
     "distil": "Distil a teacher into a small student, on audio without labels.",
     "export": "Export a trained model as a bundle of measured, quantised files.",
+    "embed": "Write the embeddings of recordings, for other programs.",
+    "adapt": "Shift a model to own voices, without labels.",
+    "tune": "Learn own classes or numbers from a few labelled recordings.",
+    "calibrate": "Measure how right a bundle is, so that its labels say how sure they are.",
     "bench": "Measure what models cost: parameters, operations, memory, time.",
     "papers": "Show both papers item by item, with a command for each.",
 }

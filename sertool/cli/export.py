@@ -77,6 +77,11 @@ Examples:
 @click.option("--name", help="Name of the bundle.  [default: the model's]")
 @click.option("--weights", is_flag=True, help="Include the torch weights, so that the bundle can be exported again.")
 @click.option(
+    "--with-embedding",
+    is_flag=True,
+    help="Give each file a second output, the embedding, for `sertool embed`, `tune` and `adapt`.",
+)
+@click.option(
     "--tokens", type=FILE, help="Also write the part before the pooling as ONNX, with output [1, tokens, width]."
 )
 @click.option("--overwrite", is_flag=True, help="Replace an existing bundle.")

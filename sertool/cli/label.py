@@ -26,7 +26,9 @@ error. Models: mobile and wav2small give arousal, dominance and valence, each
 about 0 to 1, 0.5 is neutral. mobile-emotion, mobile-emotion-free and
 wav2small-emotion give the most likely of angry, happy, neutral and sad as
 emotion, and a probability for each. mobile is the most accurate; wav2small is
-several times as fast.
+several times as fast. confidence is the calibrated probability that emotion is
+right; arousal.low and arousal.high hold 80 % of true values; typical below 0.5
+means that the audio is unlike the speech that the model was trained on.
 \b
 Formats: csv, jsonl, parquet, xlsx, sqlite; srt, vtt, textgrid, eaf, audacity
 (one file per recording); rttm, labelstudio. Segments are read from csv, srt,
@@ -42,6 +44,7 @@ Examples:
   sertool label talk.wav --windows --hop 2 --format jsonl
   sertool label calls/ --channel each -o calls.csv
   sertool label talk.wav --by segment -o talk.TextGrid
+  sertool label notes/ -m mobile-emotion --unsure 0.6 -o sure.csv
   sertool label film.mp4 -m mobile-emotion --segments film.srt -o film.vtt
   sertool label calls/ --segments turns.rttm --by speaker -o speakers.csv
   find . -name '*.wav' -print0 | sertool label - -o labels.csv --resume"""
@@ -98,6 +101,12 @@ Examples:
     "--segmenter",
     metavar="NAME[:key=value,...]",
     help="Find segments with this: vad, pyannote or a plugin's.  [default: vad]",
+)
+@click.option(
+    "--unsure",
+    metavar="P",
+    type=click.FloatRange(0, 1),
+    help="Emotion is unsure where its confidence is below P, and other where the audio is unlike speech trained on.",
 )
 @click.option("--no-vad", is_flag=True, help="Do not skip non-speech.")
 @options.jobs

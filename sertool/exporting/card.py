@@ -5,8 +5,7 @@ from collections.abc import Iterator
 from importlib import resources
 from typing import Any
 
-from sertool.bundle import Manifest
-from sertool.errors import BundleError
+from sertool.bundle import Manifest, file_table
 from sertool.evaluation.categorical import confusion_markdown
 from sertool.evaluation.run import REPORTS
 from sertool.tasks import TASKS
@@ -52,19 +51,6 @@ its own it is random, of use to measure size and speed only."""
 
 TRAINED, UNTRAINED = "`sertool {command}`; the resolved recipe is in bundle.json.", "None by sertool."
 
-#: Input of a variant's file -> its description.
-TAKES = {"waveform": "waveform", "logmel": "LogMel frames, computed by sertool's C front-end"}
-
-FILES_BEGIN, FILES_END = "<!-- files -->", "<!-- end of files -->"
-
-FILES_ABOUT = """\
-Difference of an output from the torch model over {clips} recordings and pieces of recordings, from the shortest to a
-minute."""
-
-COST_ABOUT = """\
-Time for {seconds:g} s of audio on {threads} thread, median, turn by turn with fp32; memory of a process of its own.
-They are of the machine that exported."""
-
 BESIDE = """\
 The weights of its frozen encoder are in `{names}`, which onnxruntime wants beside the file:
 `sertool bundle pack {bundle}` writes both into one zip.
@@ -102,63 +88,12 @@ def card(recipe: Recipe, manifest: Manifest, rated: bool = False, origin: str = 
         "trained": UNTRAINED if origin else TRAINED.format(command=recipe.command),
         "data": "\n".join(f"- {d['corpus']} ({d['licence'] or 'none stated'})" for d in data) or "not named.",
         "metrics": "\n".join(_tables(recipe, manifest)),
-        "files": files(manifest),
+        "files": file_table(manifest),
         "limits": recipe.bundle.limits.strip() or "Not stated.",
         "notes": "\n" + notes.read_text(encoding="utf-8") if recipe.bundle.notes else "",
     }
     template = resources.files(__package__).joinpath("card.md").read_text(encoding="utf-8")
     return string.Template(template).substitute(values)
-
-
-def files(manifest: Manifest) -> str:
-    """Return Markdown of a manifest's variants and their measurements, between the marks that ``with_files`` uses."""
-    rows = manifest.variants
-    differences = [row.difference or {} for row in rows]
-    columns = {
-        "variant": [f"{row.name}{' (what `label` runs)' * (row.name == manifest.default)}" for row in rows],
-        "file": [f"`{row.file}`" for row in rows],
-        "takes": [TAKES[row.input] for row in rows],
-        "bytes": [f"{row.size:,}" for row in rows],
-        "from torch, largest (mean)": [f"{d['max']:.1e} ({d['mean']:.1e})" for d in differences],
-    }
-    for check in rows[0].checks:
-        results = [next((c for c in row.checks if c["on"] == check["on"]), check) for row in rows]
-        columns[f"{check['metric']} on {check['on']} (drop)"] = [
-            f"{c['value']:.4f} ({c['drop']:+.4f})" for c in results
-        ]
-    if all(row.cost for row in rows):
-        costs = [row.cost for row in rows]
-        columns["speed beside fp32"] = [f"{cost['speed']:.2f} ({cost['median_s'] * 1e3:.1f} ms)" for cost in costs]
-        columns["peak memory (over the runtime)"] = [
-            f"{cost['peak_bytes'] / 1e6:.0f} MB ({cost['added_bytes'] / 1e6:.1f} MB)" for cost in costs
-        ]
-    lines = [FILES_BEGIN, f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
-    lines += [f"| {' | '.join(cells)} |" for cells in zip(*columns.values(), strict=True)]
-    lines += ["", FILES_ABOUT.format(clips=differences[0]["clips"])]
-    if rows[0].cost:
-        lines.append(COST_ABOUT.format(**rows[0].cost))
-    if manifest.made:
-        lines.append(_made(manifest.made))
-    return "\n".join([*lines, FILES_END])
-
-
-def with_files(card: str, manifest: Manifest) -> str:
-    """Return a card of ``card`` with an updated file table; raise BundleError if it has no such table."""
-    before, begin, rest = card.partition(FILES_BEGIN)
-    _, end, after = rest.partition(FILES_END)
-    if not (begin and end):
-        raise BundleError(f"the model card has no file table ({FILES_BEGIN} ... {FILES_END})")
-    return before + files(manifest) + after
-
-
-def _made(about: dict[str, Any]) -> str:
-    """Describe the version of sertool and the recordings for calibration and checks."""
-    parts = [
-        f"{key} on {about[key]['clips']:,} clips of {about[key]['on']}"
-        for key in ("calibrated", "checked")
-        if about[key]["clips"]
-    ]
-    return f"Made by sertool {', '.join([about['sertool'], *parts])}."
 
 
 def _numbers(recipe: Recipe, manifest: Manifest, rated: bool) -> str:

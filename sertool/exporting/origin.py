@@ -12,7 +12,7 @@ from sertool import bundle
 from sertool.bundle import Manifest
 from sertool.errors import BundleError, UsageError
 from sertool.exporting import release
-from sertool.exporting.card import card, with_files
+from sertool.exporting.card import card
 from sertool.nn.weights import fill, read_weights
 from sertool.options import named_options
 from sertool.plugins import load_plugins
@@ -81,14 +81,18 @@ def _bundle(path: Path) -> Origin:
         options = {key: value for key, value in trained["model"]["options"].items() if key != "weights"}
         recipe = Recipe(ModelSection(model.name, options), targets=TargetsSection(**trained.get("targets", {})))
         network = model.build(**options)
-        model, network = model.of(network), answering(model, network)
+        # A tuned bundle may have other outputs than the network that it came from.
+        model = replace(model.of(network), task=source.manifest.task, outputs=tuple(source.manifest.output_names))
+        network = answering(model, network)
     except (KeyError, TypeError, AttributeError) as error:
         raise BundleError(f"{path}: its training.recipe does not say how {model.name} was built ({error})") from None
     fill(network, read_weights(file), file, f"the weights are not from this {model.name}")
     text = (path / bundle.CARD).read_text(encoding="utf-8")
     samples = release.sample_clips(path / bundle.SAMPLES)
     manifest = _bare(source.manifest)
-    return Origin(model, network.eval(), manifest, recipe, samples, lambda full: with_files(text, full), weights=True)
+    return Origin(
+        model, network.eval(), manifest, recipe, samples, lambda full: bundle.with_files(text, full), weights=True
+    )
 
 
 def _run(run: Path) -> Origin:
@@ -104,7 +108,7 @@ def _run(run: Path) -> Origin:
             text = (folder / bundle.CARD).read_text(encoding="utf-8")
             samples = release.sample_clips(folder / bundle.SAMPLES)
             manifest = _bare(existing.manifest)
-            return Origin(model, network, manifest, recipe, samples, lambda full: with_files(text, full))
+            return Origin(model, network, manifest, recipe, samples, lambda full: bundle.with_files(text, full))
     recipe = replace(
         recipe, bundle=replace(recipe.bundle, notes="")
     )  # in the folder of the recipe file, which is unknown

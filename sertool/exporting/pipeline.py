@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from sertool import bundle
 from sertool._types import Progress
 from sertool.errors import SertoolError, UsageError
 from sertool.evaluation import run as evaluation
@@ -41,10 +42,11 @@ def export(
     runs: int = variants.RUNS,
     name: str | None = None,
     weights: bool = False,
+    embedding: bool = False,
     progress: Progress = lambda stage, done, total: None,
 ) -> Written:
     """Export ``source`` (see origin.find_origin) to the bundle ``output``; write nothing if no variant passes."""
-    parsed = [variants.parse(text, form) for text in formats]
+    parsed = [variants.parse(text, form, embedding) for text in formats]
     variants.entries(parsed)
     clips = _recordings(calibrate) if calibrate else []
     origin = find_origin(source)
@@ -68,7 +70,7 @@ def export(
     )
     calibrated = calibrate.resolve().name if calibrate else "nothing"
     manifest.made = release.made(material, calibrated, checks[0].name if checks else "nothing")
-    with release.replacing(output) as fresh:
+    with bundle.replacing(output) as fresh:
         written = variants.write(fresh, manifest, origin.network, parsed, material, limits, progress)
         if not written.default:
             return written

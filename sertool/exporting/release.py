@@ -1,10 +1,8 @@
 """Write a trained network as a bundle: exported, measured, with samples and a model card."""
 
-import contextlib
 import csv
 import shutil
 import tempfile
-from collections.abc import Iterator
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
@@ -129,7 +127,7 @@ def write(
     val_rows, ood_rows = _rows_to_measure_on(recipe)
     network, manifest = answering(model, network), describe(recipe, model, network)
     manifest.training = training(recipe, model, step)
-    with replacing(folder) as fresh:
+    with bundle.replacing(folder) as fresh:
         samples = _samples(recipe)
         targets = targets_of(model, recipe)
         labelled = [targets.labelled(row) for row in val_rows]
@@ -157,21 +155,6 @@ def write(
         rated = any(row.arousal is not None for row in val_rows)
         finish(fresh, manifest, network, samples, card(recipe, manifest, rated))
     return bundle.read(folder), written.missed
-
-
-@contextlib.contextmanager
-def replacing(folder: Path) -> Iterator[Path]:
-    """Yield a new folder that replaces ``folder`` if it contains a bundle at the end; else ``folder`` is kept."""
-    fresh = folder.with_name(f".{folder.name}.unfinished")
-    shutil.rmtree(fresh, ignore_errors=True)
-    fresh.mkdir(parents=True)
-    try:
-        yield fresh
-        if (fresh / bundle.MANIFEST).is_file():
-            shutil.rmtree(folder, ignore_errors=True)
-            fresh.rename(folder)
-    finally:
-        shutil.rmtree(fresh, ignore_errors=True)
 
 
 def describe(recipe: Recipe, model: Model, network: torch.nn.Module) -> bundle.Manifest:
@@ -232,7 +215,7 @@ def _samples(recipe: Recipe) -> list[Path]:
 
 
 def _formats(recipe: Recipe) -> list[variants.Format]:
-    return [variants.parse(text) for text in recipe.bundle.formats]
+    return [variants.parse(text, embedding=recipe.bundle.embedding) for text in recipe.bundle.formats]
 
 
 def _rows_to_measure_on(recipe: Recipe) -> tuple[list[Row], list[Row]]:

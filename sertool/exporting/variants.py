@@ -46,21 +46,25 @@ TIMED_S, RUNS = 5.0, 21
 
 @dataclass(frozen=True)
 class Format:
-    """A file to write: ``text`` is the user's NAME[:key=value,...]; ``input`` is one of bundle.INPUTS."""
+    """A file to write: ``text`` is the user's NAME[:key=value,...]; ``input`` is one of bundle.INPUTS.
+
+    With ``embedding``, the file has the embedding as its second output.
+    """
 
     text: str
     exporter: Exporter
     options: dict[str, Any]
     input: str = "waveform"
+    embedding: bool = False
 
 
-def parse(text: str, default: str = "waveform") -> Format:
+def parse(text: str, default: str = "waveform", embedding: bool = False) -> Format:
     """Parse a Format; the input may be among the options. Raise UsageError for an unknown exporter or input."""
     name, options = named_options(text)
     form = options.pop("input", default)
     if form not in bundle.INPUTS:
         raise UsageError(f"{text}: input must be {' or '.join(bundle.INPUTS)}, not {form!r}")
-    return Format(text, load_plugins().get("exporters", name), options, form)
+    return Format(text, load_plugins().get("exporters", name), options, form, embedding)
 
 
 @dataclass(frozen=True)
@@ -181,6 +185,8 @@ def write(
             if done < requested:
                 _claim(owners, form, path.parent)
             jobs.append(Job(form, entry, path, Runtime(str(path))))
+            if form.embedding and not jobs[-1].runtime.width:
+                raise UsageError(f"{form.text}: exporter {form.exporter.name} writes no embedding")
         _compare(network, jobs, material.clips, progress)
         outputs = _check(jobs, jobs[reference], material.checks, progress)
         if material.runs:
@@ -258,7 +264,7 @@ def export(
     prepare = steps.build(manifest.preprocessing)
     convert = features(described, form.input)
     clips = tuple(torch.from_numpy(convert(prepare(clip)))[None] for clip in calibrate)
-    source = Source(network.eval(), frontend.example(described, form.input), form.input, clips)
+    source = Source(network.eval(), frontend.example(described, form.input), form.input, clips, form.embedding)
     threads = torch.get_num_threads()
     torch.set_num_threads(1)  # fixed order of sums: the same network and clips give the same bytes
     try:

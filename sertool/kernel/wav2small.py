@@ -6,6 +6,9 @@ import numpy.typing as npt
 from sertool._types import Samples
 from sertool.kernel import ISAS, as_samples, check, ffi, floats, isa_error, lib
 
+#: Values of an embedding.
+WIDTH = 169
+
 
 class Engine:
     """A network of the C kernel; its working memory does not depend on the length of the recording.
@@ -32,9 +35,17 @@ class Engine:
 
     def run(self, samples: npt.ArrayLike) -> Samples:
         """Return float32 [outputs] for float32 [n] at 16 kHz. Raise ValueError on NaN, infinity or n < 33."""
-        samples, out = as_samples(samples), np.empty(self.outputs, np.float32)
-        check(lib.ser_wav2small_run(self._engine, floats(samples), len(samples), floats(out)))
-        return out
+        return self.run_both(samples)[0]
+
+    def run_both(self, samples: npt.ArrayLike) -> tuple[Samples, Samples]:
+        """Return (outputs [outputs], ``embedding``) like ``run``."""
+        samples = as_samples(samples)
+        self.reset()
+        for _ in range(self.passes):
+            self.push(samples)
+            self.next()
+        embedding = self.embedding()
+        return self.finish(), embedding
 
     def push(self, samples: npt.ArrayLike) -> None:
         """Process float32 [n]. Push the whole recording ``passes`` times and call ``next`` after each pass.
@@ -47,6 +58,12 @@ class Engine:
     def next(self) -> None:
         """End a pass. Raise ValueError if it was shorter than 33 samples or than the first pass."""
         check(lib.ser_wav2small_next(self._engine))
+
+    def embedding(self) -> Samples:
+        """Return the pooled tokens, float32 [169], after the last pass. Raise ValueError before it."""
+        out = np.empty(WIDTH, np.float32)
+        check(lib.ser_wav2small_embedding(self._engine, floats(out)))
+        return out
 
     def finish(self) -> Samples:
         """Return float32 [outputs] after the last pass and reset the engine. Raise ValueError before the last pass."""

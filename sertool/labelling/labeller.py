@@ -12,6 +12,7 @@ from sertool import audio
 from sertool._about import DEFAULT_MODEL
 from sertool._types import Array, Samples
 from sertool.errors import AudioError, UsageError
+from sertool.labelling.answers import Answers, Vectors
 from sertool.labelling.labels import Labels
 from sertool.labelling.windows import SHORTEST_REST
 from sertool.labelling.windows import spans as cut_span
@@ -37,7 +38,9 @@ class Labeller:
     default the bundle's default or one for ``runtime``, "onnx" or "native". ``window`` and ``hop`` are in seconds, by
     default the bundle's window without overlap. With ``vad``, windows of a recording longer than one window are cut
     from its speech, and a recording of more than a second without speech raises AudioError unless ``regardless``.
-    Raises BundleError or UsageError.
+    With ``unsure``, 0 to 1, the emotion of a calibrated model of classes is "unsure" where its confidence is lower, and
+    "other" where the audio is unlike anything that the model was trained on. ``vectors`` gives numbers in place of
+    labels: "embedding" the embedding, "both" the model's outputs before it. Raises BundleError or UsageError.
     """
 
     def __init__(
@@ -49,13 +52,18 @@ class Labeller:
         vad: bool = True,
         runtime: str | None = None,
         regardless: bool = False,
+        unsure: float | None = None,
+        vectors: str = "",
     ) -> None:
-        self._arguments = (model, variant, window, hop, vad, runtime, regardless)
+        self._arguments = (model, variant, window, hop, vad, runtime, regardless, unsure, vectors)
         self.runtime, self.vad, self.regardless = Runtime(model, variant, runtime=runtime), vad, regardless
         self.bundle = self.runtime.bundle
         self.outputs = self.bundle.outputs
         self.task = TASKS[self.bundle.manifest.task]
-        self.columns = self.task.columns(self.outputs)
+        self._answers = Vectors(self.runtime, vectors) if vectors else Answers(self.runtime, unsure)
+        self.columns, self.label_column = self._answers.columns, self._answers.label
+        if vectors:
+            self.outputs = self.columns
         self.window = float(self.bundle.manifest.window_s if window is None else window)
         self.hop = float(self.window if hop is None else hop)
         samples, step = self.window * audio.SAMPLE_RATE, self.hop * audio.SAMPLE_RATE
@@ -223,7 +231,7 @@ class Labeller:
         if not labelled:
             return self._labels(start, end, None, error=rows[0].error)
         weights = np.array([row.speech or row.end - row.start for row in labelled])
-        values = np.array([[row[name] for name in self.outputs] for row in labelled])
+        values = np.array([self._answers.values(row) for row in labelled])
         return self._labels(start, end, weights @ values / weights.sum())
 
     def _blocks(self, recording: str | PathLike[str] | Array, rate: float | None) -> Iterable[Samples]:
@@ -278,14 +286,14 @@ class Labeller:
         try:
             if peak(samples) < SILENCE:
                 raise AudioError(SILENT)
-            return self._labels(*times, self.runtime.run(samples))
+            return self._labels(*times, self._answers.of(samples))
         except AudioError as error:
             return self._labels(*times, None, error=str(error))
 
     def _labels(
         self, start: float, end: float, values: Array | None, speech: float | None = None, error: str | None = None
     ) -> Labels:
-        outputs = dict.fromkeys(self.columns) if values is None else self.task.row(self.outputs, values)
+        outputs = dict.fromkeys(self.columns) if values is None else self._answers.row(values)
         return Labels({"start": start, "end": end, **outputs, "speech": speech, "error": error})
 
 

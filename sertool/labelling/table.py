@@ -20,7 +20,7 @@ def table(labeller: Labeller, plan: Plan, template: str | None = None) -> Table:
     return Table(
         ("file", "start", "end", *plan.places, *given, *labeller.columns, "speech", *plan.marks, "error"),
         tuple(labeller.outputs),
-        "emotion" if labeller.task.has_classes else "",
+        labeller.label_column,
         given,
         f"{manifest.name} {manifest.version}",
         template,

@@ -13,6 +13,7 @@ from sertool._types import Samples
 from sertool.errors import AudioError
 from sertool.recordings.scan import Recording
 
+Item = TypeVar("Item")
 Result = TypeVar("Result")
 
 
@@ -102,19 +103,19 @@ def decoded(
 
 
 def each(
-    work: Callable[[Recording], Result],
-    recordings: list[Recording],
+    work: Callable[[Item], Result],
+    items: list[Item],
     *,
     jobs: int,
     ordered: bool = False,
     stop: threading.Event | None = None,
 ) -> Iterator[Result]:
-    """Yield ``work(recording)`` for each recording, using ``jobs`` threads; ``ordered``, ``stop``: as in label_all."""
+    """Yield ``work(item)`` for each item, using ``jobs`` threads; ``ordered``, ``stop``: as in label_all."""
     stop = stop or threading.Event()
     # Submit enough to keep every thread busy while a long file blocks the head of an ordered run.
     in_hand = 4 * jobs if not ordered else 64 * jobs
-    waiting = iter(enumerate(recordings))
-    places: dict[Future[Result], int] = {}  # index in `recordings`
+    waiting = iter(enumerate(items))
+    places: dict[Future[Result], int] = {}  # index in `items`
     finished: queue.SimpleQueue[Future[Result]] = queue.SimpleQueue()
     early: dict[int, Result] = {}  # results of an ordered run that wait for their turn
     next_place = 0
@@ -124,8 +125,8 @@ def each(
                 item = next(waiting, None)
                 if item is None:
                     break
-                place, recording = item
-                future = pool.submit(work, recording)
+                place, thing = item
+                future = pool.submit(work, thing)
                 places[future] = place
                 future.add_done_callback(finished.put)
             if stop.is_set():

@@ -10,7 +10,7 @@ import numpy as np
 from sertool import bundle as bundles
 from sertool._types import Samples
 from sertool.bundle import Bundle, Manifest
-from sertool.errors import AudioError, BundleError
+from sertool.errors import AudioError, BundleError, UsageError
 from sertool.features import steps
 from sertool.features.inputs import features
 
@@ -22,10 +22,14 @@ class _Model(Protocol):
     """A loaded model file: the class ``Model`` of each backend. ``embedded`` is the manifest inside the file."""
 
     embedded: str | None
+    width: int
+    has_tokens: bool
 
     def fit(self, frontend: dict[str, Any], form: str, outputs: int) -> None: ...
 
-    def run(self, inputs: Samples, limit_s: float | None = None) -> Samples: ...
+    def run(self, inputs: Samples, limit_s: float | None = None) -> tuple[Samples, Samples]: ...
+
+    def tokens(self, inputs: Samples) -> Samples: ...
 
 
 class Runtime:
@@ -60,30 +64,58 @@ class Runtime:
         self.longest = manifest.longest_samples
         self.shortest, self._shape = manifest.shortest_samples, (1, len(self.bundle.outputs))
         self._model.fit(manifest.frontend, form, len(self.bundle.outputs))
+        self.width = self._model.width  #: Values of an embedding, 0 if the file has none.
         self.input: str = getattr(self._model, "input", form)  # its name in the file, if it has one
 
     def run(self, samples: Samples, limit_s: float | None = None) -> Samples:
         """Return outputs float32 [k] for float32 [n] at 16 kHz, after applying the bundle's pre-processing steps.
 
+        Raises as ``run_both``.
+        """
+        return self.run_both(samples, limit_s)[0]
+
+    def run_both(self, samples: Samples, limit_s: float | None = None) -> tuple[Samples, Samples]:
+        """Return (outputs, embedding float32 [``width``]) like ``run``.
+
         Raises AudioError if the result of these steps is too short or too long, an output is not finite or the model
         takes longer than ``limit_s``, BundleError if the number of outputs is wrong.
         """
+        outputs, embedding = self._model.run(self._inputs(samples), limit_s)
+        if outputs.shape != self._shape:  # a file may not do what it declares
+            raise BundleError(f"{self.bundle.path}: outputs of shape {outputs.shape}, but it declares {self._shape}")
+        if embedding.shape != (1, self.width):
+            raise BundleError(f"{self.bundle.path}: an embedding of shape {embedding.shape}, not (1, {self.width})")
+        if not (np.isfinite(outputs).all() and np.isfinite(embedding).all()):
+            raise AudioError("the model's output is NaN or infinite")
+        return outputs[0], embedding[0]
+
+    def tokens(self, samples: Samples) -> Samples:
+        """Return the tokens that are pooled to the embedding, float32 [tokens, width], for samples as in ``run``.
+
+        Raises as ``run``, and UsageError for a file without tokens.
+        """
+        if not self._model.has_tokens:
+            name = self.bundle.manifest.name
+            raise UsageError(
+                f"{name} ({self.variant.name}) has no tokens: only wav2small in ONNX with an embedding has"
+            )
+        tokens = self._model.tokens(self._inputs(samples))
+        if tokens.ndim != 3 or len(tokens) != 1 or not np.isfinite(tokens).all():
+            raise BundleError(f"{self.bundle.path}: tokens of shape {tokens.shape}, or not finite")
+        result: Samples = tokens[0]
+        return result
+
+    def _inputs(self, samples: Samples) -> Samples:
+        """Return the model file's input for samples, after the pre-processing; raise AudioError."""
         samples = self._prepare(samples)
         if len(samples) < self.shortest:
             raise AudioError(f"too short: {len(samples)} samples at 16 kHz, the model needs {self.shortest}")
         if self.longest and len(samples) > self.longest:
             raise AudioError(f"too long: {len(samples)} samples at 16 kHz, the model takes at most {self.longest}")
         try:
-            inputs = self._features(samples)
+            return self._features(samples)
         except ValueError as error:
             raise AudioError(str(error)) from None
-        outputs = self._model.run(inputs, limit_s)
-        if outputs.shape != self._shape:  # a file may not do what it declares
-            raise BundleError(f"{self.bundle.path}: outputs of shape {outputs.shape}, but it declares {self._shape}")
-        if not np.isfinite(outputs).all():
-            raise AudioError("the model's output is NaN or infinite")
-        result: Samples = outputs[0]
-        return result
 
 
 def locate(model: str, variant: str | None = None, runtime: str | None = None) -> tuple[Path, Bundle | None, str]:

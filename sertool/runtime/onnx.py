@@ -10,6 +10,7 @@ from typing import Any
 # Before the import: onnxruntime (seen in 1.31) otherwise stores a device id and a usage database in the home folder.
 os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
+import numpy as np
 import onnxruntime
 
 from sertool import bundle as bundles
@@ -18,6 +19,8 @@ from sertool.bundle import graph
 from sertool.bundle.names import one_line, quoted
 from sertool.errors import AudioError, BundleError
 
+#: Names of further outputs that a file may have: what the last layers take, and the tokens that it is pooled from.
+EMBEDDING, TOKENS = "embedding", "tokens"
 _CODES = re.compile(r"\[ONNXRuntimeError\] : \d+ : \w+ : |Load model from .* failed:|/\S*/\S+:\d+ .*?\) ")
 
 
@@ -45,23 +48,36 @@ class Model:
 
     def fit(self, frontend: dict[str, Any], form: str, outputs: int) -> None:
         """Raise BundleError unless its input and output match a manifest."""
-        _check_end(self._path, "output", self._session.get_outputs(), (1, outputs))
+        ends = self._session.get_outputs()
+        more = {end.name: end for end in ends[1:] if end.name in (EMBEDDING, TOKENS)}
+        name = _check_end(self._path, "output", [end for end in ends if end.name not in more], (1, outputs))
+        self.width = _width(self._path, more[EMBEDDING]) if EMBEDDING in more else 0
+        self.has_tokens = TOKENS in more
+        self._fetched = [name, *([EMBEDDING] if self.width else [])]
         wanted = (1, None) if form == "waveform" else (1, None, frontend["n_mels"])
         self.input = _check_end(self._path, "input", self._session.get_inputs(), wanted)
 
-    def run(self, inputs: Samples, limit_s: float | None = None) -> Samples:
-        """Return outputs [1, k] for samples [n] or frames [frames, n_mels].
+    def run(self, inputs: Samples, limit_s: float | None = None) -> tuple[Samples, Samples]:
+        """Return (outputs [1, k], embedding [1, ``width``]) for samples [n] or frames [frames, n_mels].
 
         Raises AudioError if onnxruntime fails or takes longer than ``limit_s``.
         """
+        outputs, *embedding = self._fetch(self._fetched, inputs, limit_s)
+        return outputs, embedding[0] if embedding else np.zeros((1, 0), np.float32)
+
+    def tokens(self, inputs: Samples) -> Samples:
+        """Return the tokens that are pooled to the embedding, [1, tokens, width]; arguments and errors as ``run``."""
+        return self._fetch([TOKENS], inputs, None)[0]
+
+    def _fetch(self, names: list[str], inputs: Samples, limit_s: float | None) -> list[Samples]:
         options = onnxruntime.RunOptions()
         watch = threading.Timer(limit_s or 0, setattr, (options, "terminate", True))
         if limit_s:
             watch.daemon = True
             watch.start()
         try:
-            outputs: Samples = self._session.run(None, {self.input: inputs[None]}, options)[0]
-            return outputs
+            fetched: list[Samples] = self._session.run(names, {self.input: inputs[None]}, options)
+            return fetched
         except Exception as error:  # as above
             if options.terminate:
                 raise AudioError(f"the model did not finish within {limit_s:g} s") from None
@@ -85,6 +101,14 @@ def _bring_shared(options: Any, path: Path) -> list[bytes]:
 def _reason(error: Exception) -> str:
     """Return onnxruntime's message without its error codes and source locations."""
     return one_line(_CODES.sub("", str(error)))
+
+
+def _width(path: Path | str, end: Any) -> int:
+    """Return the number of values of an embedding; raise BundleError unless it is float32 [1, width]."""
+    if end.type != "tensor(float)" or len(end.shape) != 2 or end.shape[0] != 1 or not isinstance(end.shape[1], int):
+        raise BundleError(f"{path}: its embedding is {end.type} {quoted(end.shape)}, not float32 of shape [1, width]")
+    width: int = end.shape[1]
+    return width
 
 
 def _check_end(path: Path | str, what: str, ends: Sequence[Any], wanted: tuple[int | None, ...]) -> str:

@@ -42,8 +42,8 @@ class Table:
         return str if column in ("file", "speaker", "error", self.label, *self.given) else float
 
     def confidence(self, row: Mapping[str, Any]) -> float | None:
-        """Return the probability of the row's class, or None if the row has no class."""
-        value = row.get(row.get(self.label) or "") if self.label else None
+        """Return how sure the row's class is: its calibrated probability if there is one, None without a class."""
+        value = row.get("confidence", row.get(row.get(self.label) or "")) if self.label else None
         return value if isinstance(value, float) else None
 
     def text(self, row: Mapping[str, Any], default: str | None = None) -> str:

@@ -100,6 +100,7 @@ class BundleSection:
     gates: dict[str, float] = field(default_factory=dict)
     runs: int = 21  # timed runs of 5 s for each file; 0: do not time
     weights: bool = False  # include the torch weights, so that the bundle can be exported again
+    embedding: bool = False  # give each file the embedding as a second output, for `embed`, `tune` and `adapt`
     limits: str = ""  # text on limitations for the model card
     notes: str = ""  # Markdown file in the recipe's folder to append to the model card
     robustness: dict[str, Any] = field(default_factory=dict)  # clips, noise, rooms: measure robustness; empty: do not

@@ -20,7 +20,6 @@ from sertool.exporting.origin import find_origin
 from sertool.kernel.wav2small import Engine
 from sertool.plugins import load_plugins
 from sertool.testing.clips import sound
-from sertool_native import container
 from sertool_native.c import BYTES
 from sertool_native.c import pair as write_pair
 

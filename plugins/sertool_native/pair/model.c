@@ -107,6 +107,8 @@ ${prefix}_status ${prefix}_push($prefix *engine, const float *samples, size_t n)
 
 ${prefix}_status ${prefix}_next($prefix *engine) { return ser_wav2small_next(inside(engine)); }
 
+${prefix}_status ${prefix}_embedding($prefix *engine, float *out) { return ser_wav2small_embedding(inside(engine), out); }
+
 ${prefix}_status ${prefix}_finish($prefix *engine, float *out) { return ser_wav2small_finish(inside(engine), out); }
 
 ${prefix}_status ${prefix}_run($prefix *engine, const float *samples, size_t n, float *out) {

@@ -39,6 +39,7 @@ extern "C" {
 
 #define ${PREFIX}_OUTPUTS $count
 #define ${PREFIX}_PASSES $passes
+#define ${PREFIX}_EMBEDDING 169
 #define ${PREFIX}_BYTES $bytes /* of memory; also ${constant} of constants, about 10000 of code, 3000 of stack */
 
 /* Names of the outputs, in order. */
@@ -69,6 +70,9 @@ ${prefix}_status ${prefix}_next($prefix *engine);
 
 /* Write the outputs after the last pass to out: [${PREFIX}_OUTPUTS]. The engine is then ready for another recording. Returns OK or E_ARGUMENT. */
 ${prefix}_status ${prefix}_finish($prefix *engine, float *out);
+
+/* Write the embedding after the last pass, before ${prefix}_finish, to out: [${PREFIX}_EMBEDDING]: what the last layer turns into the outputs. Returns OK or E_ARGUMENT. */
+${prefix}_status ${prefix}_embedding($prefix *engine, float *out);
 
 /* Discard any unfinished recording, run all passes over samples [n], and write the outputs to out: [${PREFIX}_OUTPUTS]. Returns the status of the first call that fails, or OK. */
 ${prefix}_status ${prefix}_run($prefix *engine, const float *samples, size_t n, float *out);

@@ -28,6 +28,7 @@ def export(
     runs: int,
     name: str | None,
     weights: bool,
+    with_embedding: bool,
     tokens: Path | None,
     overwrite: bool,
     as_json: bool,
@@ -57,6 +58,7 @@ def export(
             runs,
             name,
             weights,
+            with_embedding,
             lambda stage, done, total: shown.update(done, stage, total),
         )
     if tokens:

@@ -61,8 +61,10 @@ def label(
     resume: bool,
     restart: bool,
     quiet: bool,
+    unsure: float | None = None,
+    vectors: str = "",
 ) -> int:
-    """Run `sertool label`; the arguments are its options."""
+    """Run `sertool label`; the arguments are its options. With ``vectors``, as in Labeller, run `sertool embed`."""
     if windows and by not in (None, "window"):
         raise UsageError(f"--windows is --by window, not --by {by}")
     if (resume or restart) and not output:
@@ -78,7 +80,7 @@ def label(
     recordings = scan(with_standard_input(paths), pattern, skipped)
     if not recordings:
         return none_found(paths, skipped)
-    labeller = Labeller(model, variant, window, hop, vad=not no_vad, runtime=runtime)
+    labeller = Labeller(model, variant, window, hop, vad=not no_vad, runtime=runtime, unsure=unsure, vectors=vectors)
     journal = None
     mode = "resume" if resume else "restart" if restart else "new"
     run = {
@@ -88,6 +90,8 @@ def label(
         "window": labeller.window,
         "hop": labeller.hop,
         "vad": labeller.vad,
+        "unsure": unsure,
+        "vectors": vectors,
         "paths": [os.path.abspath(p) if p != "-" else p for p in paths],
         "segments": os.path.abspath(segments) if segments else None,
         "segments-format": segments_format,
