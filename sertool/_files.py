@@ -1,4 +1,4 @@
-"""File locks, and writes that survive a power cut."""
+"""File locks, writes that survive a power cut, and the header of .npy files."""
 
 import contextlib
 import errno
@@ -49,3 +49,10 @@ def move_into_place(beside: Path, path: Path) -> None:
         with contextlib.suppress(OSError):  # some network drives do not support fsync on folders
             os.fsync(folder)
         os.close(folder)
+
+
+def npy_header(rows: int, columns: int) -> bytes:
+    """Return the bytes before the values of a float32 matrix (NumPy's format 1.0); their number is always the same."""
+    head = 128  # bytes: room for any number of rows
+    text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {columns}), }}"
+    return b"\x93NUMPY\x01\x00" + (head - 10).to_bytes(2, "little") + text.ljust(head - 11).encode() + b"\n"

@@ -67,8 +67,9 @@ def test_unknown_names_are_attribute_errors():
 def test_labels_are_attributes_and_a_mapping(small):
     labels = small.label(SPEECH)
     assert labels.arousal == labels["arousal"] == labels.to_dict()["arousal"]
-    assert list(labels) == ["start", "end", "arousal", "dominance", "valence", "speech", "error"]
-    assert (labels.start, labels.error, len(labels)) == (0.0, None, 7)
+    numbers = [f"{name}{end}" for name in ("arousal", "dominance", "valence") for end in ("", ".low", ".high")]
+    assert list(labels) == ["start", "end", *numbers, "typical", "speech", "error"]
+    assert (labels.start, labels.error, len(labels)) == (0.0, None, 14)
     assert labels == dict(labels) == pickle.loads(pickle.dumps(labels))
     assert labels.replace(end=1.0).end == 1.0 != labels.end
     assert "arousal" in dir(labels)

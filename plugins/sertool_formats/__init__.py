@@ -32,6 +32,13 @@ FORMATS = (
     Format("parquet", "table for pandas and Arrow", (".parquet",), _of("parquet", "Parquet"), binary=True),
     Format("xlsx", "workbook for Excel and LibreOffice", (".xlsx",), _of("workbook", "Workbook"), binary=True),
     Format("sqlite", "database, table labels", (".sqlite", ".db"), _of("database", "Database"), binary=True),
+    Format(
+        "npy",
+        "matrix of the outputs for NumPy, with a table beside it",
+        (".npy",),
+        _of("matrix", "Matrix"),
+        binary=True,
+    ),
     _Annotation(
         "srt",
         "SubRip subtitles; a line keeps its text and gains its label",

@@ -3,15 +3,22 @@
 import sqlite3
 from pathlib import Path
 
+from sertool.errors import UsageError
 from sertool.segments import Annotated, Table
 
 
 class Database:
     """A new database with a table "labels"."""
 
+    #: Columns of a table as SQLite is usually compiled.
+    MOST = 2000
     TYPES = {str: "TEXT", int: "INTEGER", float: "REAL"}  # noqa: RUF012
 
     def __init__(self, path: Path, table: Table) -> None:
+        if len(table.columns) > self.MOST:
+            raise UsageError(
+                f"--format sqlite holds at most {self.MOST} columns, not {len(table.columns)}: use parquet"
+            )
         self._columns = table.columns
         path.unlink(missing_ok=True)
         # Opened by the thread that writes, closed perhaps by another one.

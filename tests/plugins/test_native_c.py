@@ -14,6 +14,7 @@ import pytest
 import torch
 
 from sertool import Source, audio, bundle
+from sertool.bundle import container
 from sertool.errors import UsageError
 from sertool.exporting import pipeline, variants
 from sertool.exporting.origin import find_origin

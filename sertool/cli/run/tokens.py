@@ -11,7 +11,7 @@ import click
 import numpy as np
 
 from sertool import audio
-from sertool._files import beside
+from sertool._files import beside, npy_header
 from sertool._machine import cores
 from sertool._types import Samples
 from sertool.cli.interrupt import interruptible
@@ -104,19 +104,13 @@ def _write(path: Path, parts: Iterator[Samples]) -> None:
             for tokens in parts:
                 if not rows:
                     width = tokens.shape[1]
-                    stream.write(_header(0, width))
+                    stream.write(npy_header(0, width))
                 stream.write(np.ascontiguousarray(tokens, "<f4").tobytes())
                 rows += len(tokens)
             if not rows:
                 raise AudioError("empty: the file holds no audio")
             stream.seek(0)
-            stream.write(_header(rows, width))
+            stream.write(npy_header(rows, width))
         os.replace(part, path)
     finally:
         part.unlink(missing_ok=True)
-
-
-def _header(rows: int, width: int) -> bytes:
-    """Return the 128 bytes before the values of a .npy (NumPy's format 1.0)."""
-    text = f"{{'descr': '<f4', 'fortran_order': False, 'shape': ({rows}, {width}), }}"
-    return b"\x93NUMPY\x01\x00" + (118).to_bytes(2, "little") + text.ljust(117).encode() + b"\n"
