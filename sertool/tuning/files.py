@@ -135,5 +135,7 @@ def write_torch(source: Path, target: Path, tail: Tail | None, embeddings: Array
         return False
     new, offset = last_layer(tail, weight, bias)
     tensors[f"{names[0]}.weight"], tensors[f"{names[0]}.bias"] = new.astype(np.float32), offset.astype(np.float32)
-    save_file(tensors, target)
+    # A bundle's network of classes is a sequence of the network, number 0, and a softmax.
+    bare = {name.removeprefix("0.") if tail.had_classes else name: values for name, values in tensors.items()}
+    save_file({f"0.{name}" if tail.classes else name: values for name, values in bare.items()}, target)
     return True

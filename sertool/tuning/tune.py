@@ -12,7 +12,7 @@ import scipy.stats
 import threadpoolctl
 
 from sertool._types import Array, Floats
-from sertool.bundle import Calibration
+from sertool.bundle import TYPICAL, Calibration
 from sertool.bundle.calibration import centred
 from sertool.corpora.classes import class_of
 from sertool.errors import UsageError
@@ -33,6 +33,8 @@ PARTS, FEW_PARTS, MANY = 5, 3, 500
 DOUBT, SURE = 0.1, 0.7
 #: Share of clips inside the intervals of numbers.
 COVERAGE = 0.8
+#: Share of clips that must be like speech, so that what is unlike it may be called other.
+_MOSTLY = 0.9
 #: Significance of "better than before".
 _LEVEL = 0.05
 
@@ -255,6 +257,12 @@ def calibration(given: Task, tuned: Tuned, speech: tuple[Floats, float] | None, 
     errors = given.targets - tuned.heard_not
     pairs = {name: conformal(errors[:, i]) for i, name in enumerate(given.names)}
     return Calibration(coverage=COVERAGE, intervals=pairs, speech=speech, about=about)
+
+
+def are_typical(calibration: Calibration, embeddings: Array) -> bool:
+    """Return whether nearly all clips are like the speech that a model was trained on, or nothing is known of it."""
+    typical = [calibration.typical(embedding) for embedding in embeddings]
+    return all(value is None for value in typical) or float(np.mean([(v or 0) >= TYPICAL for v in typical])) >= _MOSTLY
 
 
 def temperature(probabilities: Array, truth: Array) -> float:

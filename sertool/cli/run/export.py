@@ -70,7 +70,8 @@ def export(
     else:
         view.table(written)
     for line in written.missed:
-        click.echo(f"sertool: not written: {line}", err=True)
+        hint = " (--max-diff sets this gate)" if max_diff is None and "differs from torch" in line else ""
+        click.echo(f"sertool: not written: {line}{hint}", err=True)
     if not written.default:
         click.echo(f"nothing was written to {output}", err=True)
         return 1

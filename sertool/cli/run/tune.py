@@ -71,7 +71,10 @@ def tune(
     report = _report(task, tuned, given.skipped, [str(row.file) for row in heard.rows])
     manifest = _manifest(source, task, output, name)
     about = {"on": f"own clips ({labels.name})", "clips": len(task.targets)}
-    speech = source.manifest.calibrated.speech
+    old = source.manifest.calibrated
+    speech = old.speech if fitting.are_typical(old, heard.embeddings) else None
+    if old.speech and not speech:
+        report.append("many of these clips are unlike the speech of the model: the new one has no column typical")
     manifest.calibration = fitting.calibration(task, tuned, speech, about).to_dict()
     manifest.training["tuned"] = {"from": source.id, **_figures(tuned), "by": task.by, "clips": len(task.targets)}
     tail = fitting.tail(task, tuned, had_classes)
