@@ -116,6 +116,10 @@ NAMED = {
     "preprocessing[]": ("OPTION", "step"),
     "variants[].beside": ("FILE", ""),
     "metrics": ("SPLIT", "robustness"),
+    "calibration.intervals": ("OUTPUT", ""),
+    "calibration.about.found": ("SOUND", ""),
+    "calibration.about.measured": ("SPLIT", ""),
+    "calibration.about.measured.SPLIT.coverage": ("OUTPUT", ""),
     "metrics.SPLIT.corpus": ("CORPUS", ""),
     "metrics.SPLIT.overall.measures": ("MEASURE", ""),
     **{f"metrics.robustness[].{key}": ("OUTPUT", "") for key in ("share", "shift", "passed")},
@@ -152,7 +156,7 @@ def test_every_key_of_the_manifest_is_documented_in_the_order_in_which_it_is_wri
     manifest = bundle.Manifest(
         "m", "1", "M", "m", "dimensional", [bundle.Output("arousal")], {}, 33, longest_samples=9, variants=[variant]
     )
-    manifest.made = {"sertool": "0.1.0"}
+    manifest.made, manifest.calibration = {"sertool": "0.1.0"}, {"temperature": 1.0}
     table = manifest.to_dict()
     assert [key for key in documented if not re.search(r"[.\[]", key)] == list(table)
     for name in ("outputs", "variants"):
