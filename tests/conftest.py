@@ -238,6 +238,7 @@ def emotion_bundle(tmp_path_factory, labeller):
         labeller.bundle.manifest,
         name="levels",
         task="categorical",
+        calibration={},
         outputs=[bundle.Output(name) for name in ("angry", "happy", "neutral", "sad")],
         shortest_samples=1,
         variants=[bundle.Variant("fp32", "model.onnx", difference={})],

@@ -53,7 +53,7 @@ def parts(data):
 def sealed(entries, rest, count=None, text=None, size=None):
     """A container with sums as whoever made it would write them; ``text`` replaces the one at its end."""
     head = 32 + 64 * len(entries)
-    said = rest[rest.rindex(b'{"default"') :]
+    said = rest[rest.rindex(b'{"calibration"') :]
     rest = rest[: -len(said)]
     said = said if text is None else text
     place = head + len(rest) if said else 0
@@ -93,10 +93,10 @@ def test_a_flipped_bit_is_refused_wherever_it_is(whole, tmp_path):
     rng, kept = np.random.default_rng(3), 0
     used = np.zeros(len(whole), bool)
     used[: 32 + 64 * len(parts(whole)[0])] = True
-    used[whole.rindex(b'{"default"') :] = True
+    used[whole.rindex(b'{"calibration"') :] = True
     for entry in parts(whole)[0]:
         used[entry[7] : entry[7] + entry[8]] = True
-    text = rng.integers(whole.rindex(b'{"default"'), len(whole), 10)
+    text = rng.integers(whole.rindex(b'{"calibration"'), len(whole), 10)
     for place in [*range(0, 200, 3), *rng.integers(0, len(whole), 50), *text]:
         data = bytearray(whole)
         data[place] ^= 1 << rng.integers(8)
@@ -172,7 +172,7 @@ def test_a_text_that_is_no_manifest_is_refused(whole, given, text, words):
 
 
 def manifest(data, **own):
-    about = json.loads(data[data.rindex(b'{"default"') :])
+    about = json.loads(data[data.rindex(b'{"calibration"') :])
     about["variants"][0] |= own
     return json.dumps(about, sort_keys=True).encode()
 
@@ -197,7 +197,7 @@ def test_a_container_of_another_network_is_refused(whole, given):
 @pytest.mark.slow("takes long")
 def test_outputs_that_are_not_as_many_as_the_manifest_names_are_refused(whole, given, native_bundle):
     other = (native_bundle("wav2small-emotion") / "model.native").read_bytes()
-    said = whole[whole.rindex(b'{"default"') :]
+    said = whole[whole.rindex(b'{"calibration"') :]
     assert "4 outputs, not 3 as its manifest says" in given(sealed(*parts(other), text=said))
 
 
@@ -251,7 +251,7 @@ def test_bundle_check_finds_another_manifest_inside(native_bundle, tmp_path, com
     import shutil
 
     folder = shutil.copytree(native_bundle(), tmp_path / "it")
-    about = json.loads(whole[whole.rindex(b'{"default"') :]) | {"title": "another"}
+    about = json.loads(whole[whole.rindex(b'{"calibration"') :]) | {"title": "another"}
     (folder / "model.native").write_bytes(sealed(*parts(whole), text=json.dumps(about).encode()))
     about = bundle.read(folder).manifest
     bundle.write(folder, about, (folder / bundle.CARD).read_text(encoding="utf-8"))

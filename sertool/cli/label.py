@@ -45,6 +45,7 @@ Examples:
   sertool label calls/ --channel each -o calls.csv
   sertool label talk.wav --by segment -o talk.TextGrid
   sertool label notes/ -m mobile-emotion --unsure 0.6 -o sure.csv
+  sertool label calls/ --segments turns.rttm --relative-to speaker -o own.csv
   sertool label film.mp4 -m mobile-emotion --segments film.srt -o film.vtt
   sertool label calls/ --segments turns.rttm --by speaker -o speakers.csv
   find . -name '*.wav' -print0 | sertool label - -o labels.csv --resume"""
@@ -107,6 +108,12 @@ Examples:
     metavar="P",
     type=click.FloatRange(0, 1),
     help="Emotion is unsure where its confidence is below P, and other where the audio is unlike speech trained on.",
+)
+@click.option(
+    "--relative-to",
+    metavar="speaker|file|FILE",
+    help="Add NAME.relative for each output: its distance, in their spread, from the median of the rows of the same "
+    "speaker (with --segments, all rows are written at the end), of the file, or of a table written before.",
 )
 @click.option("--no-vad", is_flag=True, help="Do not skip non-speech.")
 @options.jobs

@@ -18,7 +18,7 @@ def table(labeller: Labeller, plan: Plan, template: str | None = None) -> Table:
     manifest = labeller.bundle.manifest
     given = tuple(given_names(labeller, plan).values())
     return Table(
-        ("file", "start", "end", *plan.places, *given, *labeller.columns, "speech", *plan.marks, "error"),
+        ("file", "start", "end", *plan.places, *given, *_after_given(labeller, plan)),
         tuple(labeller.outputs),
         labeller.label_column,
         given,
@@ -32,7 +32,7 @@ def given_names(labeller: Labeller, plan: Plan) -> dict[str, str]:
 
     Names are compared without case, as databases do.
     """
-    columns = ("file", "start", "end", *plan.places, *labeller.columns, "speech", *plan.marks, "error")
+    columns = ("file", "start", "end", *plan.places, *_after_given(labeller, plan))
     taken, names = {name.casefold() for name in columns}, {}
     for given in plan.given:
         name = given
@@ -41,6 +41,10 @@ def given_names(labeller: Labeller, plan: Plan) -> dict[str, str]:
         taken.add(name.casefold())
         names[given] = name
     return names
+
+
+def _after_given(labeller: Labeller, plan: Plan) -> tuple[str, ...]:
+    return (*labeller.columns, *plan.extra, "speech", *plan.marks, "error")
 
 
 def row(file: str, values: Mapping[str, Any], columns: tuple[str, ...]) -> dict[str, Any]:

@@ -1,12 +1,12 @@
 """What own recordings are worth: right answers by number of clips, without labels (`adapt`) and with (`tune`).
 
-    python tests/bench/own.py CORPORA [--model mobile-emotion] [--models wav2small-emotion] [-o PICTURE.png]
+    python tests/bench/own.py CORPORA [--models mobile-emotion,wav2small-emotion] [-o PICTURE.png]
 
 Of each corpus, N clips of each class are drawn (three draws); UA is measured on the others. Corpora of split test-ood
 had no part in training; of the others, the validation speakers are used, whose corpora had. Beside it the model as it
-is, and a support vector machine on eGeMAPS (opensmile, scikit-learn: C=1, standardised) with the same clips. For `adapt`
-N clips of each speaker are drawn, of all classes as they come or of one class only. Needs opensmile and the extras tune
-and eval. Features are kept in --cache, so that a second run takes a minute.
+is, and a support vector machine on eGeMAPS (opensmile, scikit-learn: C=1, standardised) with the same clips. For
+`adapt`, N clips of each speaker are drawn, of all classes as they come or of one class only. Needs opensmile and the
+extras tune and eval. Features are kept in --cache, so that a second run takes minutes.
 """
 
 import argparse
@@ -76,7 +76,7 @@ def few_labels(model: str, heard, smile, labels, speakers, names, number: int, s
 
 
 def no_labels(heard, labels, speakers, calibration, number: int, seed: int, only: int | None) -> float:
-    """Return UA after a shift for each speaker, by ``number`` of its clips (0: all), of class ``only`` or as they come."""
+    """Return UA after a shift of each speaker by ``number`` of its clips (0: all), of class ``only`` if given."""
     logits = centred(heard["outputs"])
     answers = logits.argmax(axis=1)
     rng = np.random.default_rng(seed)
@@ -101,48 +101,48 @@ def main():
     rows = load_plugins().get("corpora", "manifest").read(args.corpora)
     names = Labeller("wav2small-emotion").outputs
     curves = defaultdict(dict)
+    print(
+        "UA as it is; `tune` with N labelled clips a class (sd over draws), the support vector machine with the same;"
+    )
+    print("`adapt` with N clips a speaker as they come, and with all of its clips of the class that does most harm")
+    heads = ["corpus", "speakers", "model", "as it is", *(f"tune {n}" for n in FEW), *(f"SVM {n}" for n in FEW)]
+    heads += [*(f"adapt {n or 'all'}" for n in UNLABELLED), "adapt, one class"]
+    print(f"| {' | '.join(heads)} |\n|---|---:|---|{'---:|' * (len(heads) - 3)}")
     for corpus in CORPORA:
         chosen = [
-            r for r in rows if r.corpus == corpus and r.split in ("val", "test-ood") and class_of(r.emotion, names)
+            row
+            for row in rows
+            if row.corpus == corpus and row.split in ("val", "test-ood") and class_of(row.emotion, names)
         ]
         labels = np.array([names.index(class_of(row.emotion, names)) for row in chosen])
         speakers = np.array([row.speaker for row in chosen])
+        classes = np.unique(labels)
+        few = [number for number in FEW if number <= np.bincount(labels)[classes].min() // 2]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             smile = features("egemaps", chosen, args.cache)["embeddings"]
         for model in args.models.split(","):
             heard = features(model, chosen, args.cache)
             calibration = Labeller(model).bundle.manifest.calibrated
-            base = uar(heard["outputs"].argmax(axis=1), labels)
-            print(
-                f"\n{corpus}, {model}: {len(labels)} clips, {len(np.unique(speakers))} speakers, UA as it is {base:.3f}"
-            )
-            for number in FEW:
-                smallest = np.bincount(labels)[np.unique(labels)].min()
-                if number > smallest // 2:
-                    continue
+            values = curves[corpus]
+            values[model, "as it is", 0] = uar(heard["outputs"].argmax(axis=1), labels)
+            spread = {}
+            for number in few:
                 draws = [few_labels(model, heard, smile, labels, speakers, names, number, s) for s in range(DRAWS)]
-                before, tuned, svm = np.mean(draws, axis=0)
-                spread = np.std([draw[1] for draw in draws])
-                print(
-                    f"  {number:3} labelled a class: as it is {before:.3f}, tune {tuned:.3f} (sd {spread:.3f}), SVM {svm:.3f}"
-                )
-                curves[corpus][model, "tune", number] = tuned
-                curves[corpus]["eGeMAPS", "SVM", number] = svm
-            curves[corpus][model, "as it is", 0] = base
+                _, values[model, "tune", number], values["eGeMAPS", "SVM", number] = np.mean(draws, axis=0)
+                spread[number] = np.std([draw[1] for draw in draws])
+
+            def adapted(number, only=None, heard=heard, labels=labels, speakers=speakers, calibration=calibration):
+                return np.mean([no_labels(heard, labels, speakers, calibration, number, s, only) for s in range(DRAWS)])
+
             for number in UNLABELLED:
-                mixed = np.mean(
-                    [no_labels(heard, labels, speakers, calibration, number, s, None) for s in range(DRAWS)]
-                )
-                one = [
-                    np.mean([no_labels(heard, labels, speakers, calibration, number, s, only) for s in range(DRAWS)])
-                    for only in np.unique(labels)
-                ]
-                text = ", ".join(
-                    f"{names[label]} {value:.3f}" for label, value in zip(np.unique(labels), one, strict=True)
-                )
-                print(f"  {number or 'all':>3} unlabelled a speaker: adapt {mixed:.3f}; of one class only: {text}")
-                curves[corpus][model, "adapt", number] = mixed
+                values[model, "adapt", number] = adapted(number)
+            worst, label = min((adapted(0, only), only) for only in classes)
+            cells = [corpus, len(np.unique(speakers)), model, f"{values[model, 'as it is', 0]:.2f}"]
+            cells += [f"{values[model, 'tune', n]:.2f} ({spread[n]:.2f})" if n in few else "" for n in FEW]
+            cells += [f"{values['eGeMAPS', 'SVM', n]:.2f}" if n in few else "" for n in FEW]
+            cells += [*(f"{values[model, 'adapt', n]:.2f}" for n in UNLABELLED), f"{worst:.2f} ({names[label]})"]
+            print(f"| {' | '.join(map(str, cells))} |", flush=True)
     if args.output:
         draw(curves, args.models.split(","), args.output)
 

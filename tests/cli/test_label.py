@@ -17,7 +17,8 @@ import soundfile
 from sertool.bundle import bundled_folder
 from sertool.labelling import Labeller
 
-COLUMNS = ["file", "start", "end", "arousal", "dominance", "valence", "speech", "error"]
+NUMBERS = [f"{name}{end}" for name in ("arousal", "dominance", "valence") for end in ("", ".low", ".high")]
+COLUMNS = ["file", "start", "end", *NUMBERS, "typical", "speech", "error"]
 posix = pytest.mark.skipif(os.name != "posix", reason="signals, /dev and links as POSIX has them")
 
 
@@ -520,7 +521,7 @@ def test_on_a_terminal_a_table_that_a_person_can_read(three):
     lines = os.read(parent, 10_000).decode().splitlines()
     os.close(parent)
     assert done.returncode == 0
-    assert lines[0].split() == ["file", "start", "end", "arousal", "dominance", "valence", "speech"]
+    assert lines[0].split() == ["file", "start", "end", "arousal", "dominance", "valence", "typical", "speech"]
     assert lines[1].split()[:3] == [str(three / "0.wav")[-47:].rjust(48, "…"), "0.000", "0.100"]
     assert len(lines) == 2
 

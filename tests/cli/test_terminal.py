@@ -54,8 +54,8 @@ def test_a_single_file_prints_a_table_for_the_eye_and_nothing_else(folder):
     code, text, _ = on_terminal("label", folder / "c.wav")
     head, row, *rest = text.splitlines()
     assert code == 0
-    assert head.split() == ["file", "start", "end", "arousal", "dominance", "valence", "speech"]
-    assert re.fullmatch(r".*c\.wav +0\.000 +0\.400( +-?\d\.\d\d){3} +0\.00", row)
+    assert head.split() == ["file", "start", "end", "arousal", "dominance", "valence", "typical", "speech"]
+    assert re.fullmatch(r".*c\.wav +0\.000 +0\.400( +-?\d\.\d\d){4} +0\.00", row)
     assert not rest
 
 
@@ -95,7 +95,7 @@ def test_the_bar_stays_out_of_the_table_that_goes_elsewhere(folder):
 def test_a_format_asked_for_is_printed_on_a_terminal_too(folder):
     code, text, _ = on_terminal("label", folder / "c.wav", "--format", "csv")
     assert code == 0
-    assert text.startswith("file,start,end,arousal,dominance,valence,speech,error\n")
+    assert text.startswith("file,start,end,arousal,arousal.low,arousal.high,dominance,")
 
 
 @pytest.mark.slow("takes about a second")

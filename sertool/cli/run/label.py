@@ -25,7 +25,7 @@ from sertool.cli.recordings import (
 from sertool.cli.terminal import on_terminal, visible
 from sertool.cli.view import label as view
 from sertool.errors import UsageError
-from sertool.labelling import Labeller, job, table
+from sertool.labelling import Labeller, job, relative, table
 from sertool.labelling.journal import Journal
 from sertool.labelling.plan import Plan
 from sertool.recordings import pool
@@ -62,6 +62,7 @@ def label(
     restart: bool,
     quiet: bool,
     unsure: float | None = None,
+    relative_to: str | None = None,
     vectors: str = "",
 ) -> int:
     """Run `sertool label`; the arguments are its options. With ``vectors``, as in Labeller, run `sertool embed`."""
@@ -100,7 +101,9 @@ def label(
     if output:
         check_writable(output, recordings)
     given = given_segments(segments, segments_format, tier, recordings)
-    plan = Plan(by or ("segment" if given or segmenter else "file"), channel, track, given, segmenter, short)
+    extra = relative.columns(labeller.outputs) if relative_to else ()
+    plan = Plan(by or ("segment" if given or segmenter else "file"), channel, track, given, segmenter, short, extra)
+    to_own = relative.Relative(relative_to, labeller.outputs, plan) if relative_to else None
     if plan.by_segment and not plan.segments:
         _ = plan.find  # raises before anything is written
     columns = table.table(labeller, plan, template)
@@ -121,7 +124,7 @@ def label(
             plan = dataclasses.replace(plan, segments=given)
             columns = table.table(labeller, plan, template)
             target = opened()
-    doing = _Run(labeller, plan, columns, recordings, target, jobs or cores(), quiet)
+    doing = _Run(labeller, plan, columns, recordings, target, jobs or cores(), quiet, to_own)
     if not doing.label(journal, ordered):
         click.echo(f"sertool: {output} was deleted or replaced during the run: --resume writes it again", err=True)
         return 1
@@ -142,7 +145,9 @@ class _Run:
         target: outputs.Output | None,
         jobs: int,
         quiet: bool,
+        to_own: relative.Relative | None,
     ) -> None:
+        self.to_own = to_own
         self.labeller, self.plan, self.columns = labeller, plan, columns
         self.recordings, self.target, self.jobs = recordings, target, jobs
         self.path = target.path if target else None
@@ -174,10 +179,12 @@ class _Run:
                 stop=stop,
                 meter=meter,
             )
+            timed = pool.timed(results, self.summary)
+            finished = relative.fill(self.to_own, timed) if self.to_own else timed
             with self.target or contextlib.nullcontext():
                 if self.target:
                     self.target.open(self.columns)
-                for done, result in enumerate(pool.timed(results, self.summary), start=1):
+                for done, result in enumerate(finished, start=1):
                     if printed:
                         printed.write(result.rows)
                     elif self.target:
@@ -197,7 +204,7 @@ class _Run:
         """Print failures, notes and the summary on standard error."""
         named = self.failures if self.target else []
         view.several([f"{visible(r.rows[0]['file'])}: {visible(r.rows[0]['error'])}" for r in named])
-        view.several(self.notes)
+        view.several([*self.notes, *(map(visible, self.to_own.notes) if self.to_own else ())])
         manifest, total = self.labeller.bundle.manifest, len(self.recordings)
         if self.plan.segments and (unused := self.plan.segments.unused):
             most = ", ".join(repr(visible(name)) for name in list(unused)[:3])

@@ -24,7 +24,8 @@ class Aligned:
     def __init__(self, recordings: "Sequence[Recording]", table: "Table", print_line: Callable[[str], None]) -> None:
         longest = max(len(visible(recording.name)) for recording in recordings)
         self._file, self._print = min(max(longest, 4), 48), print_line
-        names = [name for name in table.columns if name not in ("file", "start", "end", "error")]
+        ends = {f"{name}.{end}" for name in table.outputs for end in ("low", "high")}  # too wide for a terminal
+        names = [name for name in table.columns if name not in ("file", "start", "end", "error", *ends)]
         self._widths = {name: 26 if name in table.given else max(10, len(name) + 2) for name in names}
         heads = "".join(f"{name:>{width}}" for name, width in self._widths.items())
         self._print(f"{'file':<{self._file}}{'start':>10}{'end':>10}{heads}")
