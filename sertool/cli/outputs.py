@@ -156,6 +156,11 @@ class Output:
         """Whether the format has no place for recordings that failed."""
         return self._choice.form.templated
 
+    @property
+    def reasons(self) -> Path | None:
+        """The file with the column "error"."""
+        return self.path.with_suffix(".csv") if self.path and self._choice.form.name == "npy" else self.path
+
     def is_there(self) -> bool:
         """Return whether the file that is being written still has its name."""
         if not (self.stream and self.path):

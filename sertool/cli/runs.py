@@ -98,7 +98,7 @@ def require_torch() -> None:
         for name in ("onnx", "torch"):
             importlib.import_module(name)
     except ImportError as error:
-        raise UsageError(f"training needs {error.name}: pip install 'sertool[train]'") from None
+        raise UsageError(f"this needs {error.name}: pip install 'sertool[train]'") from None
 
 
 def _release(

@@ -266,12 +266,17 @@ def are_typical(calibration: Calibration, embeddings: Array) -> bool:
 
 
 def temperature(probabilities: Array, truth: Array) -> float:
-    """Return the temperature with the smallest cross-entropy for probabilities [n, k] of classes ``truth`` [n]."""
+    """Return the temperature with the smallest cross-entropy for probabilities [n, k] of classes ``truth`` [n].
+
+    As if one of n + 2 clips were wrong (Platt 1999): a few clips that are all right do not show that all are.
+    """
     logits = np.log(np.maximum(probabilities.astype(np.float64), 1e-7))
+    n, k = logits.shape
+    targets = np.full((n, k), 1 / (n + 2) / (k - 1))
+    targets[np.arange(n), truth] = 1 - 1 / (n + 2)
 
     def loss(logarithm: float) -> float:
-        shares = softmax(logits / np.exp(logarithm))
-        return -float(np.log(shares[np.arange(len(truth)), truth] + 1e-12).mean())
+        return -float((targets * np.log(softmax(logits / np.exp(logarithm)) + 1e-12)).sum())
 
     return float(np.exp(scipy.optimize.minimize_scalar(loss, bounds=(-2.3, 2.3), method="bounded").x))
 

@@ -291,3 +291,11 @@ def test_noises_are_valid_and_differ():
         sound.dtype == np.float32 and np.isfinite(sound).all() and 0 < np.abs(sound).max() <= 1 for sound in sounds
     )
     assert np.array_equal(sounds[3], list(noises(4))[3])
+
+
+def test_a_few_clips_that_are_all_right_are_not_certain():
+    for n in (9, 40, 400):
+        truth = np.arange(n) % 3
+        shares = softmax(8.0 * np.eye(3)[truth])
+        scaled = Calibration(tuning.temperature(shares, truth))
+        assert scaled.confidence(shares[0]) == pytest.approx((n + 1) / (n + 2), abs=2e-3)

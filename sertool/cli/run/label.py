@@ -210,7 +210,8 @@ class _Run:
             most = ", ".join(repr(visible(name)) for name in list(unused)[:3])
             click.echo(f"{unused.total()} segments belong to none of the recordings (to {most})", err=True)
         in_table = self.target is not None and not self.target.drops_failures
-        view.report(self.summary, bool(named) and in_table, total, self.path, manifest)
+        reasons = self.target.reasons if self.target else None
+        view.report(self.summary, bool(named) and in_table, total, reasons, manifest)
         if skipped:
             click.echo(passed_over(skipped), err=True)
 
