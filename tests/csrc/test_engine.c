@@ -518,10 +518,10 @@ static void refused_pushes_take_nothing(void) {
 
 static void lengths(void) {
     const size_t n = 600;
-    float *x = voice(n + 1, 6), expected[MOST], out[MOST];
+    float *x = voice(n + 1, 6), expected[MOST], out[MOST], embedding[169];
     void *memory;
     ser_wav2small *e = make(&memory, isa);
-    int p;
+    int p, i;
     CHECK(ser_wav2small_run(e, x, 32, out) == SER_E_SHORT);
     CHECK(ser_wav2small_run(e, x, n, expected) == SER_OK);
     CHECK(ser_wav2small_next(e) == SER_E_SHORT);
@@ -530,6 +530,7 @@ static void lengths(void) {
     CHECK(ser_wav2small_next(e) == SER_OK);
     for (p = ser_wav2small_passes(e) - 1; p; p--) {
         CHECK(ser_wav2small_finish(e, out) == SER_E_ARGUMENT); /* before the end */
+        CHECK(ser_wav2small_embedding(e, embedding) == SER_E_ARGUMENT);
         CHECK(ser_wav2small_next(e) == SER_E_LENGTH);
         CHECK(ser_wav2small_push(e, x, n + 1) == SER_E_LENGTH);
         CHECK(ser_wav2small_push(e, x, n - 1) == SER_OK);
@@ -542,7 +543,12 @@ static void lengths(void) {
     }
     CHECK(ser_wav2small_push(e, x, 1) == SER_E_ARGUMENT && ser_wav2small_next(e) == SER_E_ARGUMENT);
     CHECK(ser_wav2small_finish(e, NULL) == SER_E_ARGUMENT);
+    CHECK(ser_wav2small_embedding(e, NULL) == SER_E_ARGUMENT);
+    CHECK(ser_wav2small_embedding(NULL, embedding) == SER_E_ARGUMENT);
+    CHECK(ser_wav2small_embedding(e, embedding) == SER_OK); /* it changes nothing */
+    for (i = 0; i < 169; i++) CHECK(isfinite(embedding[i]));
     CHECK(ser_wav2small_finish(e, out) == SER_OK && same(out, expected));
+    CHECK(ser_wav2small_embedding(e, embedding) == SER_E_ARGUMENT);
     CHECK(ser_wav2small_finish(e, out) == SER_E_ARGUMENT);
     free(x);
     free(memory);
