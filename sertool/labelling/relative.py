@@ -45,6 +45,10 @@ class Relative:
             raise UsageError(
                 "--relative-to speaker: the rows have no speakers: give --segments with speakers, or --channel each"
             )
+        if to == "file" and plan.by in ("file", "channel"):
+            raise UsageError(
+                "--relative-to file compares the rows of a recording, and there is one: add --windows or --by segment"
+            )
         if to not in ("file", "speaker"):
             self._voices = self._reference(Path(to))
 

@@ -56,7 +56,7 @@ def read(path: Path, label: str | None = None, numbers: Sequence[str] = (), fold
         if label or numbers:
             raise UsageError(f"{path} is a folder: the classes are its folders, without --label and --numbers")
         return _folders(path)
-    header, table = _table(path)
+    header, lines = table(path)
     if "file" not in header:
         raise UsageError(f"{path}: no column 'file' (there are: {', '.join(header)})")
     wanted = list(numbers)
@@ -69,7 +69,7 @@ def read(path: Path, label: str | None = None, numbers: Sequence[str] = (), fold
         raise UsageError(f"{path}: no column {unknown[0]!r} (there are: {', '.join(header)})")
     rows, texts, values, skipped = list[Row](), list[str](), list[list[float]](), 0
     seen = set()
-    for line, cells in table:
+    for line, cells in lines:
         where = f"{path}, line {line}"
         given = [(cells.get(name) or "").strip() for name in wanted]
         if not all(given):
@@ -105,8 +105,8 @@ def _folders(path: Path) -> Own:
     return Own(rows, sorted(set(texts)), texts, np.zeros((0, 0)))
 
 
-def _table(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str | None]]]]:
-    """Return the header and (line number, cells) of a table separated by commas, semicolons or tabs."""
+def table(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str | None]]]]:
+    """Return the header and (line number, cells) of a table with commas, semicolons or tabs. Raise UsageError."""
     try:
         with open(path, encoding="utf-8-sig", newline="") as stream:
             first = stream.readline()

@@ -178,6 +178,15 @@ def test_adapt_makes_a_bundle_for_each_speaker(command, table, tmp_path):
     assert bundle.read(tmp_path / "voices" / "s0").manifest.name == "s0"
 
 
+def test_a_speaker_who_cannot_be_heard_does_not_spoil_the_others(command, table, tmp_path):
+    broken = table.with_name("broken.csv")
+    broken.write_text(table.read_text(encoding="utf-8") + "nothing.wav,tief,s9,0.2\n", encoding="utf-8")
+    answer = command("adapt", "wav2small-emotion", broken, "--by", "speaker", "-o", tmp_path / "voices")
+    assert answer.code == 1
+    assert "s9: no bundle: none of 1 recordings can be used" in answer.err
+    assert len(list((tmp_path / "voices").iterdir())) == 4
+
+
 @pytest.mark.parametrize(
     ("arguments", "said"),
     [

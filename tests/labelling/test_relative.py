@@ -195,3 +195,9 @@ def test_a_reference_that_cannot_be_used_is_refused_in_a_line(command, clip, tmp
 def test_speakers_are_needed():
     with pytest.raises(UsageError, match="the rows have no speakers"):
         relative.Relative("speaker", NAMES, Plan("window"))
+
+
+def test_a_file_with_one_row_is_not_compared_with_itself(command, talks):
+    answer = command("label", "-m", "wav2small", talks, "--relative-to", "file")
+    assert answer.code == 2
+    assert "add --windows or --by segment" in answer.err

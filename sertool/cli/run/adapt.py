@@ -1,6 +1,5 @@
 """Implementation of `sertool adapt`."""
 
-import csv
 import json
 from collections.abc import Sequence
 from dataclasses import asdict, replace
@@ -15,6 +14,7 @@ from sertool.corpora.rows import Row
 from sertool.errors import UsageError
 from sertool.recordings.scan import scan
 from sertool.tasks import TASKS
+from sertool.tuning import labels
 
 if TYPE_CHECKING:
     from sertool.tuning.adapt import Adapted
@@ -54,7 +54,13 @@ def adapt(
     fitting.require(calibration)
     found: dict[str, Any] = {}
     for group, rows in groups.items():
-        heard = own.heard(labeller, rows, jobs, group or "listening")
+        try:
+            heard = own.heard(labeller, rows, jobs, group or "listening")
+        except UsageError as error:
+            if not by:
+                raise
+            click.echo(f"{group}: no bundle: {error}", err=True)  # the others do not suffer from it
+            continue
         adapted = fitting.adapt(heard.outputs, names, calibration)
         _report(adapted, group, names)
         manifest = replace(source.manifest, name=name or own.plain(targets[group]))
@@ -74,7 +80,7 @@ def adapt(
         found[group] = asdict(adapted) | {"shift": adapted.shift.tolist(), "one_sided": adapted.one_sided}
     if as_json:
         click.echo(json.dumps(found if by else found[""]))
-    return 0
+    return 0 if len(found) == len(groups) else 1
 
 
 def _groups(recordings: Path, by: str | None, pattern: str | None) -> dict[str, list[Row]]:
@@ -84,22 +90,16 @@ def _groups(recordings: Path, by: str | None, pattern: str | None) -> dict[str, 
         if not rows:
             raise UsageError(f"{recordings}: no recordings in it")
         return {"": rows}
-    try:
-        with open(recordings, encoding="utf-8-sig", newline="") as stream:
-            table = list(csv.DictReader(stream))
-    except OSError as error:
-        raise UsageError(f"{recordings}: {error.strerror}") from None
-    except (UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{recordings}: not a table in UTF-8 ({error})") from None
+    header, table = labels.table(recordings)
     for column in ("file", *([by] if by else [])):
-        if not table or column not in table[0]:
-            raise UsageError(f"{recordings}: no column {column!r}")
+        if column not in header:
+            raise UsageError(f"{recordings}: no column {column!r} (there are: {', '.join(header)})")
     groups: dict[str, list[Row]] = {}
-    for cells in table:
+    for _, cells in table:
         group = own.plain(Path(cells[by] or "")) if by and cells[by] else ""
         if by and not group:
             continue
-        groups.setdefault(group, []).append(Row(recordings.parent / cells["file"], "own", group))
+        groups.setdefault(group, []).append(Row(recordings.parent / (cells["file"] or ""), "own", group))
     if not groups:
         raise UsageError(f"{recordings}: no row has a value in {by!r}")
     return groups

@@ -65,7 +65,7 @@ def heard(labeller: Labeller, rows: Sequence[Row], jobs: int | None, doing: str)
     """Run the model over rows with a progress bar; print what failed. Ctrl-C raises KeyboardInterrupt."""
     stop = threading.Event()
     with (
-        interruptible(stop, "\ninterrupted"),
+        interruptible(stop),
         libraries_silenced(),
         bar(len(rows), "files", doing, shown=on_terminal() and len(rows) > 1, transient=True) as shown,
     ):
