@@ -175,6 +175,26 @@ class Branching(Sound):
         return super().forward(waveform if float(waveform.mean()) > 0 else -waveform)
 
 
+class Embedding(Sound):
+    """With an embedding; ``fault`` is what is wrong with it."""
+
+    def __init__(self, fault=""):
+        super().__init__()
+        self.fault = fault
+
+    def embedding(self, waveform):
+        pooled = self.norm(self.filters(waveform[:, None])).relu().mean(dim=2)
+        return pooled[0] if self.fault == "shape" else pooled
+
+    def answer(self, embedding):
+        return self.head(embedding * (2 if self.fault == "answer" else 1))
+
+    def embedding_and_tokens(self, waveform):
+        tokens = self.norm(self.filters(waveform[:, None])).relu()
+        pooled = self.embedding(waveform) + (1 if self.fault == "pooling" else 0)
+        return pooled, tokens if self.fault == "tokens" else tokens.transpose(1, 2)
+
+
 def model(build=Sound, **about):
     about = {"outputs": CLASSES, "task": "categorical", "shortest": 100} | about
     return sertool.Model("toy", "a toy", build, **about)
@@ -197,6 +217,25 @@ def test_options_reach_the_network(register):
     check_model(register(model(outputs=("arousal",), task="dimensional")), formats=(), outputs=1)
     assert "shape [1, 2], not [1, 3]" in fault(check_model, register(model()), outputs=2)
     assert "build(colour='red') raised TypeError" in fault(check_model, register(model()), colour="red")
+
+
+@pytest.mark.slow("exports and trains networks")
+@pytest.mark.parametrize(
+    ("what", "wanted"),
+    [
+        ("shape", "embedding gives shape [6], not [batch, width]"),
+        ("answer", "answer(embedding(waveform)) is not what forward gives"),
+        ("pooling", "answer(embedding(waveform)) is not what forward gives"),
+        ("tokens", "not [batch, tokens, width]"),
+    ],
+)
+def test_an_embedding_has_to_fit(register, what, wanted):
+    assert wanted in fault(check_model, register(model(lambda: Embedding(what))), formats=())
+
+
+@pytest.mark.slow("exports and trains networks")
+def test_a_sound_embedding_passes(register):
+    check_model(register(model(Embedding)), formats=())
 
 
 BROKEN_MODELS = {

@@ -12,6 +12,7 @@ from torch import nn
 
 from sertool import bundle
 from sertool.evaluation.dimensional import DIMENSIONS
+from sertool.nn.embedding import WithEmbedding
 from sertool.options import named_options
 from sertool.plugins import load_plugins
 from sertool.registry import Model
@@ -47,6 +48,7 @@ def check(name: str, formats: Sequence[str], options: dict[str, Any]) -> None:
         _check_outputs(model, network, lengths, where)
         _check_shortest(network, fewest, where)
         _check_batch(network, max(shortest, 16_000), where)
+        _check_embedding(network, max(shortest, 16_000), where)
         _check_gradients(network, max(shortest, 16_000), where)
         _check_state(model, network, options, max(shortest, 16_000), where)
         for form in formats:
@@ -109,6 +111,23 @@ def _check_outputs(model: Model, network: nn.Module, lengths: list[int], where: 
         sums_to_1 = bool(((together.sum(dim=1) - 1).abs() < SAME).all())
         probabilities = bool((together >= 0).all()) and sums_to_1
         require(not probabilities, where, "gives probabilities, not logits: leave the softmax to sertool")
+
+
+def _check_embedding(network: Any, samples: int, where: str) -> None:
+    """Check a network that has an embedding; see sertool.nn.embedding."""
+    if not (hasattr(network, "embedding") and hasattr(network, "answer")):
+        return
+    waveform = _batch(samples)
+    with torch.inference_mode(), doing(where, "embedding"):
+        outputs, embedding, *tokens = WithEmbedding(network)(waveform)
+        expected, alone = network(waveform), network.embedding(waveform)
+    right = embedding.ndim == 2 and len(embedding) == len(waveform)
+    require(right, where, f"embedding gives shape {list(embedding.shape)}, not [batch, width]")
+    require(torch.equal(outputs, expected), where, "answer(embedding(waveform)) is not what forward gives")
+    require(torch.equal(embedding, alone), where, "embedding_and_tokens gives another embedding")
+    for part in tokens:
+        fits = part.ndim == 3 and (len(part), part.shape[2]) == tuple(embedding.shape)
+        require(fits, where, f"tokens have shape {list(part.shape)}, not [batch, tokens, width]")
 
 
 def _check_shortest(network: nn.Module, fewest: int, where: str) -> None:
