@@ -1,11 +1,13 @@
 """What the tests share: seeded audio, the command in this process and in one of its own, copies of the bundle."""
 
+import atexit
 import csv
 import os
 import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 from collections import namedtuple
 from dataclasses import replace
 from pathlib import Path
@@ -17,6 +19,10 @@ import soundfile
 Answer = namedtuple("Answer", "code out err")
 #: Emotion -> (pitch in Hz, level): told apart by their spectrum.
 EMOTIONS = {"angry": (2400, 0.5), "happy": (1200, 0.4), "sad": (150, 0.1), "neutral": (450, 0.2)}
+
+# librosa compiles by numba into a cache that two workers at once have been seen to spoil: each has its own.
+os.environ["NUMBA_CACHE_DIR"] = tempfile.mkdtemp(prefix="sertool-numba-")
+atexit.register(shutil.rmtree, os.environ["NUMBA_CACHE_DIR"], ignore_errors=True)
 
 # Who is started in a shell's background is started with Ctrl-C ignored, and passes that on to what a test interrupts.
 if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
