@@ -173,7 +173,7 @@ def test_it_asks_for_four_functions_and_has_no_data_to_write(exported, tmp_path,
     found = [line.split()[-2:] for line in run(f"{tools}nm", tmp_path / "o").splitlines()]
     wanted = {name for kind, name in found if kind == "U" and not name.startswith("__")}  # __aeabi_dadd and the like
     assert {"memcpy", "memset"} <= wanted <= {"memcpy", "memmove", "memset", "sqrt"}
-    calls = ("init", "push", "next", "finish", "run", "reset", "names")
+    calls = ("init", "push", "next", "embedding", "finish", "run", "reset", "names")
     assert {name for kind, name in found if kind in "TRDBC"} == {f"{pair.prefix}_{call}" for call in calls}
     _, data, bss, *_ = run(f"{tools}size", tmp_path / "o").splitlines()[1].split()
     assert (data, bss) == ("0", "0")
