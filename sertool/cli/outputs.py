@@ -204,7 +204,7 @@ class Output:
             if os.path.realpath(path) in inputs:
                 raise UsageError(f"{path} is one of the recordings: choose another -o")
             if os.path.realpath(path) in others:
-                raise UsageError(f"{path} is one of the files with segments: choose another -o")
+                raise UsageError(f"{path} is one of the files that are read: choose another -o")
             if os.path.lexists(path) and not overwrite:
                 raise UsageError(f"{path} exists: --overwrite replaces it")
         return own

@@ -85,7 +85,7 @@ def test_annotations_are_not_overwritten(calls, command):
     ):
         code, _, err = command(*arguments)
         assert code == 2
-        assert "a.srt is one of the files with segments: choose another -o" in err
+        assert "a.srt is one of the files that are read: choose another -o" in err
     assert (calls / "a.srt").read_text() == before
 
 
