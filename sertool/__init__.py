@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from sertool.labelling.labeller import Labeller
     from sertool.labelling.labels import Labels
     from sertool.labelling.plan import Plan
+    from sertool.labelling.relative import Relative
     from sertool.packaging.bundle import Bundle
     from sertool.recordings.scan import Recording, scan
     from sertool.segments.given import Given
@@ -52,6 +53,7 @@ __all__ = [
     "Parameters",
     "Plan",
     "Recording",
+    "Relative",
     "Result",
     "Segment",
     "Segmenter",
@@ -78,6 +80,7 @@ _LAZY = {
     "Parameters": "speech.segmenter",
     "Plan": "labelling.plan",
     "Recording": "recordings.scan",
+    "Relative": "labelling.relative",
     "Result": "labelling.job",
     "Segment": "segments.segment",
     "detect_speech": "speech.detection",

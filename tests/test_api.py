@@ -33,14 +33,16 @@ def test_every_public_name_is_documented_and_nothing_else():
     assert set(sertool.__all__) <= set(dir(sertool))
 
 
-@pytest.mark.parametrize("name", ["load", "label_all", "scan", "to_frame", "detect_speech", "export", "Parameters"])
+@pytest.mark.parametrize(
+    "name", ["load", "label_all", "scan", "to_frame", "detect_speech", "export", "Parameters", "Relative"]
+)
 def test_every_parameter_is_documented(name):
     shown = re.search(rf"`{name}\((.*?)\)`", SECTIONS[name], re.DOTALL)[1]
     parameters = inspect.signature(getattr(sertool, name)).parameters
     assert re.findall(r"(?:^|, )\**(\w+)", re.sub(r"\([^()]*\)", "", shown)) == list(parameters)
 
 
-@pytest.mark.parametrize("name", ["Labels", "Labeller", "Recording", "Result", "Detected", "Bundle"])
+@pytest.mark.parametrize("name", ["Labels", "Labeller", "Recording", "Relative", "Result", "Detected", "Bundle"])
 def test_every_public_member_is_documented(name, small):
     kind = getattr(sertool, name)
     members = {

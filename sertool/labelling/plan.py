@@ -25,8 +25,7 @@ class Plan:
     ``by``: "file"; "window", every hop of the recording; "speech-window", windows of speech only, which may span
     pauses; "segment", each given segment, or each that the ``segmenter`` finds; "speaker", the mean over a speaker's
     segments; "channel", like "file" for each channel. ``channel`` and ``track`` choose what is labelled. ``segmenter``
-    is a registered name with options, NAME:key=value. ``extra`` columns come after the model's and are left empty, to
-    be filled by the caller. ``short`` segments are repeated to the model's shortest input or
+    is a registered name with options, NAME:key=value. ``short`` segments are repeated to the model's shortest input or
     get an error. Raises UsageError for what does not go together.
     """
 
@@ -36,7 +35,6 @@ class Plan:
     segments: Given | None = None
     segmenter: str | None = None
     short: str = "repeat"
-    extra: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         if self.by not in BY:

@@ -9,16 +9,16 @@ from sertool.recordings.scan import printable
 from sertool.segments import Table
 
 
-def table(labeller: Labeller, plan: Plan, template: str | None = None) -> Table:
-    """Return the table of a run.
+def table(labeller: Labeller, plan: Plan, template: str | None = None, relative: bool = False) -> Table:
+    """Return the table of a run; ``relative`` says whether it has the columns of `Relative`.
 
     Columns: audformat's segmented index; track, channel or speaker, if there are several; columns of given segments;
-    the model's columns; seconds of speech; error. Raises UsageError for a template with unknown fields.
+    the model's columns; NAME.relative; seconds of speech; error. Raises UsageError for a template with unknown fields.
     """
     manifest = labeller.bundle.manifest
     given = tuple(given_names(labeller, plan).values())
     return Table(
-        ("file", "start", "end", *plan.places, *given, *_after_given(labeller, plan)),
+        ("file", "start", "end", *plan.places, *given, *_after_given(labeller, plan, relative)),
         tuple(labeller.outputs),
         labeller.label_column,
         given,
@@ -30,9 +30,10 @@ def table(labeller: Labeller, plan: Plan, template: str | None = None) -> Table:
 def given_names(labeller: Labeller, plan: Plan) -> dict[str, str]:
     """Return given column -> its name in the table: with ".given" appended while another column has that name.
 
-    Names are compared without case, as databases do.
+    Names are compared without case, as databases do. The columns of `Relative` count even where the table has none, so
+    that a journal's rows suit both.
     """
-    columns = ("file", "start", "end", *plan.places, *_after_given(labeller, plan))
+    columns = ("file", "start", "end", *plan.places, *_after_given(labeller, plan, relative=True))
     taken, names = {name.casefold() for name in columns}, {}
     for given in plan.given:
         name = given
@@ -43,8 +44,14 @@ def given_names(labeller: Labeller, plan: Plan) -> dict[str, str]:
     return names
 
 
-def _after_given(labeller: Labeller, plan: Plan) -> tuple[str, ...]:
-    return (*labeller.columns, *plan.extra, "speech", *plan.marks, "error")
+def relative_names(labeller: Labeller) -> dict[str, str]:
+    """Return output of the model -> the column with its distance from a voice's own."""
+    return {name: f"{name}.relative" for name in labeller.outputs}
+
+
+def _after_given(labeller: Labeller, plan: Plan, relative: bool) -> tuple[str, ...]:
+    own = relative_names(labeller).values() if relative else ()
+    return (*labeller.columns, *own, "speech", *plan.marks, "error")
 
 
 def row(file: str, values: Mapping[str, Any], columns: tuple[str, ...]) -> dict[str, Any]:

@@ -6,6 +6,7 @@ import os
 import sys
 import threading
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -22,12 +23,13 @@ from sertool.cli.recordings import (
     with_standard_input,
     writing,
 )
-from sertool.cli.terminal import on_terminal, visible
+from sertool.cli.terminal import Bar, on_terminal, visible
 from sertool.cli.view import label as view
 from sertool.errors import UsageError
-from sertool.labelling import Labeller, job, relative, table
+from sertool.labelling import Labeller, job, table
 from sertool.labelling.journal import Journal
 from sertool.labelling.plan import Plan
+from sertool.labelling.relative import Relative
 from sertool.recordings import pool
 from sertool.recordings.places import Choice
 from sertool.recordings.scan import Recording, scan
@@ -101,16 +103,15 @@ def label(
     if output:
         check_writable(output, recordings)
     given = given_segments(segments, segments_format, tier, recordings)
-    extra = relative.columns(labeller.outputs) if relative_to else ()
-    plan = Plan(by or ("segment" if given or segmenter else "file"), channel, track, given, segmenter, short, extra)
-    to_own = relative.Relative(relative_to, labeller.outputs, plan) if relative_to else None
+    plan = Plan(by or ("segment" if given or segmenter else "file"), channel, track, given, segmenter, short)
     if plan.by_segment and not plan.segments:
         _ = plan.find  # raises before anything is written
-    columns = table.table(labeller, plan, template)
+    to_own = Relative(relative_to, labeller, plan) if relative_to else None
+    columns = table.table(labeller, plan, template, relative=bool(to_own))
     folder = paths[0] if len(paths) == 1 and os.path.isdir(paths[0]) else None
 
     def opened() -> outputs.Output | None:
-        inputs = given.files if given else ()
+        inputs = [*(given.files if given else ()), *(to_own.files if to_own else ())]
         if choice is None:
             return None
         return outputs.Output(choice, output, recordings, folder, overwrite=True, inputs=inputs)
@@ -122,7 +123,8 @@ def label(
             recordings += others
             given = given_segments(segments, segments_format, tier, recordings)
             plan = dataclasses.replace(plan, segments=given)
-            columns = table.table(labeller, plan, template)
+            to_own = Relative(relative_to, labeller, plan) if relative_to else None
+            columns = table.table(labeller, plan, template, relative=bool(to_own))
             target = opened()
     doing = _Run(labeller, plan, columns, recordings, target, jobs or cores(), quiet, to_own)
     if not doing.label(journal, ordered):
@@ -145,7 +147,7 @@ class _Run:
         target: outputs.Output | None,
         jobs: int,
         quiet: bool,
-        to_own: relative.Relative | None,
+        to_own: Relative | None,
     ) -> None:
         self.to_own = to_own
         self.labeller, self.plan, self.columns = labeller, plan, columns
@@ -179,12 +181,13 @@ class _Run:
                 stop=stop,
                 meter=meter,
             )
-            timed = pool.timed(results, self.summary)
-            finished = relative.fill(self.to_own, timed) if self.to_own else timed
+            finished = self._counted(pool.timed(results, self.summary), shown, stop)
+            if self.to_own:
+                finished = self.to_own.fill(finished)
             with self.target or contextlib.nullcontext():
                 if self.target:
                     self.target.open(self.columns)
-                for done, result in enumerate(finished, start=1):
+                for result in finished:
                     if printed:
                         printed.write(result.rows)
                     elif self.target:
@@ -194,11 +197,16 @@ class _Run:
                     if result.failed:
                         self.failures.append(result)
                     self.notes += [f"{visible(result.name)}: {visible(text)}" for text in result.notes]
-                    shown.update(done, "finishing" if stop.is_set() else "labelling")
                 complete = self.target is None or self.target.is_there()
             if journal:
                 journal.close()
         return complete
+
+    def _counted(self, results: Iterator[job.Result], shown: Bar, stop: threading.Event) -> Iterator[job.Result]:
+        """Yield results unchanged; after each, move the bar, also while they are held back to be compared."""
+        for done, result in enumerate(results, start=1):
+            yield result
+            shown.update(done, "finishing" if stop.is_set() else "labelling")
 
     def report(self, skipped: Counter[str]) -> None:
         """Print failures, notes and the summary on standard error."""
