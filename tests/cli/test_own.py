@@ -244,11 +244,21 @@ def test_unsure_and_other_take_the_place_of_a_class(command, notes, tmp_path):
         assert after["emotion"] == ("other" if other else "unsure")
         assert never["emotion"] == ("other" if other else before["emotion"])
         assert {**before, "emotion": ""} == {**after, "emotion": ""}
-    middle = sorted(float(row["confidence"]) for row in free)[4]
-    some = rows_of(command("label", "-m", "wav2small-emotion", folder, "--ordered", "--unsure", str(middle)).out)
-    assert 0 < sum(row["emotion"] == "unsure" for row in some) + sum(row["emotion"] == "other" for row in some) < 8 or (
-        {row["emotion"] for row in some} <= {"other", "unsure", *classes}
-    )
+
+
+def test_unsure_begins_below_the_confidence_asked_for(command, notes, tmp_path):
+    shutil.copytree(bundle.find("wav2small-emotion"), tmp_path / "plain")
+    plain = bundle.read(tmp_path / "plain")
+    del plain.manifest.calibration["speech"]  # so that no sound is other
+    bundle.write(plain.path, plain.manifest, (plain.path / bundle.CARD).read_text())
+    arguments = ["label", "-m", plain.path, notes, "--ordered"]
+    free = rows_of(command(*arguments).out)
+    middle = float(np.median([float(row["confidence"]) for row in free]))  # between two of an even number
+    some = rows_of(command(*arguments, "--unsure", str(middle)).out)
+    for before, after in zip(free, some, strict=True):
+        assert after["emotion"] == ("unsure" if float(before["confidence"]) < middle else before["emotion"])
+    assert {row["emotion"] for row in some} > {"unsure"}
+    assert "typical" not in free[0]
 
 
 def test_a_tone_is_other_and_its_class_is_not_sure(command, tmp_path):
