@@ -403,7 +403,7 @@ def test_an_export_is_measured_against_its_exporters_tolerance(classes, tmp_path
     from sertool.errors import BundleError
     from sertool.exporting import release, variants
 
-    recipe = classes('bundle.formats=["rough"]', "bundle.robustness={}")
+    recipe = classes('bundle.formats=["rough"]', "bundle.robustness={}", "bundle.embedding=false")
     finish(recipe, tmp_path / "run")
     plugins = load_plugins()
     real = plugins.get("exporters", "onnx")
