@@ -178,6 +178,8 @@ def _read(path: Path) -> list[dict[str, Any]]:
         with open(path, "rb") as stream:
             braced = stream.read(1) == b"{"
         rows = _read_lines(path) if braced else _read_csv(path)
+    except FileNotFoundError:
+        raise UsageError(f"--relative-to {path}: neither speaker nor file, and no such file or directory") from None
     except OSError as error:
         raise UsageError(f"--relative-to {path}: {error.strerror}") from None
     if not rows:

@@ -205,7 +205,7 @@ def test_a_given_column_of_that_name_survives_a_resumed_run(command, clip, tmp_p
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        (None, "No such file or directory"),
+        (None, "neither speaker nor file, and no such file"),
         ("", "there is no column 'start'"),
         ("file,start,end\na,0,1\n", "no column 'arousal'"),
         (HEAD, "no rows in it"),
