@@ -289,3 +289,13 @@ def test_the_exported_bundle_of_the_command_line_has_one(command, tmp_path):
     assert command(*arguments, "--with-embedding").code == 0
     assert [Runtime(str(out), name).width for name in ("fp32", "native")] == [169, 169]
     assert json.loads((Path(out) / "bundle.json").read_text())["variants"][0]["difference"]["max"] < 1e-4
+
+
+def test_a_silent_recording_has_no_tokens(command, tmp_path):
+    import soundfile
+
+    soundfile.write(tmp_path / "silent.wav", np.zeros(16_000), 16_000)
+    answer = command("embed", "-m", "wav2small", tmp_path / "silent.wav", "--tokens", "-o", tmp_path / "out")
+    assert answer.code == 1
+    assert "silent: " in answer.err
+    assert not list((tmp_path / "out").iterdir())

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import onnx
 from onnx import helper, numpy_helper
-from safetensors.numpy import load_file, save_file
+from safetensors.numpy import load_file, save
 
 from sertool._types import Array, Floats
 from sertool.bundle import METADATA_KEY, container
@@ -137,5 +137,5 @@ def write_torch(source: Path, target: Path, tail: Tail | None, embeddings: Array
     tensors[f"{names[0]}.weight"], tensors[f"{names[0]}.bias"] = new.astype(np.float32), offset.astype(np.float32)
     # A bundle's network of classes is a sequence of the network, number 0, and a softmax.
     bare = {name.removeprefix("0.") if tail.had_classes else name: values for name, values in tensors.items()}
-    save_file({f"0.{name}" if tail.classes else name: values for name, values in bare.items()}, target)
+    target.write_bytes(save({f"0.{name}" if tail.classes else name: values for name, values in bare.items()}))
     return True

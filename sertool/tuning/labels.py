@@ -118,7 +118,7 @@ def table(path: Path) -> tuple[list[str], list[tuple[int, dict[str, str | None]]
     except OSError as error:
         raise UsageError(f"{path}: {error.strerror}") from None
     except (UnicodeDecodeError, csv.Error) as error:
-        raise UsageError(f"{path}: not a table in UTF-8 ({error})") from None
+        raise UsageError(f"{path}: not a table in UTF-8: save it as UTF-8 ({error})") from None
 
 
 def _time(cells: dict[str, str | None], name: str, where: str) -> float | None:

@@ -174,7 +174,7 @@ def test_adapt_makes_a_bundle_for_each_speaker(command, table, tmp_path):
     answer = command("adapt", "wav2small-emotion", table, "--by", "speaker", "-o", tmp_path / "voices")
     assert answer.code == 0
     assert sorted(path.name for path in (tmp_path / "voices").iterdir()) == ["s0", "s1", "s2", "s3"]
-    assert "s0: 4 recordings say little about a voice" in answer.err
+    assert "s0: fewer than 5 recordings say little about a voice" in answer.err
     assert bundle.read(tmp_path / "voices" / "s0").manifest.name == "s0"
 
 
@@ -289,3 +289,29 @@ def test_the_interval_of_a_mean_is_around_the_mean(clip, tmp_path):
     for name, (low, high) in calibration.intervals.items():
         assert labels[f"{name}.low"] == pytest.approx(labels[name] + low)
         assert labels[f"{name}.high"] == pytest.approx(labels[name] + high)
+
+
+def test_chance_is_called_chance_and_no_label_is_doubted(command, notes, tmp_path):
+    lines = ["file,label"]
+    for number, path in enumerate(sorted(notes.rglob("*.wav"))):
+        lines.append(f"{path.relative_to(notes.parent)},{'ab'[number // 2 % 2]}")
+    table = notes.parent / "chance.csv"
+    table.write_text("\n".join(lines), encoding="utf-8")
+    out = command("tune", "wav2small-emotion", table, "-o", tmp_path / "mine").out
+    assert "it is not shown to be better than always giving the most frequent class" in out
+    assert "look wrong" not in out
+
+
+def test_a_bundle_is_adapted_once_and_tuned_again_with_a_warning(command, notes, tmp_path):
+    assert command("adapt", "wav2small-emotion", notes, "-o", tmp_path / "one").code == 0
+    again = command("adapt", tmp_path / "one", notes, "-o", tmp_path / "two")
+    assert again.code == 2
+    assert "is adapted already" in again.err
+    assert command("tune", tmp_path / "one", notes, "-o", tmp_path / "mine").code == 0
+    assert "was tuned before" in command("tune", tmp_path / "mine", notes, "-o", tmp_path / "more").out
+
+
+def test_the_files_of_a_tuned_bundle_can_be_read_by_everyone(command, notes, tmp_path):
+    assert command("tune", "wav2small-emotion", notes, "-o", tmp_path / "mine").code == 0
+    modes = {path.stat().st_mode for path in (tmp_path / "mine").iterdir() if path.is_file()}
+    assert len(modes) == 1

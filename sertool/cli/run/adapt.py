@@ -50,6 +50,8 @@ def adapt(
             f"{source.manifest.name} has no classes: a shift would remove what is true of a voice; "
             "`sertool label --relative-to` compares a voice with itself"
         )
+    if "adapted" in source.manifest.training:
+        raise UsageError(f"{source.manifest.name} is adapted already: adapt the model that it was made from")
     calibration, names = source.manifest.calibrated, source.manifest.output_names
     fitting.require(calibration)
     found: dict[str, Any] = {}
@@ -112,7 +114,7 @@ def _report(adapted: "Adapted", group: str, names: Sequence[str]) -> None:
     mixes = (", ".join(f"{name} {mix[name]}" for name in names) for mix in (adapted.before, adapted.after))
     click.echo(f"{head}{adapted.clips} recordings; before: {next(mixes)}; after: {next(mixes)}", err=True)
     if adapted.clips < FEW:
-        click.echo(f"{head}{adapted.clips} recordings say little about a voice: the shift is small", err=True)
+        click.echo(f"{head}fewer than {FEW} recordings say little about a voice: the shift is small", err=True)
     if adapted.one_sided:
         click.echo(
             f"{head}nearly all were {adapted.one_sided} before. If they really are, do not use this bundle: record "

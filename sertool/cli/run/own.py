@@ -92,7 +92,7 @@ def write(source: Bundle, output: Path, manifest: Manifest, tail: Tail | None, r
     written = rewrite(source, output, manifest, tail, _clips(rows, source.manifest), card)
     for name, reason in written.dropped.items():
         click.echo(f"without {name}: {reason}", err=True)
-    click.echo(f"wrote {output}; `sertool label -m {output} FOLDER` runs its {manifest.default}", err=True)
+    click.echo(f"wrote {output}; use it with: sertool label -m {output} FOLDER", err=True)
 
 
 def _clips(rows: Sequence[Row], manifest: Manifest) -> list[Samples]:

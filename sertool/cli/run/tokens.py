@@ -23,6 +23,7 @@ from sertool.recordings.pool import FAULTS, decoded, each, reason
 from sertool.recordings.scan import Recording, scan
 from sertool.recordings.stems import stems
 from sertool.runtime import Runtime
+from sertool.speech.detection import SILENCE, SILENT, peak
 
 
 def tokens(
@@ -89,10 +90,13 @@ def tokens(
 
 def _tokens(runtime: Runtime, recording: Recording, seconds: float) -> Iterator[Samples]:
     """Yield the tokens of each window of a recording, which is read while they are computed."""
-    length = round(seconds * audio.SAMPLE_RATE)
+    length, loudest = round(seconds * audio.SAMPLE_RATE), 0.0
     for _, samples in windows(decoded(recording), length, length):
+        loudest = max(loudest, peak(samples))
         if len(samples) >= runtime.shortest:
             yield runtime.tokens(samples)
+    if loudest < SILENCE:
+        raise AudioError(SILENT)
 
 
 def _write(path: Path, parts: Iterator[Samples]) -> None:

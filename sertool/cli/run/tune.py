@@ -69,6 +69,8 @@ def tune(
     with bar(0, "parts", "fitting", shown=on_terminal(), transient=True) as shown:
         tuned = fitting.tune(task, lambda done, total: shown.update(done, "fitting", total), seed)
     report = _report(task, tuned, given.skipped, [str(row.file) for row in heard.rows])
+    if "tuned" in source.manifest.training:
+        report.append(f"{source.manifest.name} was tuned before: if with these clips, these figures are too good")
     manifest = _manifest(source, task, output, name)
     about = {"on": f"own clips ({labels.name})", "clips": len(task.targets)}
     old = source.manifest.calibrated
@@ -142,11 +144,16 @@ def _report(task: "Task", tuned: "Tuned", skipped: int, files: list[str]) -> lis
     lines.append(_line("after", tuned.after))
     if tuned.after.high - tuned.after.low > _WIDE:
         lines.append(f"{n} clips are too few to say how good this is: see the interval, and label more")
+    chance = float(task.targets.mean(axis=0).max()) if task.classes else 0.0
+    by_chance = tuned.after.low <= chance
+    if by_chance:
+        always = "than always giving the most frequent class" if task.classes else "than always giving the same number"
+        lines.append(f"it is not shown to be better {always}")
     if tuned.before and not tuned.better:
         lines.append("these clips do not show that it is better than before")
     if task.by == "file":
         lines.append("for voices that are not among these clips, it is likely to be worse")
-    if tuned.doubtful:
+    if tuned.doubtful and not by_chance:
         lines.append("these labels look wrong; listen to them:")
         for clip, likelier in tuned.doubtful[:_SHOWN]:
             labelled = task.names[int(task.targets[clip].argmax())]
