@@ -20,6 +20,7 @@ from sertool.errors import AudioWarning, ExportWarning, SertoolError
 #: Command -> its line in `sertool --help`. The command's module, of the same name, is imported only to run it.
 COMMANDS = {
     "label": "Label recordings with emotion.",
+    "report": "Write a page to look at labels and hear the recordings.",
     "vad": "Find when somebody speaks.",
     "logmel": "Show or save the LogMel of a recording.",
     "models": "List the available models and networks.",

@@ -116,6 +116,13 @@ Examples:
     "speaker (with --segments, all rows are written at the end), of the file, or of a table written before.",
 )
 @click.option("--no-vad", is_flag=True, help="Do not skip non-speech.")
+@click.option("--report", type=options.FILE, help="Also write a page to look at the labels: see sertool report.")
+@click.option("--embed", is_flag=True, help="Put the recordings into the page of --report.")
+@click.option(
+    "--plot",
+    type=options.FILE,
+    help="Also draw them (png, pdf, svg; needs matplotlib): over the time of one recording, or a map of several.",
+)
 @options.jobs
 @click.option("--ordered", is_flag=True, help="Write rows in the order of the files, not as they finish.")
 @options.pattern

@@ -46,7 +46,7 @@ def logmel(file: Path, output: Path | None, plot: Path | None, n_fft: str, raw: 
     from sertool import audio, features
     from sertool.errors import AudioError
     from sertool.features.mel import geometry
-    from sertool.speech.plot import require
+    from sertool.look.figures import require
 
     for path in filter(None, (output, plot)):
         check_output(path, [file])
@@ -74,14 +74,16 @@ def logmel(file: Path, output: Path | None, plot: Path | None, n_fft: str, raw: 
 
 
 def _plot(frames: "Samples", seconds: float, geometry: "Geometry", path: Path, title: str) -> None:
-    from matplotlib.figure import Figure
+    from sertool.look.figures import figure, styled
 
-    figure = Figure(figsize=(9, 3.2), layout="constrained")
-    axes = figure.subplots()
-    picture = axes.imshow(
-        frames.T, origin="lower", aspect="auto", extent=(0, seconds, 0, geometry.n_mels), vmin=-80, cmap="magma"
-    )
-    axes.set(xlabel="seconds", ylabel="mel filter")
-    axes.set_title(title, parse_math=False)
-    figure.colorbar(picture, label="dB")
-    figure.savefig(path, dpi=120)
+    @styled
+    def draw() -> None:
+        picture = figure(9, 3.2)
+        axes = picture.subplots()
+        extent = (0, seconds, 0, geometry.n_mels)
+        image = axes.imshow(frames.T, origin="lower", aspect="auto", extent=extent, vmin=-80, cmap="magma")
+        axes.set(xlabel="seconds", ylabel="mel filter", title=title)
+        picture.colorbar(image, label="dB")
+        picture.savefig(path)
+
+    draw()

@@ -1,47 +1,19 @@
 """Plots of an evaluation, in the style of arXiv 2408.13920 and 2512.23435. Needs matplotlib, but no display."""
 
-import functools
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any, ParamSpec
+from typing import Any
 
 import numpy as np
 
 from sertool._types import Array, Floats
-from sertool.errors import UsageError
 from sertool.evaluation.metrics import BINS, row_shares
-
-#: Okabe and Ito's colours, distinguishable for colour-blind readers.
-COLOURS = ("#0072B2", "#E69F00", "#009E73", "#D55E00", "#CC79A7", "#56B4E9", "#000000", "#F0E442")
-MARKERS = "os^vDPX<>"
-_GREY = "#999999"
+from sertool.look import COLOURS, GREY, MARKERS, colours, indices
+from sertool.look.figures import GRID, styled
+from sertool.look.figures import figure as figure_of
 
 
-_P = ParamSpec("_P")
-
-
-def _plain_text(draw: Callable[_P, None]) -> Callable[_P, None]:
-    """Turn formulas off: a $ in the name of a folder, a class or a model is literal."""
-
-    @functools.wraps(draw)
-    def plain(*arguments: _P.args, **options: _P.kwargs) -> None:
-        import matplotlib
-
-        with matplotlib.rc_context({"text.parse_math": False}):
-            draw(*arguments, **options)
-
-    return plain
-
-
-def require() -> None:
-    """Raise UsageError if matplotlib is not installed."""
-    try:
-        import matplotlib.figure  # noqa: F401
-    except ImportError:
-        raise UsageError("--plots needs matplotlib: pip install 'sertool[eval]'") from None
-
-
-@_plain_text
+@styled
 def scatter(path: Path, outputs: dict[str, Array], classes: list[str], title: str) -> None:
     """Draw recordings in the arousal-valence plane, coloured by class, a panel per model (2408.13920, Fig. 1).
 
@@ -54,17 +26,22 @@ def scatter(path: Path, outputs: dict[str, Array], classes: list[str], title: st
     # Frequent classes first, so that they get the most distinct colours.
     names, counts = np.unique(labels[labels != ""], return_counts=True)
     order = np.argsort(-counts, kind="stable")
+    chosen = indices([str(names[k]) for k in order])
     looks = [
-        (f"{names[k]} ({counts[k]})", labels == names[k], {"color": COLOURS[i % 8], "marker": MARKERS[i // 8 % 9]})
+        (
+            f"{names[k]} ({counts[k]})",
+            labels == names[k],
+            {"color": COLOURS[chosen[i]], "marker": MARKERS[chosen[:i].count(chosen[i]) % 9]},
+        )
         for i, k in enumerate(order)
     ]
-    figure = _figure(4.2 * len(outputs) + 1.8, 4.6)
+    figure = figure_of(4.2 * len(outputs) + 1.8, 4.6)
     panels = figure.subplots(1, len(outputs), sharex=True, sharey=True, squeeze=False)[0]
     size = float(np.clip(9000 / max(len(labels), 1), 7, 36))
     for axes, (model, points) in zip(panels, outputs.items(), strict=True):
         _neutral(axes, both=True)
         unknown = points[labels == ""]
-        axes.scatter(*unknown.T, s=size, c=_GREY, alpha=0.5, linewidths=0, label="no class" if len(unknown) else None)
+        axes.scatter(*unknown.T, s=size, c=GREY, alpha=0.5, linewidths=0, label="no class" if len(unknown) else None)
         for _, inside, look in looks:
             axes.scatter(*points[inside].T, s=size, alpha=0.6, linewidths=0, **look)
         for label, inside, look in looks:  # above all points
@@ -74,19 +51,19 @@ def scatter(path: Path, outputs: dict[str, Array], classes: list[str], title: st
         )
     panels[0].set_ylabel("valence (0 to 1, 0.5 neutral)")
     if len(panels[0].get_legend_handles_labels()[0]):
-        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center", frameon=False)
+        figure.legend(*panels[0].get_legend_handles_labels(), loc="outside right center")
     figure.suptitle(title)
-    figure.savefig(path, dpi=150)
+    figure.savefig(path)
 
 
-@_plain_text
+@styled
 def course(path: Path, courses: dict[str, dict[str, Any]], names: list[str], title: str) -> None:
     """Draw models' outputs over the time of a recording, a panel per output (2408.13920, Fig. 3); silence is a gap.
 
     ``courses`` are name -> result of evaluation.run.course; a window's output is drawn at its middle.
     """
     last, unit, scale = _duration(courses)
-    figure = _figure(10, 1.0 + 1.8 * len(names))
+    figure = figure_of(10, 1.0 + 1.8 * len(names))
     panels = figure.subplots(len(names), 1, sharex=True, squeeze=False)[:, 0]
     for axes, name in zip(panels, names, strict=True):
         _neutral(axes)
@@ -97,19 +74,19 @@ def course(path: Path, courses: dict[str, dict[str, Any]], names: list[str], tit
         low, high = axes.get_ylim()
         axes.set(ylabel=f"{name}\n(0 to 1)", ylim=(min(0, low), max(1, high)), xlim=(0, last / scale))
     panels[-1].set_xlabel(f"time ({unit})")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=2, frameon=False)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside upper right", ncols=2)
     figure.suptitle(_windows(title, courses), x=0.01, ha="left")
-    figure.savefig(path, dpi=150)
+    figure.savefig(path)
 
 
-@_plain_text
+@styled
 def probabilities(path: Path, courses: dict[str, dict[str, Any]], names: list[str], title: str) -> None:
     """Draw class probabilities over the time of a recording, stacked to 1, a panel per model; silence is a gap.
 
     Arguments as ``course``; a window's probabilities extend from its middle half-way to the neighbours' middles.
     """
     last, unit, scale = _duration(courses)
-    figure = _figure(10, 1.3 + 1.9 * len(courses))
+    figure = figure_of(10, 1.3 + 1.9 * len(courses))
     panels = figure.subplots(len(courses), 1, sharex=True, squeeze=False)[:, 0]
     for axes, (model, course) in zip(panels, courses.items(), strict=True):
         middles = _middles(course)
@@ -117,16 +94,16 @@ def probabilities(path: Path, courses: dict[str, dict[str, Any]], names: list[st
         below = np.zeros(len(middles))
         for i, name in enumerate(names):
             above = below + np.nan_to_num(_values(course, name))
-            axes.stairs(above, edges, baseline=below, fill=True, color=COLOURS[i % 8], label=name)
+            axes.stairs(above, edges, baseline=below, fill=True, color=colours(names)[i], label=name)
             below = above
         axes.set(ylabel=f"{model}\nprobability", ylim=(0, 1), xlim=(0, last / scale))
     panels[-1].set_xlabel(f"time ({unit})")
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=8, frameon=False)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=8)
     figure.suptitle(_windows(title, courses), x=0.01, ha="left")
-    figure.savefig(path, dpi=150)
+    figure.savefig(path)
 
 
-@_plain_text
+@styled
 def confusion(path: Path, confusions: dict[str, tuple[list[str], list[list[int]]]], title: str) -> None:
     """Draw confusion matrices, as shares of the true class and as clips, a panel per model (2512.23435, Fig. 1).
 
@@ -136,7 +113,7 @@ def confusion(path: Path, confusions: dict[str, tuple[list[str], list[list[int]]
 
     colours = colormaps["Blues"].with_extremes(bad="#E6E6E6")
     size = max(3.2, 1.0 + 0.8 * max(len(classes) for classes, _ in confusions.values()))
-    figure = _figure((size + 0.7) * len(confusions) + 0.9, size + 0.9)
+    figure = figure_of((size + 0.7) * len(confusions) + 0.9, size + 0.9)
     panels = figure.subplots(1, len(confusions), squeeze=False)[0]
     for axes, (model, (classes, counts)) in zip(panels, confusions.items(), strict=True):
         shares, places = row_shares(counts), range(len(classes))
@@ -151,17 +128,17 @@ def confusion(path: Path, confusions: dict[str, tuple[list[str], list[list[int]]
         axes.tick_params(length=0)
     figure.colorbar(image, ax=list(panels), shrink=0.8, label="share of the true class's clips")
     figure.suptitle(title)
-    figure.savefig(path, dpi=150)
+    figure.savefig(path)
 
 
-@_plain_text
+@styled
 def reliability(path: Path, bins: dict[str, dict[str, Array]], title: str) -> None:
     """Draw reliability diagrams (Guo et al. 2017): accuracy against confidence, and the share of clips, by bin.
 
     ``bins`` are name -> result of metrics.reliability; a panel per model. The gap to perfect calibration is hatched.
     """
     width, centres = 1 / BINS, (np.arange(BINS) + 0.5) / BINS
-    figure = _figure(4.2 * len(bins) + 0.6, 5.8)
+    figure = figure_of(4.2 * len(bins) + 0.6, 5.8)
     panels = figure.subplots(2, len(bins), sharex=True, sharey="row", squeeze=False, height_ratios=[3, 1])
     for (above, below), (model, values) in zip(panels.T, bins.items(), strict=True):
         filled = values["clips"] > 0
@@ -182,16 +159,16 @@ def reliability(path: Path, bins: dict[str, dict[str, Array]], title: str) -> No
         above.plot([0, 1], [0, 1], color="black", linewidth=1, linestyle="--", label="no gap")
         above.text(0.04, 0.95, f"ECE {error:.3f}\n{clips.sum()} clips", va="top", transform=above.transAxes)
         above.set(title=model, xlim=(0, 1), ylim=(0, 1))
-        below.bar(centres[filled], clips / clips.sum(), width, color=_GREY, edgecolor="white")
+        below.bar(centres[filled], clips / clips.sum(), width, color=GREY, edgecolor="white")
         below.set(xlabel="confidence (largest probability)")
     panels[0, 0].set_ylabel("accuracy")
     panels[1, 0].set_ylabel("share of clips")
-    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+    figure.legend(*panels[0, 0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     figure.suptitle(title)
-    figure.savefig(path, dpi=150)
+    figure.savefig(path)
 
 
-@_plain_text
+@styled
 def bars(path: Path, reports: dict[str, dict[str, Any]], title: str) -> None:
     """Draw the main measures by model with 95 % intervals, a panel per measure (2408.13920, Fig. 2 and 4).
 
@@ -204,7 +181,7 @@ def bars(path: Path, reports: dict[str, dict[str, Any]], title: str) -> None:
     corpora = list(next(iter(reports.values()))["groups"]["corpus"])
     measured = [c for c in corpora if any(m in _group(r, c)["measures"] for r in reports.values() for m in measures)]
     groups = ["all", *measured] if len(corpora) > 1 else ["all"]
-    figure = _figure(max(5.5, 2.0 + 0.28 * len(groups) * (len(reports) + 1)), 1.2 + 2.1 * len(measures))
+    figure = figure_of(max(5.5, 2.0 + 0.28 * len(groups) * (len(reports) + 1)), 1.2 + 2.1 * len(measures))
     panels = figure.subplots(len(measures), 1, sharex=True, squeeze=False)[:, 0]
     width = 0.8 / max(2, len(reports))
     corner = {"xycoords": ("axes fraction", "data"), "textcoords": "offset points", "ha": "right", "fontsize": 8}
@@ -226,17 +203,17 @@ def bars(path: Path, reports: dict[str, dict[str, Any]], title: str) -> None:
                 axes.annotate("chance", (1, 1 / classes), (-3, 2), **corner)
         low = 0 if measure in ("WA", "UA") else min(axes.get_ylim()[0], chance - 0.1)
         axes.set(ylabel=measure, ylim=(low, 1), xticks=range(len(groups)), xticklabels=groups)
-        axes.grid(axis="y", color="#DDDDDD", linewidth=0.6)
+        axes.grid(axis="y", color=GRID, linewidth=0.8)
         axes.set_axisbelow(True)
     panels[-1].tick_params(axis="x", rotation=20 if len(groups) > 4 else 0)
-    colours = [Patch(color=COLOURS[i % 8], label=model) for i, model in enumerate(reports)]
+    patches = [Patch(color=COLOURS[i % 8], label=model) for i, model in enumerate(reports)]
     columns = max(1, min(4, 50 // max(map(len, reports))))
-    figure.legend(handles=colours, loc="outside lower center", ncols=columns, frameon=False)
+    figure.legend(handles=patches, loc="outside lower center", ncols=columns)
     figure.suptitle(title)
-    figure.savefig(path, dpi=150)
+    figure.savefig(path)
 
 
-@_plain_text
+@styled
 def sweep(path: Path, rows: Sequence[Mapping[str, Any]], title: str) -> None:
     """Draw time, and the memory that a model adds, over the audio length, a line per model (2408.13920, Fig. 5).
 
@@ -248,7 +225,7 @@ def sweep(path: Path, rows: Sequence[Mapping[str, Any]], title: str) -> None:
     names = list(dict.fromkeys((row["model"], row["format"]) for row in measured))
     parts = [name for name in names if any("parts" in row for row in measured if (row["model"], row["format"]) == name)]
     seconds = sorted({row["audio_s"] for row in measured})
-    figure = _figure(4.6 * (3 if parts else 2), 4.4)
+    figure = figure_of(4.6 * (3 if parts else 2), 4.4)
     panels = figure.subplots(1, 3 if parts else 2)
     for i, name in enumerate(names):
         of_model = [row for row in measured if (row["model"], row["format"]) == name]
@@ -275,13 +252,13 @@ def sweep(path: Path, rows: Sequence[Mapping[str, Any]], title: str) -> None:
         axes.yaxis.set_major_formatter(StrMethodFormatter("{x:g}"))
         axes.xaxis.set_minor_locator(NullLocator())
         axes.yaxis.set_minor_locator(NullLocator())
-        axes.grid(color="#DDDDDD", linewidth=0.6)
+        axes.grid(color=GRID, linewidth=0.8)
         axes.set_axisbelow(True)
     if parts:
-        panels[2].legend(frameon=False, fontsize=8)
-    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3, frameon=False)
+        panels[2].legend(fontsize=8)
+    figure.legend(*panels[0].get_legend_handles_labels(), loc="outside lower center", ncols=3)
     figure.suptitle(title)
-    figure.savefig(path, dpi=150)
+    figure.savefig(path)
 
 
 def _measures(reports: dict[str, dict[str, Any]]) -> list[str]:
@@ -316,12 +293,6 @@ def _windows(title: str, courses: dict[str, dict[str, Any]]) -> str:
 
 def _neutral(axes: Any, both: bool = False) -> None:
     """Draw thin lines through 0.5, the neutral point."""
-    axes.axhline(0.5, color=_GREY, linewidth=0.8, zorder=0)
+    axes.axhline(0.5, color=GREY, linewidth=0.8, zorder=0)
     if both:
-        axes.axvline(0.5, color=_GREY, linewidth=0.8, zorder=0)
-
-
-def _figure(width: float, height: float) -> Any:
-    from matplotlib.figure import Figure
-
-    return Figure(figsize=(width, height), layout="constrained")
+        axes.axvline(0.5, color=GREY, linewidth=0.8, zorder=0)

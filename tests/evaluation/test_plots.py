@@ -7,13 +7,14 @@ import pytest
 
 from sertool.errors import UsageError
 from sertool.evaluation import metrics, plots
+from sertool.look.figures import require
 
 
 @pytest.fixture
 def drawn(monkeypatch):
     """The figures as they are made."""
-    figures, make = [], plots._figure
-    monkeypatch.setattr(plots, "_figure", lambda *size: figures.append(make(*size)) or figures[-1])
+    figures, make = [], plots.figure_of
+    monkeypatch.setattr(plots, "figure_of", lambda *size: figures.append(make(*size)) or figures[-1])
     return figures
 
 
@@ -201,10 +202,10 @@ def test_probabilities_are_stacked_around_the_windows_middle_with_gaps(tmp_path,
 
 
 def test_without_matplotlib_is_one_line(monkeypatch):
-    plots.require()
+    require(option="--plots")
     monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
     with pytest.raises(UsageError, match=r"--plots needs matplotlib: pip install 'sertool\[eval\]'"):
-        plots.require()
+        require(option="--plots")
 
 
 def test_sweep_has_a_line_a_model_and_one_a_part(tmp_path, drawn):

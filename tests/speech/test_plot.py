@@ -6,9 +6,10 @@ import numpy as np
 import pytest
 
 from sertool.errors import UsageError
+from sertool.look.figures import require
 from sertool.speech import plot as module
 from sertool.speech.detection import Detected
-from sertool.speech.plot import plot, require
+from sertool.speech.plot import plot
 from sertool.speech.segmenter import Parameters
 
 figure = pytest.importorskip("matplotlib.figure")

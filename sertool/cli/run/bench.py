@@ -12,6 +12,7 @@ from sertool.cli.terminal import bar, on_terminal
 from sertool.cli.view import bench as view
 from sertool.errors import UsageError
 from sertool.evaluation import plots as drawing
+from sertool.look import figures
 
 
 def bench(
@@ -42,7 +43,7 @@ def bench(
     elif not importlib.util.find_spec("onnx"):
         raise UsageError("counting parameters and operations needs onnx: pip install 'sertool[train]'")
     if plots:
-        drawing.require()
+        figures.require(option="--plots")
         plots.mkdir(parents=True, exist_ok=True)
     how = benches.How(seconds, runs, warmup, threads)
     rows: list[dict[str, Any]] = []

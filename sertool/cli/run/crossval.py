@@ -14,6 +14,7 @@ from sertool.cli.view import crossval as view
 from sertool.errors import UsageError
 from sertool.evaluation import folds as tables
 from sertool.evaluation import plots
+from sertool.look import figures
 from sertool.plugins import load_plugins
 from sertool.training.recipe import find, load_recipe
 from sertool.training.sections import Recipe
@@ -130,7 +131,7 @@ def _finish(results: dict[str, Any], run: Path, other: dict[str, Any] | None, ag
 def _draw(run: Path, confusions: dict[str, tuple[list[str], list[list[int]]]]) -> None:
     """Draw confusion.png if matplotlib is installed."""
     try:
-        plots.require()
+        figures.require()
     except UsageError:
         return  # confusion.csv has the same data
     plots.confusion(run / "confusion.png", confusions, "all folds")

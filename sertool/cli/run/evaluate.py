@@ -21,9 +21,9 @@ from sertool.corpora import Row
 from sertool.corpora.rows import Key
 from sertool.errors import AudioError, UsageError
 from sertool.evaluation import fairness, run, segmented
-from sertool.evaluation import plots as drawing
 from sertool.evaluation.grouped import clusters
 from sertool.labelling import Labeller
+from sertool.look import figures
 from sertool.recordings.pool import Meter
 from sertool.tasks import TASKS
 
@@ -78,7 +78,7 @@ class Request:
         if (self.noise or self.rooms) and not self.robust:
             raise UsageError("--noise and --rooms need --robustness")
         if self.plots:
-            drawing.require()
+            figures.require(option="--plots")
         if self.robust:
             robustness.checks([], self.noise, self.rooms)
         for file in (self.predictions, Path(self.json_file) if self.json_file and self.json_file != "-" else None):

@@ -8,6 +8,7 @@ import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -30,6 +31,7 @@ from sertool.labelling import Labeller, job, table
 from sertool.labelling.journal import Journal
 from sertool.labelling.plan import Plan
 from sertool.labelling.relative import Relative
+from sertool.look import figures
 from sertool.recordings import pool
 from sertool.recordings.places import Choice
 from sertool.recordings.scan import Recording, scan
@@ -66,8 +68,17 @@ def label(
     unsure: float | None = None,
     relative_to: str | None = None,
     vectors: str = "",
+    report: Path | None = None,
+    embed: bool = False,
+    plot: Path | None = None,
+    title: str = "",
 ) -> int:
-    """Run `sertool label`; the arguments are its options. With ``vectors``, as in Labeller, run `sertool embed`."""
+    """Run `sertool label`; the arguments are its options. With ``vectors``, as in Labeller, run `sertool embed`.
+
+    ``title`` is that of the report.
+    """
+    if embed and not report:
+        raise UsageError("--embed is for the page of --report")
     if windows and by not in (None, "window"):
         raise UsageError(f"--windows is --by window, not --by {by}")
     if (resume or restart) and not output:
@@ -100,8 +111,11 @@ def label(
         "segments-format": segments_format,
         "tier": tier,
     }
-    if output:
-        check_writable(output, recordings)
+    for written in (output, report, plot):
+        if written:
+            check_writable(written, recordings)
+    if plot:
+        figures.require(plot)
     given = given_segments(segments, segments_format, tier, recordings)
     plan = Plan(by or ("segment" if given or segmenter else "file"), channel, track, given, segmenter, short)
     if plan.by_segment and not plan.segments:
@@ -126,13 +140,17 @@ def label(
             to_own = Relative(relative_to, labeller, plan) if relative_to else None
             columns = table.table(labeller, plan, template, relative=bool(to_own))
             target = opened()
-    doing = _Run(labeller, plan, columns, recordings, target, jobs or cores(), quiet, to_own)
+    doing = _Run(labeller, plan, columns, recordings, target, jobs or cores(), quiet, to_own, bool(report or plot))
     if not doing.label(journal, ordered):
         click.echo(f"sertool: {output} was deleted or replaced during the run: --resume writes it again", err=True)
         return 1
     if not quiet:
         doing.report(skipped)
-    return doing.status()
+    status = doing.status()
+    if (report or plot) and status != 130:
+        title = title or ", ".join(os.path.basename(os.path.abspath(path)) for path in paths if path != "-") or "labels"
+        status = doing.look(report, plot, title, embed) or status
+    return status
 
 
 class _Run:
@@ -148,12 +166,14 @@ class _Run:
         jobs: int,
         quiet: bool,
         to_own: Relative | None,
+        keep: bool,
     ) -> None:
+        self.rows: list[dict[str, Any]] | None = [] if keep else None  # in memory, for --report and --plot
         self.to_own = to_own
         self.labeller, self.plan, self.columns = labeller, plan, columns
         self.recordings, self.target, self.jobs = recordings, target, jobs
         self.path = target.path if target else None
-        self.terminal = on_terminal() and not quiet
+        self.terminal, self.quiet = on_terminal() and not quiet, quiet
         self.summary, self.failures, self.notes = pool.Summary(), list[job.Result](), list[str]()
 
     def label(self, journal: Journal | None, ordered: bool) -> bool:
@@ -194,6 +214,8 @@ class _Run:
                         self.target.write(
                             result.recording, result.seconds, result.rows, result.failed, result.taken_over
                         )
+                    if self.rows is not None:
+                        self.rows += result.rows
                     if result.failed:
                         self.failures.append(result)
                     self.notes += [f"{visible(result.name)}: {visible(text)}" for text in result.notes]
@@ -207,6 +229,20 @@ class _Run:
         for done, result in enumerate(results, start=1):
             yield result
             shown.update(done, "finishing" if stop.is_set() else "labelling")
+
+    def look(self, report: Path | None, plot: Path | None, title: str, embed: bool) -> int:
+        """Write the page and the picture of --report and --plot; return the exit code."""
+        from sertool.cli.run import report as pages
+
+        table = pages.of_run(self.rows or [], self.columns, title)
+        paths = pages.paths_of(self.recordings)
+        if plot:
+            pages.draw(table, paths, plot, title)
+            if not self.quiet:
+                click.echo(f"drew {visible(str(plot))}", err=True)
+        if report:
+            return pages.make(table, paths, report, embed, title, self.jobs, self.quiet, self.plan.by)
+        return 0
 
     def report(self, skipped: Counter[str]) -> None:
         """Print failures, notes and the summary on standard error."""

@@ -28,6 +28,7 @@ from sertool.cli.recordings import (
 from sertool.cli.terminal import on_terminal, visible
 from sertool.cli.view import vad as view
 from sertool.errors import UsageError
+from sertool.look import figures
 from sertool.recordings import pool
 from sertool.recordings.places import Choice
 from sertool.recordings.scan import Recording, scan
@@ -74,7 +75,7 @@ def vad(
     if plot:
         if len(recordings) > 1 or "each" in (channel, track):
             raise UsageError("--plot draws one channel of one recording")
-        drawing.require(plot)
+        figures.require(plot)
         check_writable(plot, recordings)
     if choice and probabilities and (choice.form.per_recording or choice.form.templated):
         raise UsageError(f"--probabilities writes a table, not {choice.form.name}")

@@ -1,0 +1,278 @@
+/* A recording over time: waveform, speech, and the outputs of its rows. Shared by the report and the web page.
+ *
+ *   const timeline = new Timeline(element, {onseek: seconds => ...});
+ *   timeline.show({seconds, peaks, speech, rows, outputs, classes});
+ *   timeline.at(seconds);                       // move the cursor
+ *
+ * peaks: [n] from 0 to 1, or null. speech: [[start, end]] in seconds. rows: [{start, end, values: [k], low: [k] or
+ * null, high, label, text, error}]. outputs: [{name, colour, dash}]. classes: {name: colour}.
+ */
+"use strict";
+
+class Timeline {
+    static WAVE = 56;
+    static STRIP = 20;
+    static PLOT = 132;
+    static AXIS = 20;
+    static LEFT = 30;
+
+    constructor(element, {onseek = () => {}} = {}) {
+        this.element = element;
+        this.onseek = onseek;
+        this.recording = null;
+        this.cursor = 0;
+        this.pointed = null;
+        element.classList.add("timeline");
+        this.canvas = document.createElement("canvas");
+        this.canvas.setAttribute("role", "img");
+        this.read = document.createElement("p");
+        this.read.className = "readout";
+        this.legend = document.createElement("ul");
+        this.legend.className = "legend";
+        element.replaceChildren(this.legend, this.canvas, this.read);
+        this.canvas.addEventListener("pointermove", event => this.point(event));
+        this.canvas.addEventListener("pointerleave", () => this.point(null));
+        this.canvas.addEventListener("click", event => this.onseek(this.seconds(event)));
+        new ResizeObserver(() => this.draw()).observe(element);
+    }
+
+    show(recording) {
+        this.recording = recording;
+        this.cursor = 0;
+        this.pointed = null;
+        const text = [`${clock(recording.seconds)} long`, `${recording.rows.length} labelled stretches`];
+        if (recording.speech) text.push(`${recording.speech.length} stretches of speech`);
+        this.canvas.setAttribute("aria-label", `Timeline: ${text.join(", ")}. The table has the same numbers.`);
+        const marks = recording.outputs.map(output => [output.name, output.colour, output.dash]);
+        this.legend.replaceChildren(...marks.map(([name, colour, dash]) => {
+            const item = document.createElement("li");
+            const mark = document.createElement("i");
+            mark.style.borderTopColor = colour;
+            if (dash) mark.style.borderTopStyle = "dashed";
+            item.append(mark, name);
+            return item;
+        }));
+        if (recording.speech?.length) {
+            const item = document.createElement("li");
+            const mark = document.createElement("i");
+            mark.className = "speech";
+            item.append(mark, "speech");
+            this.legend.append(item);
+        }
+        this.draw();
+        this.tell();
+    }
+
+    at(seconds) {
+        this.cursor = seconds;
+        this.draw();
+        if (this.pointed === null) this.tell();
+    }
+
+    get texts() {
+        return this.recording.rows.some(row => row.text || row.label);
+    }
+
+    seconds(event) {
+        const box = this.canvas.getBoundingClientRect();
+        const share = (event.clientX - box.left - Timeline.LEFT) / (box.width - Timeline.LEFT);
+        return Math.min(Math.max(share, 0), 1) * this.recording.seconds;
+    }
+
+    point(event) {
+        if (!this.recording) return;
+        this.pointed = event && this.seconds(event);
+        this.draw();
+        this.tell();
+    }
+
+    /* Write the values at the pointer, or at the cursor, below the picture. */
+    tell() {
+        const time = this.pointed ?? this.cursor;
+        const {rows, outputs} = this.recording;
+        const row = rows.find(one => one.start <= time && time < one.end) ?? (rows.length === 1 ? rows[0] : null);
+        const parts = [clock(time, 1)];
+        if (row?.error) parts.push(row.error);
+        else if (row) {
+            if (row.label) parts.push(row.label);
+            outputs.forEach((output, k) => {
+                if (row.values[k] != null) parts.push(`${output.name} ${row.values[k].toFixed(2)}`);
+            });
+            if (row.text) parts.push(`“${row.text}”`);
+        } else parts.push("nothing labelled here");
+        this.read.textContent = parts.join("  ·  ");
+    }
+
+    draw() {
+        const {recording, canvas} = this;
+        if (!recording) return;
+        const wide = this.element.clientWidth, ratio = window.devicePixelRatio || 1;
+        if (!wide) return;
+        const strip = this.texts ? Timeline.STRIP : 0;
+        const tall = Timeline.WAVE + strip + Timeline.PLOT + Timeline.AXIS;
+        canvas.width = Math.round(wide * ratio);
+        canvas.height = Math.round(tall * ratio);
+        canvas.style.width = `${wide}px`;
+        canvas.style.height = `${tall}px`;
+        const pen = canvas.getContext("2d");
+        pen.scale(ratio, ratio);
+        this.style = getComputedStyle(this.element);
+        const left = Timeline.LEFT, x = time => left + (time / (recording.seconds || 1)) * (wide - left - 1);
+        this.drawSpeech(pen, x, tall - Timeline.AXIS);
+        this.drawWave(pen, x);
+        if (strip) this.drawStrip(pen, x, Timeline.WAVE);
+        this.drawOutputs(pen, x, Timeline.WAVE + strip, wide);
+        this.drawAxis(pen, x, tall - Timeline.AXIS, wide);
+        for (const [time, colour] of [[this.pointed, "--muted"], [this.cursor, "--accent"]]) {
+            if (time === null) continue;
+            pen.fillStyle = this.colour(colour);
+            pen.fillRect(x(time) - 0.75, 0, 1.5, tall - Timeline.AXIS);
+        }
+    }
+
+    colour(name) {
+        return this.style.getPropertyValue(name).trim();
+    }
+
+    drawSpeech(pen, x, bottom) {
+        pen.fillStyle = this.colour("--speech");
+        for (const [start, end] of this.recording.speech ?? []) {
+            pen.fillRect(x(start), 0, Math.max(x(end) - x(start), 1), bottom);
+        }
+    }
+
+    drawWave(pen, x) {
+        const {peaks, seconds, reason} = this.recording, middle = Timeline.WAVE / 2;
+        pen.fillStyle = this.colour(peaks ? "--wave" : "--muted");
+        if (!peaks) {
+            pen.font = `12px ${this.style.fontFamily}`;
+            pen.fillText(reason ?? "no waveform", x(0) + 4, middle + 4);
+            return;
+        }
+        const step = seconds / peaks.length, bar = Math.max((x(seconds) - x(0)) / peaks.length, 0.6);
+        peaks.forEach((peak, i) => {
+            const high = Math.max(peak * (middle - 3), 0.5);
+            pen.fillRect(x(i * step), middle - high, bar, 2 * high);
+        });
+    }
+
+    /* The row's class as a coloured stretch, and its text. */
+    drawStrip(pen, x, top) {
+        pen.font = `11px ${this.style.fontFamily}`;
+        const {rows} = this.recording;
+        for (const [i, row] of rows.entries()) {
+            const end = i + 1 < rows.length ? Math.min(row.end, rows[i + 1].start) : row.end;
+            const from = x(row.start), width = Math.max(x(end) - from - 1, 1);
+            const colour = this.recording.classes?.[row.label];
+            pen.save();
+            pen.beginPath();
+            pen.rect(from, top, width, Timeline.STRIP - 4);
+            pen.clip();
+            if (colour) {
+                pen.globalAlpha = 0.35;
+                pen.fillStyle = colour;
+                pen.fillRect(from, top, width, Timeline.STRIP - 4);
+                pen.globalAlpha = 1;
+            }
+            const text = [row.label, row.text].filter(Boolean).join(": ");
+            if (width > pen.measureText(text).width * 0.6) {
+                pen.fillStyle = this.colour("--text");
+                pen.fillText(text, from + 4, top + 12);
+            }
+            pen.restore();
+        }
+    }
+
+    drawOutputs(pen, x, top, wide) {
+        const {rows, outputs} = this.recording;
+        const known = rows.filter(row => !row.error);
+        const values = known.flatMap(row => row.values.filter(value => value != null));
+        const least = Math.min(0, ...extremes(values)), most = Math.max(1, ...extremes(values));
+        const high = Timeline.PLOT - 12, y = value => top + 6 + (1 - (value - least) / (most - least)) * high;
+        pen.font = `11px ${this.style.fontFamily}`;
+        pen.textAlign = "right";
+        for (const value of [0, 0.5, 1]) {
+            pen.fillStyle = this.colour("--grid");
+            pen.fillRect(x(0), y(value) - 0.5, wide - x(0), 1);
+            pen.fillStyle = this.colour("--muted");
+            pen.fillText(String(value), x(0) - 6, y(value) + 4);
+        }
+        pen.textAlign = "left";
+        const overlap = known.some((row, i) => i && row.start < known[i - 1].end - 0.001);
+        outputs.forEach((output, k) => {
+            const own = known.filter(row => row.values[k] != null);
+            pen.fillStyle = pen.strokeStyle = output.colour;
+            pen.setLineDash(output.dash ? [5, 4] : []);
+            pen.globalAlpha = 0.13;
+            for (const row of own) {
+                if (row.low?.[k] == null) continue;
+                const from = y(Math.min(row.high[k], most));
+                pen.fillRect(x(row.start), from, x(row.end) - x(row.start), y(Math.max(row.low[k], least)) - from);
+            }
+            const middles = own.map(row => [x((row.start + row.end) / 2), y(row.values[k])]);
+            pen.globalAlpha = overlap ? 1 : 0.35;
+            pen.lineWidth = overlap ? 1.8 : 1;
+            pen.beginPath();
+            middles.forEach(([at, value], i) => (i ? pen.lineTo(at, value) : pen.moveTo(at, value)));
+            pen.stroke();
+            pen.globalAlpha = 1;
+            pen.lineWidth = 2.2;
+            pen.beginPath();
+            for (const row of overlap ? [] : own) {
+                pen.moveTo(x(row.start), y(row.values[k]));
+                pen.lineTo(Math.max(x(row.end), x(row.start) + 2), y(row.values[k]));
+            }
+            pen.stroke();
+        });
+        pen.setLineDash([]);
+        pen.globalAlpha = 1;
+    }
+
+    drawAxis(pen, x, top, wide) {
+        const {seconds} = this.recording, most = Math.max(2, Math.floor((wide - Timeline.LEFT) / 80));
+        const steps = [0.1, 0.2, 0.5, 1, 2, 5, 10, 15, 30, 60, 120, 300, 600, 900, 1800, 3600, 7200, 14400, 36000];
+        const step = steps.find(one => seconds / one <= most) ?? 86400;
+        pen.fillStyle = this.colour("--muted");
+        pen.font = `11px ${this.style.fontFamily}`;
+        for (let i = 0; i * step <= seconds; i++) {
+            const at = x(i * step), text = clock(i * step, step < 1 ? 1 : 0);
+            pen.fillRect(at, top, 1, 4);
+            pen.textAlign = i === 0 ? "left" : at > wide - 20 ? "right" : "center";
+            pen.fillText(text, at, top + 15);
+        }
+        pen.textAlign = "left";
+    }
+}
+
+/* Return [least, most] of numbers, however many; nothing if there are none. */
+function extremes(values) {
+    let least = Infinity, most = -Infinity;
+    for (const value of values) {
+        if (value < least) least = value;
+        if (value > most) most = value;
+    }
+    return most < least ? [] : [least, most];
+}
+
+/* Return seconds as 4.2 s, 1:05 or 2:03:10. */
+function clock(seconds, digits = 0) {
+    if (seconds < 60) return `${seconds.toFixed(digits)} s`;
+    const whole = Math.floor(seconds), two = number => String(number).padStart(2, "0");
+    const minutes = Math.floor(whole / 60) % 60, hours = Math.floor(whole / 3600);
+    return hours ? `${hours}:${two(minutes)}:${two(whole % 60)}` : `${minutes}:${two(whole % 60)}`;
+}
+
+/* A light or a dark page: the reader's choice, else the system's. */
+function themed(button, changed) {
+    const dark = () => document.documentElement.dataset.theme === "dark";
+    const set = theme => {
+        document.documentElement.dataset.theme = theme;
+        button.textContent = dark() ? "Light" : "Dark";
+        button.setAttribute("aria-label", dark() ? "Use light colours" : "Use dark colours");
+        changed();
+    };
+    const wish = window.matchMedia("(prefers-color-scheme: dark)");
+    button.addEventListener("click", () => set(dark() ? "light" : "dark"));
+    wish.addEventListener("change", () => set(wish.matches ? "dark" : "light"));
+    set(wish.matches ? "dark" : "light");
+}

@@ -1,0 +1,281 @@
+"""One self-contained HTML file about labelled recordings: a map, a table, and a timeline with a player.
+
+No plotting library is inside. Ten thousand points that can be pointed at, a table of which only the rows in sight
+exist, and a timeline are a few hundred lines for a canvas; the small libraries that are well kept (uPlot, Chart.js)
+draw lines and bars, and would still need all of that.
+"""
+
+import os
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from sertool._about import __version__
+from sertool.errors import UsageError
+from sertool.look import indices
+from sertool.look.pages import asset, packed, page
+from sertool.report.compare import DIFFERENCE, Compared
+from sertool.report.rows import PLACES, Labelled, Row
+from sertool.report.sound import Sound, link
+
+__all__ = ["Report", "write"]
+
+_INTERVAL = (".low", ".high")
+#: What a row is -> how the report calls several of them.
+_PLURALS = {
+    "window": "windows",
+    "speech-window": "windows",
+    "segment": "segments",
+    "speaker": "speakers",
+    "channel": "channels",
+    "row": "rows",
+}
+_ROUND = 3
+
+
+@dataclass(frozen=True)
+class Report:
+    """What a report shows: ``table``, or ``compared``, with ``paths`` and ``sounds`` of its files.
+
+    ``by`` is what a row is, one of a plan's kinds, or "" if that is not known. ``title`` is for a person.
+    """
+
+    table: Labelled
+    paths: Mapping[str, Path | None]
+    sounds: Mapping[str, Sound]
+    title: str
+    made: str
+    by: str = ""
+    compared: Compared | None = None
+
+
+def write(report: Report, output: Path) -> int:
+    """Write the report; return its bytes without embedded audio. Links to audio are relative to ``output``."""
+    sounds = {
+        f"a{place}": sound.opus
+        for place, sound in enumerate(report.sounds[file] for file in report.table.files)
+        if sound.opus
+    }
+    blocks = {"data": packed(_data(report, output))}
+    body = asset("sertool.report", "report.html")
+    styles = [asset("sertool.look", "look.css"), asset("sertool.report", "report.css")]
+    scripts = [asset("sertool.look", "timeline.js"), asset("sertool.report", "report.js")]
+    media = "media-src data: 'self' file:"
+    text = page(report.title, body, styles, scripts, blocks | sounds, media)
+    part = output.with_name(output.name + ".part")
+    try:
+        part.write_text(text, encoding="utf-8", newline="\n")
+        os.replace(part, output)
+    except OSError as error:
+        raise UsageError(f"cannot write {output}: {error.strerror}") from None
+    finally:
+        part.unlink(missing_ok=True)
+    return len(text) - sum(map(len, sounds.values()))
+
+
+def _data(report: Report, output: Path) -> dict[str, Any]:
+    """Return the data of report.js."""
+    table, compared = report.table, report.compared
+    files = table.files
+    place = {file: number for number, file in enumerate(files)}
+    folders = [os.path.dirname(file) for file in files]
+    rows = [dict(row) for row in table.rows]
+    columns = [name for name in table.columns if name != "file"]
+    if len(set(folders)) > 1 and "folder" not in columns:
+        rows = [{**row, "folder": folders[place[row["file"]]] or "."} for row in rows]
+        columns.insert(0, "folder")
+    numbers = set(table.numbers)
+    labels = _labels(report)
+    seen = {row[one["label"]] for one in labels for row in rows if row.get(one["label"])}
+    classes = list(
+        dict.fromkeys([*(bare(name, compared) for name in labels[0]["outputs"]), *sorted(seen)]) if labels else []
+    )
+    outputs = [name for name in table.outputs if name in numbers]
+    several = len(rows) > len(files)
+    by = report.by if report.by in _PLURALS else next((name for name in PLACES if name in columns), _guess(rows, files))
+    return {
+        "title": report.title,
+        "made": report.made,
+        "model": table.model,
+        "about": _about(report),
+        "files": files,
+        "file": [place[row["file"]] for row in rows],
+        "columns": _columns(columns, rows, numbers, several),
+        "row": by.removeprefix("speech-"),
+        "rows": _PLURALS.get(by, "rows"),
+        "level": "recording" if by in ("window", "speech-window", "row") else "row",
+        "labels": labels,
+        "colours": dict(zip(classes, indices(classes), strict=True)),
+        "lines": _lines(outputs, compared),
+        "facts": _facts(outputs, numbers, compared),
+        "unit": _unit(outputs, rows) + ["confidence", "typical"],
+        "places": table.places,
+        "compared": list(compared.prefixes) if compared else None,
+        "confusion": _confusion(compared),
+        "start": _start(outputs, labels, columns, compared),
+        "sounds": [_sound(report.sounds[file], report.paths.get(file), output) for file in files],
+    }
+
+
+def bare(name: str, compared: Compared | None) -> str:
+    """Return a column's name without the prefix of its table."""
+    for prefix in compared.prefixes if compared else ():
+        name = name.removeprefix(f"{prefix} ")
+    return name
+
+
+def _labels(report: Report) -> list[dict[str, Any]]:
+    """Return the columns with classes, each with the columns of its probabilities."""
+    compared = report.compared
+    if compared is None:
+        own = [{"label": report.table.label, "outputs": list(report.table.outputs)}]
+        return own if report.table.label else []
+    if compared.labels is None:
+        return []
+    return [
+        {"label": label, "outputs": list(outputs)}
+        for label, outputs in zip(compared.labels, compared.outputs, strict=True)
+    ]
+
+
+def _guess(rows: Sequence[Row], files: Sequence[str]) -> str:
+    """Return what rows are that nobody has told: windows, if each begins where the one before ended, or earlier."""
+    if len(rows) == len(files):
+        return "row"
+    ends: dict[str, float] = {}
+    for row in rows:
+        start, end = row.get("start"), row.get("end")
+        if not isinstance(start, float) or not isinstance(end, float):
+            return "row"
+        if start > ends.get(row["file"], start) + 0.001:
+            return "segment"
+        ends[row["file"]] = end
+    return "window"
+
+
+def _columns(names: Sequence[str], rows: Sequence[Row], numbers: set[str], several: bool) -> list[dict[str, Any]]:
+    """Return the columns as report.js reads them; an interval of constant width is sent as an offset."""
+    columns = []
+    for name in names:
+        values = [row.get(name) for row in rows]
+        known = [value for value in values if value is not None]
+        if not known:
+            continue
+        column: dict[str, Any] = {"name": name, "kind": "number" if name in numbers else "text"}
+        if name.endswith(_INTERVAL):
+            column["hidden"] = True
+        if name in ("start", "end"):
+            column["ofRows" if several else "hidden"] = True
+        origin = next((name.removesuffix(end) for end in _INTERVAL if name.endswith(end)), "")
+        offset = _offset([row.get(origin) for row in rows], values) if name in numbers and origin in names else None
+        if offset is not None:
+            column |= {"of": origin, "offset": offset}
+        elif name in numbers:
+            column["values"] = [None if value is None else _rounded(value) for value in values]
+        else:
+            column["values"] = [None if value is None else str(value) for value in values]
+        columns.append(column)
+    return columns
+
+
+def _rounded(value: float) -> float | int:
+    short = round(value, _ROUND)
+    return int(short) if short == int(short) else short
+
+
+def _offset(values: Sequence[Any], moved: Sequence[Any]) -> float | None:
+    gaps = [b - a for a, b in zip(values, moved, strict=True) if a is not None and b is not None]
+    return round(gaps[0], _ROUND) if gaps and max(gaps) - min(gaps) < 2e-5 else None
+
+
+def _facts(outputs: Sequence[str], numbers: set[str], compared: Compared | None) -> list[str]:
+    """Return the columns with the numbers that are written above the timeline."""
+    if compared:
+        return [DIFFERENCE, *(() if compared.labels else outputs)]
+    return [*outputs, *(["confidence"] if "confidence" in numbers else [])]
+
+
+def _lines(outputs: Sequence[str], compared: Compared | None) -> list[dict[str, Any]]:
+    """Return the lines of the timeline; of the second table they are dashed."""
+    names = list(dict.fromkeys(bare(name, compared) for name in outputs))
+    colour = dict(zip(names, indices(names), strict=True))
+    second = set(compared.outputs[1]) if compared else set()
+    return [{"name": name, "colour": colour[bare(name, compared)], "dash": name in second} for name in outputs]
+
+
+def _unit(outputs: Sequence[str], rows: Sequence[Row]) -> list[str]:
+    """Return the outputs that are meant to lie between 0 and 1."""
+    inside = []
+    for name in outputs:
+        values = [row[name] for row in rows if row.get(name) is not None]
+        if values and min(values) >= -0.5 and max(values) <= 1.5:
+            inside.append(name)
+    return inside
+
+
+def _confusion(compared: Compared | None) -> dict[str, Any] | None:
+    if compared is None or compared.labels is None or len(compared.classes) > 40:
+        return None
+    across, down = compared.labels if compared.truth else compared.labels[::-1]
+    return {"rows": compared.classes, "columns": compared.classes, "across": across, "down": down}
+
+
+def _start(
+    outputs: Sequence[str], labels: Sequence[Mapping[str, Any]], columns: Sequence[str], compared: Compared | None
+) -> dict[str, Any]:
+    """Return what the page shows first."""
+    if compared:
+        start: dict[str, Any] = {"sort": DIFFERENCE, "down": True, "value": DIFFERENCE}
+        if compared.labels is None:
+            start |= {"x": compared.outputs[0][0], "y": compared.outputs[1][0]}
+        return start
+    group = next((name for name in (*PLACES, "folder") if name in columns), None)
+    start = {"sort": "file"} | ({"group": group} if group else {})
+    if labels:
+        return start | {"colour": labels[0]["label"], "value": labels[0]["label"]}
+    if "valence" in outputs and "arousal" in outputs:
+        start |= {"x": "valence", "y": "arousal", "value": "valence"}
+    elif len(outputs) > 1:
+        start |= {"x": outputs[0], "y": outputs[1], "value": outputs[0]}
+    return start
+
+
+def _about(report: Report) -> str:
+    """Return the text at the end: what this is, for somebody who got the page by mail."""
+    parts = []
+    names = report.table.outputs
+    if report.compared:
+        one, other = report.compared.prefixes
+        title = report.table.name.replace(" and ", f" is called {one}, ", 1)
+        parts.append(f"{title} is called {other}. {DIFFERENCE} is {report.compared.meaning}; the largest come first.")
+        parts += [f"{note}." for note in report.compared.notes]
+    elif "valence" in names:
+        parts.append(
+            "Arousal is how excited a voice sounds, valence how pleasant, dominance how much in control; "
+            "0.5 is neutral."
+        )
+    elif report.table.label:
+        parts.append("The numbers are probabilities: how likely the model finds each class.")
+    if any(name.endswith(".low") for name in report.table.columns):
+        parts.append("Bands and numbers in brackets are intervals that contain most true values.")
+    parts.append(
+        "A model wrote these labels. It hears how a voice sounds, not what a person feels, and it is often wrong: "
+        f"listen before you conclude. Made by sertool {__version__}; nothing on this page leaves your machine."
+    )
+    return " ".join(parts)
+
+
+def _sound(sound: Sound, path: Path | None, output: Path) -> dict[str, Any]:
+    data: dict[str, Any] = {}
+    if sound.seconds is not None:
+        data["seconds"] = round(sound.seconds, 2)
+    if sound.peaks is not None:
+        data["peaks"] = sound.peaks
+    if sound.speech is not None:
+        data["speech"] = [[round(start, 2), round(end, 2)] for start, end in sound.speech]
+    if sound.reason is not None:
+        data["reason"] = sound.reason
+    if path is not None and sound.opus is None:
+        data["src"] = link(path, output)
+    return data
