@@ -1,10 +1,14 @@
 """Compile csrc/ into sertool/kernel/_kernel.abi3.so: hatchling's build hook, and `python build.py` in place.
 
+`python build.py web` compiles it to sertool/web/engine.wasm, which is kept in the repository, so that exporting for the
+browser needs no compiler. It needs emcc; Debian's package emscripten (3.1.6) gives the same bytes.
+
 This file shadows PyPA's `python -m build`: build wheels with `pip wheel .`.
 """
 
 import re
 import shutil
+import subprocess
 import sys
 import sysconfig
 import tempfile
@@ -65,5 +69,38 @@ def compile_kernel() -> Path:
     return target
 
 
+#: Functions of csrc/ that sertool/web/sertool.js calls.
+WEB = """
+ser_status_text ser_segmenter_size ser_segmenter_init ser_segmenter_push ser_segmenter_finish ser_segmenter_uncertain
+ser_vad_parameters_default ser_vad_size ser_vad_init ser_vad_push ser_vad_finish ser_wav2small_size ser_wav2small_init
+ser_wav2small_outputs ser_wav2small_passes ser_wav2small_push ser_wav2small_next ser_wav2small_embedding
+ser_wav2small_finish ser_wav2small_reset
+"""
+
+
+def compile_web(target: Path) -> Path:
+    """Compile the engine to WebAssembly that imports nothing: no memory, no system calls, no JavaScript."""
+    sources = sorted(str(path.relative_to(ROOT)) for path in (ROOT / "csrc").glob("*.c"))
+    options = ["-O2", "-std=c99", "-msimd128", "-ffp-contract=off", "-Wall", "-Wextra", "-Werror", "-Icsrc"]
+    settings = {
+        "STANDALONE_WASM": "1",
+        "WASM_BIGINT": "1",
+        "ALLOW_MEMORY_GROWTH": "1",
+        "INITIAL_MEMORY": str(1 << 20),
+        "TOTAL_STACK": str(1 << 17),
+        "EXPORTED_FUNCTIONS": ",".join(f"_{name}" for name in WEB.split()),
+    }
+    subprocess.run(
+        ["emcc", *options, "-Wno-unused-parameter", *sources, "csrc/web/engine.c", "--no-entry"]
+        + [f"-s{name}={value}" for name, value in settings.items()]
+        + ["-Wl,--export=__heap_base", "-o", str(target)],
+        cwd=ROOT,
+        check=True,
+    )
+    target.chmod(0o644)
+    return target
+
+
 if __name__ == "__main__":
-    print(compile_kernel().relative_to(ROOT))
+    made = compile_web(ROOT / "sertool" / "web" / "engine.wasm") if sys.argv[1:] == ["web"] else compile_kernel()
+    print(made.relative_to(ROOT))

@@ -63,7 +63,7 @@ const char *ser_status_text(ser_status status);
 typedef enum ser_isa {
     SER_ISA_BEST = 0, /* the widest that this build and this CPU support */
     SER_ISA_PLAIN = 1,
-    SER_ISA_128 = 2, /* 4 floats: SSE2, NEON */
+    SER_ISA_128 = 2, /* 4 floats: SSE2, NEON, WebAssembly */
     SER_ISA_AVX2 = 3,
     SER_ISA_AVX512 = 4
 } ser_isa;

@@ -24,6 +24,9 @@ static const ser_kernel *kernel_of(const ser_network *n, ser_isa isa) {
     if (isa != SER_ISA_PLAIN) return int8 ? &ser_kernel_int8_128 : &ser_kernel_128;
 #elif SER_WITH_VECTORS
     if (isa != SER_ISA_PLAIN && !int8) return &ser_kernel_128;
+#if SER_WITH_MADD
+    if (isa != SER_ISA_PLAIN) return &ser_kernel_int8_128;
+#endif
 #endif
     (void)isa;
     return int8 ? &ser_kernel_int8 : &ser_kernel_float;

@@ -1,9 +1,11 @@
-/* Wav2Small's layers for SSE2 or NEON, AVX2 and AVX-512: instantiates wav2small_kernel.h and packs its weights. */
+/* Wav2Small's layers for SSE2, NEON or WebAssembly, AVX2 and AVX-512: instantiates wav2small_kernel.h and packs its weights. */
 #include "wav2small_vector.h"
 
 #if SER_WITH_VECTORS
 #if SER_WITH_AVX
 #include <immintrin.h>
+#elif defined(__wasm_simd128__)
+#include <wasm_simd128.h>
 #else
 #include <arm_neon.h>
 #endif
@@ -61,7 +63,7 @@ static void pack(const ser_network *n, void *packed) {
         }
 }
 
-#if SER_WITH_AVX
+#if SER_WITH_MADD
 enum { PAIRED = (SER_CHANNELS + 1) / 2, TOKEN_PAIRS = (SER_WIDTH + 1) / 2 };
 
 /* int8 weights as int16, in pairs of inputs. */
@@ -126,6 +128,19 @@ typedef int16_t shorts_128 __attribute__((vector_size(8)));
 #define SMALLER(a, b) _mm_min_ps(a, b)
 #define LOAD_INT(p) ((ivec)_mm_load_si128((const __m128i *)(const void *)(p)))
 #define MADD(a, b) ((ivec)_mm_madd_epi16((__m128i)(a), (__m128i)(b)))
+#elif defined(__wasm_simd128__)
+typedef float floats_128 __attribute__((vector_size(16)));
+#define TARGET
+#define vec floats_128
+#define LOAD(p) ((vec)wasm_v128_load(p))
+#define LOAD_ANY(p) ((vec)wasm_v128_load(p))
+#define STORE(p, v) wasm_v128_store(p, (v128_t)(v))
+#define SPLAT(x) ((vec)wasm_f32x4_splat(x))
+#define FMA(a, b, c) ((a) * (b) + (c))
+#define LARGER(a, b) ((vec)wasm_f32x4_pmax((v128_t)(a), (v128_t)(b)))
+#define SMALLER(a, b) ((vec)wasm_f32x4_pmin((v128_t)(a), (v128_t)(b)))
+#define LOAD_INT(p) ((ivec)wasm_v128_load(p))
+#define MADD(a, b) ((ivec)wasm_i32x4_dot_i16x8((v128_t)(a), (v128_t)(b)))
 #else
 #define TARGET
 #define vec float32x4_t

@@ -1,4 +1,4 @@
-"""Exporters `native`, `native-int8` and `c`: Wav2Small's weights for sertool's C engine, or together with it."""
+"""Exporters `native`, `native-int8`, `c` and `web`: Wav2Small's weights for sertool's C engine, or together with it."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +25,12 @@ def write_c(source: Source, path: Path, metadata: dict[str, str], **options: Any
     export(source, path, metadata, **options)
 
 
+def write_web(source: Source, path: Path, metadata: dict[str, str], **options: Any) -> None:
+    from .web import export
+
+    export(source, path, metadata, **options)
+
+
 @hookimpl
 def register_exporters(register: Callable[[Exporter], None]) -> None:
     register(Exporter("native", "Wav2Small for the C engine, float32", write, "native", 1e-3, "native"))
@@ -34,3 +40,4 @@ def register_exporters(register: Callable[[Exporter], None]) -> None:
         )
     )
     register(Exporter("c", "Wav2Small as self-contained C files: bits (8, 32)", write_c, "c", 0.05, "native"))
+    register(Exporter("web", "Wav2Small for the browser, with a page: bits (8, 32)", write_web, "web", 0.05, "native"))

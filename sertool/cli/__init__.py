@@ -21,6 +21,7 @@ from sertool.errors import AudioWarning, ExportWarning, SertoolError
 COMMANDS = {
     "label": "Label recordings with emotion.",
     "report": "Write a page to look at labels and hear the recordings.",
+    "serve": "Open a page that labels recordings in the browser.",
     "vad": "Find when somebody speaks.",
     "logmel": "Show or save the LogMel of a recording.",
     "models": "List the available models and networks.",

@@ -26,6 +26,8 @@ Formats: NAME[:KEY=VALUE,...]; `sertool plugins` lists the exporters. First-part
   native-int8                   the same in 8 bits, calibrated: needs --calibrate
   c                             native-int8, and NAME.c and NAME.h that hold it and
                                 need nothing else (bits=32: as native)
+  web                           native-int8 (bits=32: native), and a web page, its
+                                WebAssembly and JavaScript that hold it
 input=logmel, in a format or as --input, leaves the LogMel to sertool's C
 front-end: faster, but only sertool runs such a file.
 \b

@@ -24,17 +24,18 @@ def page(
     scripts: Sequence[str],
     blocks: Mapping[str, str] | None = None,
     policy: str = "",
+    scripts_may: str = "",
 ) -> str:
     """Return a page.
 
     ``title`` is plain text, ``body`` markup without user data, ``scripts`` run in order. ``blocks``: id -> text in
-    base64, which scripts can read. The page's policy allows these scripts and styles and, with ``policy``, more; it
-    has no access to the network.
+    base64, which scripts can read. The page's policy allows these scripts and styles, and more with the rules of
+    ``policy`` and the sources of ``scripts_may``; it has no access to the network.
     """
     styles = [*styles, _palette()]
     scripts = ["".join(scripts)]
     allowed = {
-        "script-src": " ".join(map(_hash, scripts)),
+        "script-src": " ".join([*map(_hash, scripts), *([scripts_may] if scripts_may else [])]),
         "style-src": " ".join(map(_hash, styles)),
     }
     rules = ["default-src 'none'", *(f"{kind} {hashes}" for kind, hashes in allowed.items())]

@@ -1,0 +1,270 @@
+/* The page: drop recordings, or speak; sertool.js labels them in a worker. */
+"use strict";
+
+const by = id => document.getElementById(id);
+const make = (tag, className = "", text = "") => {
+    const element = document.createElement(tag);
+    if (className) element.className = className;
+    if (text) element.textContent = text;
+    return element;
+};
+const paint = index => getComputedStyle(document.documentElement).getPropertyValue(`--c${index}`).trim();
+/* Seconds of a row on the timeline, of a recording and of the microphone. */
+const COURSE = {window: 2, hop: 0.5}, LIVE = {window: 3, hop: 0.25}, SHOWN = 30;
+/* Longer ones have a longer hop on the timeline, so that it stays quick. */
+const MOST_ROWS = 400;
+
+let model, colours, timeline, liveline, selected = null, listening = null;
+const results = [];
+
+start().catch(error => {
+    by("model").textContent = `The model cannot be loaded: ${error.message}`;
+    throw error;
+});
+
+async function start() {
+    const wasm = Uint8Array.from(atob(by("wasm").textContent.trim()), c => c.charCodeAt(0));
+    model = await sertool.worker(wasm);
+    colours = JSON.parse(atob(by("colours").textContent.trim()));
+    by("model").textContent = `${model.name} ${model.version}: ${model.outputs.join(", ")}`;
+    by("licence").textContent = `The model's licence: ${model.manifest.licence ?? "none stated"}.`;
+    timeline = new Timeline(by("timeline"), {onseek: seek});
+    liveline = new Timeline(by("livetimeline"));
+    themed(by("theme"), () => { if (selected) show(selected); });
+    for (const name of ["pick", "folder", "speak"]) by(name).disabled = false;
+    listen();
+    document.body.dataset.ready = "yes";
+}
+
+/* ---- recordings ------------------------------------------------------------------------------------------------ */
+
+let turn = Promise.resolve();
+
+/* Label files one after the other; return a promise of the end. */
+function add(files) {
+    const list = [...files].filter(file => !file.name.startsWith("."));
+    list.forEach((file, place) => {
+        turn = turn.then(() => one(file, `${place + 1} of ${list.length}`)).catch(error => { by("state").textContent = error.message; });
+    });
+    turn = turn.then(() => { by("state").textContent = ""; });
+    return turn;
+}
+
+async function one(file, place) {
+    const name = file.webkitRelativePath || file.path || file.name;
+    by("state").textContent = `Labelling ${place}: ${name}`;
+    const result = {name, file, row: {error: null}, rows: [], speech: [], peaks: null, seconds: 0};
+    try {
+        const samples = await sertool.decode(file);
+        result.seconds = samples.length / sertool.RATE;
+        result.peaks = peaks(samples);
+        result.row = await model.label(samples);
+        result.speech = await model.speech(samples);
+        const hop = Math.max(COURSE.hop, result.seconds / MOST_ROWS), window = Math.max(COURSE.window, hop);
+        result.rows = await model.windows(samples, {window, hop});
+    } catch (error) {
+        result.row = {error: error.message};
+    }
+    results.push(result);
+    list();
+    if (!selected || (selected.row.error && !result.row.error)) select(result);
+}
+
+function peaks(samples, columns = 800) {
+    const result = [], step = samples.length / columns;
+    let most = 1e-9;
+    for (let i = 0; i < columns; i++) {
+        let high = 0;
+        for (let k = Math.floor(i * step); k < (i + 1) * step && k < samples.length; k++) high = Math.max(high, Math.abs(samples[k]));
+        most = Math.max(most, high);
+        result.push(high);
+    }
+    return result.map(value => value / most);
+}
+
+/* Return the files below what was dropped. */
+async function dropped(items) {
+    const found = [];
+    const walk = async (entry, path) => {
+        if (entry.isFile) {
+            const file = await new Promise((resolve, reject) => entry.file(resolve, reject));
+            file.path = path + file.name;
+            found.push(file);
+            return;
+        }
+        const reader = entry.createReader();
+        for (;;) {
+            const entries = await new Promise((resolve, reject) => reader.readEntries(resolve, reject));
+            if (!entries.length) return;
+            for (const inner of entries) await walk(inner, `${path}${entry.name}/`);
+        }
+    };
+    for (const entry of [...items].map(item => item.webkitGetAsEntry?.()).filter(Boolean)) await walk(entry, "");
+    return found;
+}
+
+/* ---- what is shown --------------------------------------------------------------------------------------------- */
+
+const shown = () => model.columns.filter(name => !/^(start|end)$|\.(low|high)$/.test(name));
+const isNumber = name => !["emotion", "error"].includes(name);
+
+function list() {
+    by("results").hidden = false;
+    const failed = results.filter(result => result.row.error).length;
+    by("count").textContent = `${results.length - failed} labelled${failed ? `, ${failed} without labels` : ""}`;
+    by("head").replaceChildren(make("th", "", "file"), make("th", "number", "seconds"),
+        ...shown().map(name => make("th", isNumber(name) ? "number" : "", name)));
+    by("body").replaceChildren(...results.map(result => {
+        const line = make("tr", result === selected ? "selected" : ""), head = make("th");
+        head.append(make("button", "", result.name));
+        line.append(head, make("td", "number", result.seconds ? result.seconds.toFixed(1) : ""));
+        for (const name of shown()) {
+            const value = result.row[name], cell = make("td", isNumber(name) ? "number" : "");
+            if (name === "emotion" && value) cell.append(chip(value));
+            else cell.textContent = value === null || value === undefined ? "" : isNumber(name) ? value.toFixed(2) : value;
+            if (name === "error") cell.classList.add("bad");
+            cell.title = cell.textContent;
+            line.append(cell);
+        }
+        line.addEventListener("click", () => select(result, true));
+        return line;
+    }));
+}
+
+function chip(value) {
+    const chip = make("span", "chip"), mark = make("i");
+    mark.style.background = `var(--c${colours[value] ?? 6})`;
+    chip.append(mark, value);
+    return chip;
+}
+
+function select(result, play = false) {
+    selected = result;
+    list();
+    show(result);
+    const player = by("player");
+    player.src = URL.createObjectURL(result.file);
+    player.hidden = Boolean(result.row.error) && !result.peaks;
+    if (play && !player.hidden) player.play().catch(() => {});
+}
+
+function show(result) {
+    by("detail").hidden = false;
+    by("name").textContent = result.name;
+    facts(by("facts"), result.row);
+    timeline.show(drawn(result.seconds || 1, result.rows, result.peaks, result.speech, result.row.error));
+}
+
+function facts(element, row) {
+    element.replaceChildren();
+    if (row.error) return element.append(make("span", "bad", row.error));
+    if (row.emotion) element.append(chip(row.emotion));
+    for (const name of [...model.outputs, ...(row.confidence == null ? [] : ["confidence"])]) {
+        const fact = make("span");
+        fact.append(make("span", "quiet", `${name} `), make("b", "", row[name].toFixed(2)));
+        element.append(fact);
+    }
+}
+
+function drawn(seconds, rows, wave, speech, reason) {
+    return {
+        seconds, peaks: wave, speech, reason,
+        rows: rows.map(row => ({...row, values: model.outputs.map(name => row[name] ?? null), label: row.emotion, text: null})),
+        outputs: model.outputs.map(name => ({name, colour: paint(colours[name])})),
+        classes: Object.fromEntries(Object.entries(colours).map(([name, index]) => [name, paint(index)])),
+    };
+}
+
+function seek(seconds) {
+    by("player").currentTime = seconds;
+    by("player").play().catch(() => {});
+}
+
+function follow() {
+    timeline.at(by("player").currentTime);
+    if (!by("player").paused) requestAnimationFrame(follow);
+}
+
+function save() {
+    const cell = value => {
+        const text = value === null || value === undefined ? "" : String(value);
+        return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+    };
+    const rounded = value => (typeof value === "number" ? Number(value.toFixed(6)) : value);
+    const lines = [["file", ...model.columns], ...results.map(({name, row}) =>
+        [name, ...model.columns.map(column => rounded(row[column]))])];
+    const link = make("a");
+    link.href = URL.createObjectURL(new Blob([lines.map(line => line.map(cell).join(",") + "\n").join("")], {type: "text/csv"}));
+    link.download = "labels.csv";
+    link.click();
+}
+
+/* ---- the microphone -------------------------------------------------------------------------------------------- */
+
+async function speak() {
+    by("state").textContent = "";
+    await model.listen(LIVE);
+    const rows = [], wave = [];
+    let seconds = 0;
+    try {
+        listening = await sertool.microphone(samples => {
+            seconds += samples.length / sertool.RATE;
+            wave.push([seconds, samples.reduce((most, value) => Math.max(most, Math.abs(value)), 0)]);
+            model.push(samples).then(found => { if (found.length) hear(found); });
+        });
+    } catch (error) {
+        by("state").textContent = `No microphone: ${error.message}`;
+        return;
+    }
+    by("live").hidden = false;
+    by("speak").disabled = true;
+
+    function hear(found) {
+        rows.push(...found);
+        const row = rows[rows.length - 1], from = Math.max(0, seconds - SHOWN);
+        by("now").textContent = row.error ? "…" : row.emotion ?? model.outputs.map(name => `${name} ${row[name].toFixed(2)}`).join("   ");
+        while (rows.length && rows[0].end < from) rows.shift();
+        while (wave.length && wave[0][0] < from) wave.shift();
+        const columns = new Array(300).fill(0), most = Math.max(...wave.map(([, value]) => value), 1e-3);
+        wave.forEach(([time, value]) => {
+            const place = Math.min(Math.floor((time - from) / SHOWN * 300), 299);
+            columns[place] = Math.max(columns[place], value / most);
+        });
+        // A row stands where its window ends: it is what was heard just now.
+        const placed = rows.map(one => ({...one, start: Math.max(0, one.end - LIVE.hop - from), end: one.end - from}));
+        liveline.show(drawn(SHOWN, placed, columns, []));
+        liveline.at(Math.max(0, row.end - from - 0.01));
+        by("live").dataset.rows = String(Number(by("live").dataset.rows ?? 0) + found.length);
+    }
+}
+
+async function quiet() {
+    await listening?.stop();
+    listening = null;
+    by("speak").disabled = false;
+}
+
+/* ---- events ---------------------------------------------------------------------------------------------------- */
+
+function listen() {
+    by("pick").addEventListener("click", () => by("files").click());
+    by("folder").addEventListener("click", () => by("tree").click());
+    for (const name of ["files", "tree"]) by(name).addEventListener("change", event => add(event.target.files));
+    by("speak").addEventListener("click", speak);
+    by("stop").addEventListener("click", quiet);
+    by("save").addEventListener("click", save);
+    by("player").addEventListener("play", () => requestAnimationFrame(follow));
+    by("player").addEventListener("seeked", () => timeline.at(by("player").currentTime));
+    const drop = by("drop");
+    for (const name of ["dragenter", "dragover"]) document.addEventListener(name, event => {
+        event.preventDefault();
+        drop.classList.add("over");
+    });
+    document.addEventListener("dragleave", event => { if (!event.relatedTarget) drop.classList.remove("over"); });
+    document.addEventListener("drop", async event => {
+        event.preventDefault();
+        drop.classList.remove("over");
+        const plain = [...event.dataTransfer.files], found = await dropped(event.dataTransfer.items);
+        add(found.length ? found : plain);
+    });
+}
