@@ -33,7 +33,7 @@ Examples:
     "first.",
 )
 @click.option("--audio", "folders", type=options.FOLDER, multiple=True, help="Folder with the recordings; repeatable.")
-@click.option("--embed", is_flag=True, help="Put the recordings into the page, as Opus: 10 to 15 MB an hour.")
+@click.option("--embed", is_flag=True, help="Put the recordings into the page, as Opus: about 16 MB an hour.")
 @click.option(
     "--label",
     "label_column",

@@ -159,10 +159,15 @@ class Timeline {
     /* The row's class as a coloured stretch, and its text. */
     drawStrip(pen, x, top) {
         pen.font = `11px ${this.style.fontFamily}`;
-        const {rows} = this.recording;
+        const {rows} = this.recording, stretches = [];
         for (const [i, row] of rows.entries()) {
             const end = i + 1 < rows.length ? Math.min(row.end, rows[i + 1].start) : row.end;
-            const from = x(row.start), width = Math.max(x(end) - from - 1, 1);
+            const last = stretches[stretches.length - 1];
+            const same = last && last.label === row.label && !last.text && !row.text && row.start <= last.end + 0.001;
+            if (same) last.end = end; else stretches.push({...row, end});
+        }
+        for (const row of stretches) {
+            const from = x(row.start), width = Math.max(x(row.end) - from - 1, 1);
             const colour = this.recording.classes?.[row.label];
             pen.save();
             pen.beginPath();

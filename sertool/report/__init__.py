@@ -104,14 +104,15 @@ def _data(report: Report, output: Path) -> dict[str, Any]:
         "columns": _columns(columns, rows, numbers, several),
         "row": by.removeprefix("speech-"),
         "rows": _PLURALS.get(by, "rows"),
-        "level": "recording" if by in ("window", "speech-window", "row") else "row",
+        "level": "recording" if by in ("window", "speech-window", "row") and len(files) > 1 else "row",
         "labels": labels,
         "colours": dict(zip(classes, indices(classes), strict=True)),
         "lines": _lines(outputs, compared),
         "facts": _facts(outputs, numbers, compared),
-        "unit": _unit(outputs, rows) + ["confidence", "typical"],
+        "unit": [*_unit([*outputs, *([DIFFERENCE] if compared else ())], rows), "confidence", "typical"],
         "places": table.places,
         "compared": list(compared.prefixes) if compared else None,
+        "agreement": compared.agreement if compared else None,
         "confusion": _confusion(compared),
         "start": _start(outputs, labels, columns, compared),
         "sounds": [_sound(report.sounds[file], report.paths.get(file), output) for file in files],
@@ -215,10 +216,15 @@ def _unit(outputs: Sequence[str], rows: Sequence[Row]) -> list[str]:
 
 
 def _confusion(compared: Compared | None) -> dict[str, Any] | None:
-    if compared is None or compared.labels is None or len(compared.classes) > 40:
+    if compared is None or compared.labels is None or max(map(len, compared.classes)) > 40:
         return None
-    across, down = compared.labels if compared.truth else compared.labels[::-1]
-    return {"rows": compared.classes, "columns": compared.classes, "across": across, "down": down}
+    across, down = (0, 1) if compared.truth else (1, 0)
+    return {
+        "rows": compared.classes[down],
+        "columns": compared.classes[across],
+        "across": compared.labels[across],
+        "down": compared.labels[down],
+    }
 
 
 def _start(

@@ -15,17 +15,18 @@ DIFFERENCE = "difference"
 class Compared:
     """``table`` has the columns of both, each after its prefix; ``labels`` and ``outputs`` are those of each table.
 
-    ``classes`` are all that occur, if classes are compared. ``truth``: the second table has no model's numbers.
-    ``notes`` are remarks for the reader.
+    ``classes`` are those that occur in each, if classes are compared. ``truth``: the second has no model's numbers.
+    ``meaning`` says what the column DIFFERENCE is, ``agreement`` how alike the tables are, ``notes`` are remarks.
     """
 
     table: Labelled
     prefixes: tuple[str, str]
     labels: tuple[str, str] | None
     outputs: tuple[tuple[str, ...], tuple[str, ...]]
-    classes: list[str]
+    classes: list[list[str]]
     truth: bool
     meaning: str
+    agreement: str
     notes: list[str] = field(default_factory=list)
 
 
@@ -64,7 +65,12 @@ def compare(first: Labelled, second: Labelled) -> Compared:
         rows.append(row)
     named = [tuple(names[name] for name in outputs) for names, outputs in zip(renamed, own, strict=True)]
     labels = (renamed[0][first.label], renamed[1][second.label]) if both else None
-    classes = sorted({row[name] for row in rows for name in labels or () if row[name]})
+    classes = [sorted({row[name] for row in rows if row[name]}) for name in labels or ()]
+    truth = both and not second.outputs
+    beyond = [row for row in rows if row[labels[1]] and row[labels[1]] not in first.outputs] if labels and truth else []
+    if beyond and first.outputs:
+        have = "has" if len(beyond) == 1 else "have"
+        notes.append(f"{len(beyond)} {have} a class that {first.name} does not know, and so no difference")
     columns = dict.fromkeys(
         ("file", *kept, DIFFERENCE, *(labels or ()), *(n for pair in _alternate(*named) for n in pair))
     )
@@ -75,8 +81,8 @@ def compare(first: Labelled, second: Labelled) -> Compared:
         (*named[0], *named[1]),
         labels[0] if labels else "",
     )
-    truth = both and not second.outputs
-    return Compared(table, prefixes, labels, (named[0], named[1]), classes, truth, meaning, notes)
+    agreement = _agreement(rows, labels)
+    return Compared(table, prefixes, labels, (named[0], named[1]), classes, truth, meaning, agreement, notes)
 
 
 def _has(table: Labelled) -> str:
@@ -108,7 +114,7 @@ def _joined(first: Labelled, second: Labelled) -> tuple[list[tuple[Row, Row]], l
     unused = len(others) - len({key(row) for row, _ in pairs})
     for table, count in ((first, left), (second, unused)):
         if count:
-            notes.append(f"{count} rows are in {table.name} only and are left out")
+            notes.append(f"{count} {'row is' if count == 1 else 'rows are'} in {table.name} only and left out")
     return pairs, notes
 
 
@@ -134,12 +140,22 @@ def _distance(
 
     def doubt(a: Row, b: Row) -> float | None:
         true = b.get(second.label)
-        if true is None:
-            return None
-        probability = a.get(true) if true in first.outputs else None
-        return 1 - probability if probability is not None else float(a.get(first.label) != true)
+        if first.outputs:
+            probability = a.get(true) if true in first.outputs else None
+            return None if probability is None else float(1 - probability)
+        return None if true is None else float(a.get(first.label) != true)
 
     return doubt, f"the probability that {one} gives to classes other than the one in {other}"
+
+
+def _agreement(rows: Sequence[Row], labels: tuple[str, str] | None) -> str:
+    """Return how alike two tables are, in words."""
+    if labels is None:
+        values = [row[DIFFERENCE] for row in rows if row[DIFFERENCE] is not None]
+        return f"{sum(values) / max(len(values), 1):.2f} apart on average"
+    compared = [row for row in rows if row[DIFFERENCE] is not None]
+    same = sum(row[labels[0]] == row[labels[1]] for row in compared)
+    return f"the same class in {same} of {len(compared)} ({same / max(len(compared), 1):.0%})"
 
 
 def _error(one: Row, other: Row, prefixes: tuple[str, str]) -> str | None:

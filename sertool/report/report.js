@@ -184,11 +184,12 @@ function boxed() {
 
 function summary() {
     const failed = items.filter(item => item.failed);
-    const what = state.level === "row" && data.many ? `${data.rows} in ${amount(data.files.length)} recordings` : "recordings";
+    const what = state.level === "row" && data.many ? `${data.rows} in ${amount(data.files.length)} ${data.files.length === 1 ? "recording" : "recordings"}` : "recordings";
     const parts = [`${amount(items.length)} ${items.length === 1 && what === "recordings" ? "recording" : what}`];
     const seconds = data.sounds.reduce((sum, sound) => sum + (sound.seconds ?? 0), 0);
     if (seconds) parts.push(`${clock(seconds)} of audio`);
     if (data.model) parts.push(`labelled by ${data.model}`);
+    if (data.agreement) parts.push(data.agreement);
     parts.push(data.made);
     by("summary").textContent = parts.join(" · ");
     by("about").textContent = data.about;
@@ -210,8 +211,8 @@ function controls() {
     fill("x", [...modes, ...numbers()]);
     fill("y", numbers());
     const groups = groupings();
-    fill("colour", ["", ...groups]);
-    fill("group", groups);
+    fill("colour", ["", ...groups], "one colour");
+    fill("group", ["", ...groups], "all together");
     fill("value", values());
     by("level").parentElement.hidden = !data.many;
     for (const [value, text] of [["recording", "recording"], ["row", data.row]]) {
@@ -219,7 +220,8 @@ function controls() {
         option.value = value;
         by("level").append(option);
     }
-    by("groups").hidden = !by("group").options.length || !by("value").options.length;
+    by("groups").hidden = data.file.length < 3 || !by("value").options.length;
+    document.body.classList.toggle("single", data.files.length === 1);
     for (const name of ["x", "y", "colour", "group", "value", "level"]) {
         const box = by(name);
         if (!state[name] || ![...box.options].some(option => option.value === state[name])) {
@@ -234,9 +236,9 @@ function controls() {
     }
     by("search").value = state.q;
 
-    function fill(id, options) {
+    function fill(id, options, none = "") {
         by(id).replaceChildren(...options.map(value => {
-            const option = make("option", "", value || "one colour");
+            const option = make("option", "", value || none);
             option.value = value;
             return option;
         }));
@@ -315,8 +317,8 @@ function drawMap() {
     by("maplegend").replaceChildren();
     by("maphelp").textContent = confusion
         ? "Click a number to see and hear these recordings."
-        : state.x === CORNERS ? "A point is a recording. The nearer to a corner, the likelier is that class. Click it to hear it."
-            : "A point is a recording. Click it to hear it; drag over several to list them.";
+        : `A point is a ${state.level === "row" ? data.row : "recording"}. ${state.x === CORNERS
+            ? "The nearer to a corner, the likelier is that class. " : ""}Click it to hear it; drag over several to list them.`;
     if (confusion) return drawConfusion();
     const canvas = by("map"), wide = canvas.parentElement.clientWidth, tall = Math.min(Math.max(wide * 0.82, 300), 470);
     const ratio = window.devicePixelRatio || 1, pen = canvas.getContext("2d");
@@ -497,7 +499,8 @@ function drawConfusion() {
         counts.set(key, (counts.get(key) ?? 0) + 1);
     }
     const table = make("table"), head = make("tr");
-    head.append(make("th", "", `${down} ↓  ${across} →`), ...columns.map(name => make("th", "", name)));
+    table.append(make("caption", "quiet", `${down} in rows, ${across} in columns`));
+    head.append(make("td"), ...columns.map(name => make("th", "", name)));
     table.append(head);
     for (const row of rows) {
         const line = make("tr"), own = columns.map(column => counts.get(JSON.stringify([row, column])) ?? 0);
@@ -533,7 +536,7 @@ function drawGroups() {
     const test = query(state.q), inBox = boxed(), groups = new Map();
     for (const item of items) {
         if (item.failed || !test(item) || !inBox(item) || item.cells[value] === null) continue;
-        const name = item.cells[group] ?? "(none)";
+        const name = group ? item.cells[group] ?? "(none)" : "all";
         if (!groups.has(name)) groups.set(name, []);
         groups.get(name).push(item.cells[value]);
     }
@@ -541,15 +544,21 @@ function drawGroups() {
     const all = sorted.flatMap(([, cells]) => cells);
     let [least = 0, most = 1] = numeric ? extremes(all) : [];
     if (data.unit.includes(value)) [least, most] = [Math.min(0, least), Math.max(1, most)];
-    target.replaceChildren(...sorted.slice(0, 24).map(([name, cells]) => {
+    const number = state.groups ? sorted.length : 10;
+    target.replaceChildren(...sorted.slice(0, number).map(([name, cells]) => {
         const figure = make("figure"), caption = make("figcaption"), button = make("button", "", name);
         button.title = `Show only ${group} ${name}`;
+        button.disabled = !group;
         button.addEventListener("click", () => search(cellQuery(group, name === "(none)" ? "none" : name)));
         caption.append(button);
         figure.append(caption, numeric ? histogram(cells, least, most, caption) : shares(cells, caption));
         return figure;
     }));
-    if (sorted.length > 24) target.append(make("p", "quiet", `and ${sorted.length - 24} smaller groups`));
+    if (sorted.length > number) {
+        const button = make("button", "", `${sorted.length - number} smaller groups`);
+        button.addEventListener("click", () => { state.groups = true; drawGroups(); });
+        target.append(button);
+    }
 }
 
 function histogram(cells, least, most, caption) {
@@ -695,7 +704,9 @@ function select(item, {scroll = true, play = false} = {}) {
 
 function detail(load) {
     const item = selected, sound = data.sounds[item.file];
-    by("name").textContent = data.files[item.file];
+    const part = item.rows.length === 1 && data.many && at("start", item.rows[0]) !== null;
+    by("name").textContent = data.files[item.file]
+        + (part ? `, ${clock(item.cells.start, 1)} to ${clock(item.cells.end ?? item.cells.start, 1)}` : "");
     const facts = by("facts");
     facts.replaceChildren();
     if (item.failed) facts.append(make("span", "bad", item.cells.error));
