@@ -42,6 +42,7 @@ Examples:
 )
 @click.option("--title", help="[default: the name of the table or folder]")
 @click.option("-m", "--model", default=DEFAULT_MODEL, show_default=True, help="What labels a FOLDER.")
+@click.option("--restart", is_flag=True, help="Label a FOLDER again instead of continuing.")
 @options.jobs
 @click.option("-q", "--quiet", is_flag=True, help="No progress and no summary.")
 def report(**arguments: Any) -> int:

@@ -35,6 +35,10 @@ function start(loaded) {
         const origin = data.columns.find(other => other.name === column.of);
         column.values = origin.values.map(value => (value === null ? null : value + column.offset));
     }
+    if (data.sounds.some(sound => sound.seconds) && !data.columns.some(column => column.name === "length")) {
+        const values = data.file.map(file => data.sounds[file].seconds ?? null);
+        data.columns.splice(data.columns.findIndex(column => column.name === "speech"), 0, {name: "length", kind: "number", values});
+    }
     data.column = Object.fromEntries(data.columns.map(column => [column.name, column]));
     data.rowsOf = data.files.map(() => []);
     data.file.forEach((file, row) => data.rowsOf[file].push(row));
@@ -49,7 +53,7 @@ function start(loaded) {
     listen();
     themed(by("theme"), () => { if (items.length) refresh(); });
     const wanted = items.find(item => item.key === state.wanted) ?? null;
-    select(wanted ?? shown[0] ?? null, {scroll: Boolean(wanted), play: false});
+    select(wanted ?? shown.find(item => !item.failed) ?? shown[0] ?? null, {scroll: Boolean(wanted), play: false});
     document.body.dataset.ready = "yes";
 }
 
@@ -70,6 +74,7 @@ function item(file, rows) {
         const values = used.map(row => at(name, row));
         if (rows.length === 1) cells[name] = values[0];
         else if (name === "error") cells[name] = good.length ? null : values[0];
+        else if (name === "speech" && data.sounds[file].speech) cells[name] = spoken(data.sounds[file].speech);
         else if (name === "start") cells[name] = extremes(values)[0] ?? null;
         else if (name === "end") cells[name] = extremes(values)[1] ?? null;
         else if (kind === "number") cells[name] = mean(values, used.map(weight));
@@ -84,6 +89,7 @@ function item(file, rows) {
     return {file, rows, cells, key, failed: Boolean(cells.error)};
 }
 
+const spoken = speech => speech.reduce((sum, [start, end]) => sum + end - start, 0);
 const at = (name, row) => data.column[name]?.values[row] ?? null;
 const bare = name => {
     const prefix = (data.compared ?? []).find(prefix => name.startsWith(`${prefix} `));
@@ -673,7 +679,7 @@ function line(item, place, columns) {
 }
 
 const figure = (value, name) => (Number.isInteger(value) && !data.unit.includes(name) ? String(value)
-    : value.toFixed(["start", "end", "speech", "seconds"].includes(name) ? 1 : 2));
+    : value.toFixed(["start", "end", "speech", "length"].includes(name) ? 1 : 2));
 
 function chip(value) {
     const chip = make("span", "chip"), mark = make("i");
@@ -742,8 +748,8 @@ function detail(load) {
     if (!load) return;
     player.pause();
     const source = by(`a${item.file}`)
-        ? `data:audio/ogg;base64,${by(`a${item.file}`).textContent.trim()}` : sound.src;
-    by("noaudio").textContent = source ? "" : sound.reason ?? "";
+        ? `data:audio/ogg;base64,${by(`a${item.file}`).textContent.trim()}` : sound.seconds ? sound.src : null;
+    by("noaudio").textContent = source || item.failed ? "" : sound.reason ?? "";
     player.hidden = !source;
     if (source) player.src = source; else player.removeAttribute("src");
 }

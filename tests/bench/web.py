@@ -37,7 +37,8 @@ CODE = """async ({samples, runs, warm}) => {
     for (const file of ["model.onnx", "model.int8.onnx"]) {
         const session = await ort.InferenceSession.create(file, {executionProviders: ["wasm"]});
         made[`onnxruntime-web ${file}`] = async () => {
-            const result = await session.run({[session.inputNames[0]]: new ort.Tensor("float32", clip, [1, clip.length])});
+            const input = new ort.Tensor("float32", clip, [1, clip.length]);
+            const result = await session.run({[session.inputNames[0]]: input});
             return [...result[session.outputNames[0]].data];
         };
     }

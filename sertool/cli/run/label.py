@@ -72,10 +72,11 @@ def label(
     embed: bool = False,
     plot: Path | None = None,
     title: str = "",
+    continues: bool = False,
 ) -> int:
     """Run `sertool label`; the arguments are its options. With ``vectors``, as in Labeller, run `sertool embed`.
 
-    ``title`` is that of the report.
+    ``title`` is that of the report. ``continues``: the user's command continues an interrupted run by itself.
     """
     if embed and not report:
         raise UsageError("--embed is for the page of --report")
@@ -141,6 +142,8 @@ def label(
             columns = table.table(labeller, plan, template, relative=bool(to_own))
             target = opened()
     doing = _Run(labeller, plan, columns, recordings, target, jobs or cores(), quiet, to_own, bool(report or plot))
+    if continues:
+        doing.hint = "the same command continues"
     if not doing.label(journal, ordered):
         click.echo(f"sertool: {output} was deleted or replaced during the run: --resume writes it again", err=True)
         return 1
@@ -174,6 +177,7 @@ class _Run:
         self.recordings, self.target, self.jobs = recordings, target, jobs
         self.path = target.path if target else None
         self.terminal, self.quiet = on_terminal() and not quiet, quiet
+        self.hint = "add --resume to the same command to continue" if self.path else "use -o FILE to be able to resume"
         self.summary, self.failures, self.notes = pool.Summary(), list[job.Result](), list[str]()
 
     def label(self, journal: Journal | None, ordered: bool) -> bool:
@@ -264,7 +268,6 @@ class _Run:
         finished = self.summary.labelled + self.summary.failed
         if finished < len(self.recordings):
             left = len(self.recordings) - finished
-            hint = "add --resume to the same command to continue" if self.path else "use -o FILE to be able to resume"
-            click.echo(f"interrupted: {finished} files done, {left} to go; {hint}", err=True)
+            click.echo(f"interrupted: {finished} files done, {left} to go; {self.hint}", err=True)
             return 130
         return 1 if self.summary.failed else 0

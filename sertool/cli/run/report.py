@@ -36,6 +36,7 @@ def report(
     label_column: str | None,
     title: str | None,
     model: str,
+    restart: bool,
     jobs: int | None,
     quiet: bool,
 ) -> int:
@@ -46,7 +47,7 @@ def report(
     if tables and not compare and len(paths) > 1:
         raise UsageError("a report is of one table; --compare shows two side by side")
     if not tables:
-        return _of_recordings(paths, output, embed, title, model, jobs, quiet)
+        return _of_recordings(paths, output, embed, title, model, restart, jobs, quiet)
     check_output(output, tables)
     read_tables = [
         read(tables[0], None if compare else label_column),
@@ -75,6 +76,7 @@ def _of_recordings(
     embed: bool,
     title: str | None,
     model: str,
+    restart: bool,
     jobs: int | None,
     quiet: bool,
 ) -> int:
@@ -96,10 +98,11 @@ def _of_recordings(
         no_vad=False,
         jobs=jobs,
         ordered=False,
-        resume=table.exists(),
-        restart=False,
+        resume=table.exists() and not restart,
+        restart=restart,
         quiet=quiet,
         report=output,
+        continues=True,
         embed=embed,
         title=title or ", ".join(Path(path).resolve().name for path in paths),
         **unused,
