@@ -3,6 +3,7 @@
 import base64
 import functools
 import http.server
+import json
 import shutil
 import threading
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 import soundfile
 
 from sertool import bundle, web
+from sertool.bundle import container
+from sertool.features.steps import VOICE_NOTE
 from sertool.kernel.wav2small import Engine
 from sertool.labelling import Labeller
 from sertool.speech import detection
@@ -133,6 +136,36 @@ def test_labels_are_those_of_the_desktop(pages, visit, model, variant):
         for one, other in zip(own, hops, strict=True):
             same(one, other, tolerance)
     assert engine.outputs == len(labeller.outputs)
+
+
+@pytest.mark.parametrize("name", ["several windows", "two minutes", "on and on"])
+def test_windows_of_speech_are_those_of_the_desktop(pages, visit, tmp_path, name):
+    """Their times are in the recording; more than a minute of speech without a pause is passed on in parts."""
+    samples = CLIPS.get(name, np.tile(spoken(0.9)[3200:], 200)[: 95 * RATE])
+    page = visit((pages("wav2small", "native-int8") / "index.html").as_uri())
+    soundfile.write(tmp_path / "clip.wav", samples, RATE, subtype="FLOAT")
+    own = [dict(row) for row in Labeller("wav2small", "native-int8", hop=3).speech_windows(tmp_path / "clip.wav")]
+    rows = page.evaluate(
+        "async text => {" + UNPACK + "return model.speechWindows(take(text), {hop: 3}); }", packed(samples)
+    )
+    assert len(rows) == len(own) > 5
+    for one, other in zip(own, rows, strict=True):
+        same(one, other, 0.0)
+
+
+def test_every_step_before_the_network(visit, tmp_path):
+    """Steps that no bundle of the C engine has yet: those of the second paper's voice notes."""
+    weights = (bundle.bundled_folder() / "wav2small-emotion" / "model.int8.native").read_bytes()
+    tensors, text = container.unpacked(weights)
+    manifest = json.loads(text) | {"preprocessing": list(VOICE_NOTE)}
+    data = container.packed(tensors, json.dumps(manifest))
+    (tmp_path / "model.native").write_bytes(data)
+    (tmp_path / "index.html").write_bytes(web.files(data)[web.PAGE])
+    page = visit((tmp_path / "index.html").as_uri())
+    labeller = Labeller(str(tmp_path / "model.native"))
+    for name in ("half a second", "one window", "several windows"):
+        theirs = page.evaluate("async text => {" + UNPACK + "return model.label(take(text)); }", packed(CLIPS[name]))
+        same(desktop(labeller, CLIPS[name]), theirs, 0.0)
 
 
 def test_speech_is_that_of_the_desktop(pages, visit):
