@@ -799,8 +799,18 @@ function listen() {
     by("keys").addEventListener("click", () => by("help").showModal());
     new ResizeObserver(() => drawMap()).observe(by("map").parentElement);
     window.addEventListener("hashchange", () => { read(); by("search").value = state.q; refresh(); });
-    window.addEventListener("beforeprint", () => fillTable(true));
-    window.addEventListener("afterprint", () => fillTable());
+    const root = document.documentElement;
+    let theme = "";
+    window.addEventListener("beforeprint", () => {
+        theme = root.dataset.theme;
+        root.dataset.theme = "light"; // paper is
+        refresh();
+        fillTable(true);
+    });
+    window.addEventListener("afterprint", () => {
+        root.dataset.theme = theme;
+        refresh();
+    });
     document.addEventListener("keydown", keys);
     const map = by("map");
     let from = null;

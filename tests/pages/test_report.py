@@ -250,12 +250,18 @@ def test_embedded_audio_plays_without_the_recording(call, visit):
     assert page.evaluate("items[0].cells.angry") == pytest.approx(mean, abs=1e-3)
 
 
-def test_it_prints_all_rows(many, visit, tmp_path):
-    page = visit(many.as_uri())
+def test_it_prints_all_rows_on_white(many, visit, tmp_path):
+    page = visit(many.as_uri(), scheme="dark")
+    page.pdf(path=tmp_path / "report.pdf")  # with the events before and after
+    assert (tmp_path / "report.pdf").stat().st_size > 100_000
+    assert len(texts(page, "#body tr[aria-rowindex]")) < 120
+    page.evaluate("dispatchEvent(new Event('beforeprint'))")
     page.emulate_media(media="print")
-    page.evaluate("fillTable(true)")
     assert len(texts(page, "#body tr[aria-rowindex]")) == 2000
+    assert page.evaluate("document.documentElement.dataset.theme") == "light"
     assert not page.locator("#search").is_visible()
+    page.evaluate("dispatchEvent(new Event('afterprint'))")
+    assert page.evaluate("document.documentElement.dataset.theme") == "dark"
 
 
 def test_ten_thousand_recordings_stay_below_a_megabyte_and_in_one_table(tmp_path, visit):
