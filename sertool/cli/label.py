@@ -48,7 +48,8 @@ Examples:
   sertool label calls/ --segments turns.rttm --relative-to speaker -o own.csv
   sertool label film.mp4 -m mobile-emotion --segments film.srt -o film.vtt
   sertool label calls/ --segments turns.rttm --by speaker -o speakers.csv
-  find . -name '*.wav' -print0 | sertool label - -o labels.csv --resume"""
+  find . -name '*.wav' -print0 | sertool label - -o labels.csv --resume
+  sertool label calls/ -o labels.csv --shard 3/48      # then: sertool merge labels.csv"""
 )
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
 @click.option(
@@ -126,6 +127,11 @@ Examples:
 @options.jobs
 @click.option("--ordered", is_flag=True, help="Write rows in the order of the files, not as they finish.")
 @options.pattern
+@click.option(
+    "--shard",
+    metavar="I/N",
+    help="Label only part I of N, from 1, into a file beside the output; continues by itself. See sertool merge.",
+)
 @click.option("--resume", is_flag=True, help="Continue an interrupted run: label only new, changed and failed files.")
 @click.option("--restart", is_flag=True, help="Overwrite an existing output.")
 @click.option("-q", "--quiet", is_flag=True, help="No progress and no summary; failures stay in the table.")

@@ -211,6 +211,8 @@ class Output:
 
 
 def _stems(recordings: Sequence[Recording], folder: str | None, form: Format) -> dict[str, str]:
+    if not recordings:  # of an empty shard
+        return {}
     try:
         return stems(list(recordings), folder)
     except UsageError:

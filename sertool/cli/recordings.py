@@ -123,7 +123,7 @@ def check_writable(output: Path, recordings: "Sequence[Recording]") -> None:
 
     if not output.absolute().parent.is_dir():
         raise UsageError(f"cannot write {output}: there is no folder {output.parent}")
-    if not any(os.path.lexists(r.path) for r in recordings):  # a mistyped path: do not start a table
+    if recordings and not any(os.path.lexists(r.path) for r in recordings):  # a mistyped path: do not start a table
         raise UsageError(f"{visible(recordings[0].name)}: {recordings[0].error or 'no such file or folder'}")
     if output.exists() and any(os.path.exists(r.path) and r.path.samefile(output) for r in recordings):
         raise UsageError(f"{output} is one of the recordings: choose another -o")

@@ -1,14 +1,16 @@
 """Record of finished recordings, so that an interrupted run can be resumed.
 
 OUTPUT.journal has JSON lines: first the run (model, settings, paths), then one line per finished recording with its
-rows. Every complete line is valid on its own, so the journal survives even SIGKILL; the table is rewritten from it.
-Each line ends with its checksum. A recording is identified by its absolute path, however it was named.
+rows, and {"complete": number of recordings} at the end of a run that was not interrupted. Every complete line is valid
+on its own, so the journal survives even SIGKILL; the table is rewritten from it. Each line ends with its checksum. A
+recording is identified by its absolute path, however it was named.
 """
 
 import json
 import os
 import time
 import zlib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, BinaryIO, TypeAlias
 
@@ -23,11 +25,19 @@ _Row: TypeAlias = dict[str, Any]
 class Journal:
     """The journal of one output file.
 
-    Rows are reused only if ``run`` is the same. Modes: "new" fails if the output exists, "resume" continues if
-    possible, "restart" starts over. Raises UsageError.
+    Rows are reused only if ``run`` is the same; ``about`` says more about the table and may differ. Modes: "new" fails
+    if the output exists, "resume" continues if possible, "restart" starts over. Of a shard, only ``own`` recordings
+    are kept, with their present places: others have moved to another shard. Raises UsageError.
     """
 
-    def __init__(self, output: Path, run: dict[str, Any], mode: str) -> None:
+    def __init__(
+        self,
+        output: Path,
+        run: dict[str, Any],
+        mode: str,
+        about: dict[str, Any] | None = None,
+        own: Sequence[Recording] | None = None,
+    ) -> None:
         self.path = output.with_name(output.name + ".journal")
         self._done: dict[str, dict[str, Any]] = {}
         self._synced = time.monotonic()
@@ -37,6 +47,11 @@ class Journal:
                 raise UsageError(f"{output} exists: --resume continues it, --restart overwrites it")
             if mode == "resume":
                 self._read(output, run)
+            if own is not None:
+                places = {os.path.abspath(recording.path): recording.place for recording in own}
+                self._done = {
+                    path: entry | {"place": places[path]} for path, entry in self._done.items() if path in places
+                }
         except BaseException:  # Ctrl-C too: leave no empty journal and no lock behind
             if os.fstat(before.fileno()).st_size == 0:
                 self.path.unlink(missing_ok=True)  # created by this process
@@ -49,7 +64,7 @@ class Journal:
             with before:
                 self._stream = open(beside, "w", encoding="utf-8")  # noqa: SIM115 (closed by close)
                 hold(self._stream)
-                for entry in (run, *self._done.values()):
+                for entry in (run | ({"about": about} if about else {}), *self._done.values()):
                     self._write(entry)
                 move_into_place(beside, self.path)
         except OSError as error:
@@ -81,11 +96,16 @@ class Journal:
                 "failed": failed,
                 "seconds": seconds,
                 "rows": rows,
+                **({} if recording.place is None else {"place": recording.place}),
             }
         )
         if time.monotonic() - self._synced > 1:
             sync(self._stream)
             self._synced = time.monotonic()
+
+    def complete(self, recordings: int) -> None:
+        """Note that the run has come to its end."""
+        self._write({"complete": recordings})
 
     def close(self) -> None:
         sync(self._stream)
@@ -122,7 +142,7 @@ class Journal:
         lines.pop()  # incomplete: the text after the last line feed
         if not lines:
             return
-        before, *finished = map(_parsed, lines)
+        before, *finished = map(parsed, lines)
         if before is None:
             raise UsageError(f"{self.path} is damaged: --restart starts over")
         changed = [key for key in run if before.get(key) != run[key]]
@@ -133,7 +153,8 @@ class Journal:
                 "choose another -o, or --restart"
             )
         # If a line is damaged, only its recording is labelled again.
-        self._done = {entry["path"]: entry for entry in finished if entry and not entry["failed"]}
+        done = [entry for entry in finished if entry and "complete" not in entry]
+        self._done = {entry["path"]: entry for entry in done if not entry["failed"]}
 
     def _write(self, entry: dict[str, Any]) -> None:
         text = json.dumps(entry)
@@ -155,8 +176,8 @@ def stamp(path: Path) -> list[int] | None:
     return [status.st_size, status.st_mtime_ns]
 
 
-def _parsed(line: bytes) -> dict[str, Any] | None:
-    """Return a line's entry; None if it is damaged."""
+def parsed(line: bytes) -> dict[str, Any] | None:
+    """Return the entry of a line without its end; None if it is damaged."""
     text, mark, crc = line.rpartition(b', "crc": ')
     if not mark or crc != b"%d}" % zlib.crc32(text + b"}"):
         return None

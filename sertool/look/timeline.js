@@ -180,7 +180,7 @@ class Timeline {
                 pen.globalAlpha = 1;
             }
             const text = [row.label, row.text].filter(Boolean).join(": ");
-            if (width > pen.measureText(text).width * 0.6) {
+            if (width > 24) {
                 pen.fillStyle = this.colour("--text");
                 pen.fillText(text, from + 4, top + 12);
             }

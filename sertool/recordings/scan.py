@@ -14,11 +14,15 @@ from sertool import audio
 
 @dataclass(frozen=True)
 class Recording:
-    """A file to label: its path, its name in the table, and an ``error`` if it cannot be read at all."""
+    """A file to label: its path, its name in the table, and an ``error`` if it cannot be read at all.
+
+    ``place`` is its place in the whole list, if it is in a shard of it.
+    """
 
     path: Path
     name: str
     error: str | None = None
+    place: int | None = None
 
 
 class Listed(str):

@@ -161,7 +161,7 @@ def _columns(names: Sequence[str], rows: Sequence[Row], numbers: set[str], sever
     for name in names:
         values = [row.get(name) for row in rows]
         known = [value for value in values if value is not None]
-        if not known:
+        if not known or (name == "repeats" and not any(known)):
             continue
         column: dict[str, Any] = {"name": name, "kind": "number" if name in numbers else "text"}
         if name.endswith(_INTERVAL):

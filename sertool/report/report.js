@@ -37,7 +37,8 @@ function start(loaded) {
     }
     if (data.sounds.some(sound => sound.seconds) && !data.columns.some(column => column.name === "length")) {
         const values = data.file.map(file => data.sounds[file].seconds ?? null);
-        data.columns.splice(data.columns.findIndex(column => column.name === "speech"), 0, {name: "length", kind: "number", values});
+        data.columns.splice(data.columns.findIndex(column => column.name === "speech"), 0, {name: "length", kind: "number", values,
+            hidden: data.files.length === 1});
     }
     data.column = Object.fromEntries(data.columns.map(column => [column.name, column]));
     data.rowsOf = data.files.map(() => []);

@@ -35,6 +35,7 @@ from sertool.look import figures
 from sertool.recordings import pool
 from sertool.recordings.places import Choice
 from sertool.recordings.scan import Recording, scan
+from sertool.recordings.shards import Shard, digest
 from sertool.segments import Table
 
 
@@ -71,6 +72,7 @@ def label(
     report: Path | None = None,
     embed: bool = False,
     plot: Path | None = None,
+    shard: str | None = None,
     title: str = "",
     continues: bool = False,
 ) -> int:
@@ -78,6 +80,9 @@ def label(
 
     ``title`` is that of the report. ``continues``: the user's command continues an interrupted run by itself.
     """
+    part = Shard.parse(shard) if shard else None
+    if part and (output is None or report or plot or relative_to):
+        raise UsageError("--shard needs -o FILE; --report, --plot and --relative-to need all rows: merge first")
     if embed and not report:
         raise UsageError("--embed is for the page of --report")
     if windows and by not in (None, "window"):
@@ -95,9 +100,15 @@ def label(
     recordings = scan(with_standard_input(paths), pattern, skipped)
     if not recordings:
         return none_found(paths, skipped)
+    whole, unsharded = recordings, output
+    if part and output and choice:
+        if choice.form.per_recording:
+            raise UsageError(f"--shard is for tables; {choice.form.name} has a file for each recording")
+        output, recordings = part.path(output), part.of_list(recordings)
+        resume = resume or not restart
     labeller = Labeller(model, variant, window, hop, vad=not no_vad, runtime=runtime, unsure=unsure, vectors=vectors)
     journal = None
-    mode = "resume" if resume else "restart" if restart else "new"
+    mode = "restart" if restart else "resume" if resume else "new"
     run = {
         "sertool": __version__,
         "model": labeller.bundle.id,
@@ -111,10 +122,11 @@ def label(
         "segments": os.path.abspath(segments) if segments else None,
         "segments-format": segments_format,
         "tier": tier,
+        **({"shard": str(part)} if part else {}),
     }
-    for written in (output, report, plot):
+    for written in (unsharded, output, report, plot):
         if written:
-            check_writable(written, recordings)
+            check_writable(written, whole)
     if plot:
         figures.require(plot)
     given = given_segments(segments, segments_format, tier, recordings)
@@ -133,7 +145,8 @@ def label(
 
     target = opened()
     if output:
-        journal = Journal(output, run | plan.described(), mode)
+        about = {"table": dataclasses.asdict(columns), "folder": folder, "list": digest(whole)} if part else None
+        journal = Journal(output, run | plan.described(), mode, about, recordings if part else None)
         if others := journal.others(recordings):
             recordings += others
             given = given_segments(segments, segments_format, tier, recordings)
@@ -142,7 +155,7 @@ def label(
             columns = table.table(labeller, plan, template, relative=bool(to_own))
             target = opened()
     doing = _Run(labeller, plan, columns, recordings, target, jobs or cores(), quiet, to_own, bool(report or plot))
-    if continues:
+    if continues or part:
         doing.hint = "the same command continues"
     if not doing.label(journal, ordered):
         click.echo(f"sertool: {output} was deleted or replaced during the run: --resume writes it again", err=True)
@@ -225,6 +238,8 @@ class _Run:
                     self.notes += [f"{visible(result.name)}: {visible(text)}" for text in result.notes]
                 complete = self.target is None or self.target.is_there()
             if journal:
+                if self.finished == len(self.recordings):
+                    journal.complete(self.finished)
                 journal.close()
         return complete
 
@@ -263,11 +278,15 @@ class _Run:
         if skipped:
             click.echo(passed_over(skipped), err=True)
 
+    @property
+    def finished(self) -> int:
+        """Return how many recordings are done, labelled or failed."""
+        return self.summary.labelled + self.summary.failed
+
     def status(self) -> int:
         """Return the exit code; after an interruption, print how to continue."""
-        finished = self.summary.labelled + self.summary.failed
-        if finished < len(self.recordings):
-            left = len(self.recordings) - finished
-            click.echo(f"interrupted: {finished} files done, {left} to go; {self.hint}", err=True)
+        if self.finished < len(self.recordings):
+            left = len(self.recordings) - self.finished
+            click.echo(f"interrupted: {self.finished} files done, {left} to go; {self.hint}", err=True)
             return 130
         return 1 if self.summary.failed else 0
