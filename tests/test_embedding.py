@@ -26,14 +26,14 @@ from sertool.testing.clips import sound
 SHIPPED = {"wav2small": 169, "wav2small-emotion": 169, "mobile": 2048, "mobile-emotion": 2048}
 #: Exporter -> largest difference of an embedding, whose values are about 0.1 to 1, from torch.
 FORMATS = {
-    "onnx": 1e-5,
+    "onnx": 3e-5,  # of values up to 4: 1.03e-5 was seen with AVX-512
     "onnx-fp16": 2e-3,
     "onnx-int8": 0.02,
     "onnx-int8:recipe=weights,bits=4": 0.05,
     "onnx-int8:recipe=static": 0.3,
-    "native": 1e-5,
+    "native": 3e-5,
     "native-int8": 0.06,
-    "audonnx": 1e-5,
+    "audonnx": 3e-5,
 }
 
 

@@ -29,7 +29,7 @@ def blocks(
     Raises AudioError, with an actionable reason, if the file is not a complete recording of finite samples.
     """
     path = Path(path)
-    stream = _Resampled(SAMPLE_RATE)
+    stream = Resampled(SAMPLE_RATE)
     seconds, any_samples = 0.0, False
     for rate, native in native_blocks(path, note or note_of(path), channel, track):
         check_samples(native, round(seconds * rate), rate)
@@ -37,7 +37,7 @@ def blocks(
         any_samples |= len(native) > 0
         if rate != stream.rate:
             yield from stream.finish()
-            stream = _Resampled(rate)
+            stream = Resampled(rate)
         yield from stream.push(native)
     yield from stream.finish()
     if not any_samples:
@@ -53,7 +53,7 @@ def check_samples(native: Samples, start: int, rate: int) -> None:
         raise AudioError(f"a sample of {native[at]:g} at {(start + at) / rate:.3f} s: full scale is 1")
 
 
-class _Resampled:
+class Resampled:
     """Resample blocks to 16 kHz; the output is never longer than the input."""
 
     def __init__(self, rate: int) -> None:

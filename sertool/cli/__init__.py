@@ -20,6 +20,7 @@ from sertool.errors import AudioWarning, ExportWarning, SertoolError
 #: Command -> its line in `sertool --help`. The command's module, of the same name, is imported only to run it.
 COMMANDS = {
     "label": "Label recordings with emotion.",
+    "listen": "Label what a microphone or a pipe gives, while it comes.",
     "merge": "Merge the tables of shards, made by label --shard.",
     "report": "Write a page to look at labels and hear the recordings.",
     "serve": "Open a page that labels recordings in the browser.",

@@ -178,7 +178,7 @@ class Labeller:
         if len(samples) < self.runtime.shortest and short == "repeat" and len(samples) >= _SHORTEST:
             repeats = -(-self.runtime.shortest // len(samples)) - 1
             samples = np.tile(samples, repeats + 1)
-        return self._row(start, end, samples).replace(repeats=repeats)
+        return self.labelled(start, end, samples).replace(repeats=repeats)
 
     def _segment(self, segment: Segment, parts: list[Labels], length: float) -> Labels:
         start, end = segment.start, min(segment.end, length) if segment.start < length else segment.end
@@ -199,7 +199,7 @@ class Labeller:
     def whole(self, blocks: Iterable[Samples]) -> tuple[list[Labels], float]:
         """Label 16 kHz blocks [n] in one piece, without speech detection and windows; return the same as ``rows``."""
         samples = np.concatenate([np.zeros(0, np.float32), *blocks])
-        return [self._row(0, len(samples), samples)] if len(samples) else [], len(samples) / audio.SAMPLE_RATE
+        return [self.labelled(0, len(samples), samples)] if len(samples) else [], len(samples) / audio.SAMPLE_RATE
 
     def average(self, windows: list[Labels], length: float) -> Labels:
         """Average the windows of a recording of ``length`` seconds, weighted by duration.
@@ -245,14 +245,14 @@ class Labeller:
         window, hop = (round(seconds * audio.SAMPLE_RATE) for seconds in (self.window, self.hop))
         if not self.vad:
             for start, samples in cut(blocks, window, hop, self._join):
-                yield self._row(start, start + len(samples), samples)
+                yield self.labelled(start, start + len(samples), samples)
             return
         speech, any_window = Speech(blocks, self._whole), False
         for start, samples in cut(speech, window, hop, self._join):
             any_window = True
             if not (speech.heard or self.regardless):
                 raise _no_speech(speech)
-            row = self._row(speech.time(start), speech.time(start + len(samples) - 1) + 1, samples)
+            row = self.labelled(speech.time(start), speech.time(start + len(samples) - 1) + 1, samples)
             yield row.replace(speech=len(samples) / audio.SAMPLE_RATE if speech.cut else speech.seconds)
         if speech.cut and not any_window:
             raise _no_speech(speech)
@@ -261,7 +261,7 @@ class Labeller:
         window, hop = (round(seconds * audio.SAMPLE_RATE) for seconds in (self.window, self.hop))
         if not self.vad:
             for start, samples in cut(blocks, window, hop, self._join):
-                yield self._row(start, start + len(samples), samples)
+                yield self.labelled(start, start + len(samples), samples)
             return
         speech = WindowedSpeech(blocks)
         waiting: collections.deque[tuple[int, Samples]] = collections.deque()
@@ -270,7 +270,7 @@ class Labeller:
             while waiting and (last or waiting[0][0] + len(waiting[0][1]) <= speech.certain):
                 start, samples = waiting.popleft()
                 seconds, heard = speech.within(start, start + len(samples))
-                row = self._row(start, start + len(samples), samples)
+                row = self.labelled(start, start + len(samples), samples)
                 if not (heard or self.regardless) and row.error is None:
                     row = self._labels(row.start, row.end, None, error=NO_SPEECH)
                 yield row.replace(speech=seconds)
@@ -280,7 +280,11 @@ class Labeller:
             yield from decided(last=False)
         yield from decided(last=True)
 
-    def _row(self, start: int, end: int, samples: Samples) -> Labels:
+    def failed(self, start: int, end: int, error: str) -> Labels:
+        """Return a row without outputs about ``start`` to ``end`` of a recording, in samples."""
+        return self._labels(start / audio.SAMPLE_RATE, end / audio.SAMPLE_RATE, None, error=error)
+
+    def labelled(self, start: int, end: int, samples: Samples) -> Labels:
         """Label samples that were cut from ``start`` to ``end`` of a recording, in samples."""
         times = start / audio.SAMPLE_RATE, end / audio.SAMPLE_RATE
         try:

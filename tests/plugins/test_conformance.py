@@ -62,7 +62,7 @@ AUGMENTATIONS = {
 }
 #: Exporter -> what it is checked with.
 WAV2SMALL = {"inputs": ["waveform"], "models": ["wav2small", "wav2small:centre=true", "wav2small-emotion"]}
-EXPORTERS = {"native": WAV2SMALL, "native-int8": WAV2SMALL, "c": WAV2SMALL}
+EXPORTERS = {"native": WAV2SMALL, "native-int8": WAV2SMALL, "c": WAV2SMALL, "web": WAV2SMALL}
 
 
 POINTS = [point for point in importlib.metadata.entry_points(group="sertool") if point.dist.name == "sertool"]
