@@ -125,6 +125,14 @@ Examples:
     help="Also draw them (png, pdf, svg; needs matplotlib): over the time of one recording, or a map of several.",
 )
 @options.jobs
+@click.option(
+    "--executor",
+    type=click.Choice(["local", "dask"]),
+    help="Where: threads of this process, or a Dask cluster.  [default: local, dask with --scheduler]",
+)
+@click.option(
+    "--scheduler", metavar="ADDRESS", help="Of a Dask cluster, as tcp://host:8786; without, one on this machine."
+)
 @click.option("--ordered", is_flag=True, help="Write rows in the order of the files, not as they finish.")
 @options.pattern
 @click.option(

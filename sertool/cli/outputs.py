@@ -72,7 +72,7 @@ class Output:
 
     Text files grow while the command runs; binary files appear when they are complete. ``folder`` is the folder that
     was searched, to which names in an output folder are relative. With ``overwrite``, existing files are replaced.
-    ``inputs`` are files that must not be overwritten, besides the recordings. Raises UsageError if the output does not
+    ``inputs`` are files that must not be overwritten, besides the recordings, which may be ``gone``. Raises UsageError if the output does not
     suit the format, exists, is one of the inputs, or cannot be written.
     """
 
@@ -84,10 +84,13 @@ class Output:
         folder: str | None,
         overwrite: bool = False,
         inputs: Iterable[Path] = (),
+        gone: bool = False,
     ) -> None:
         self._choice, self.path = choice, path
         self.stems = _stems(recordings, folder, choice.form)
-        self.targets = self._targets(recordings, overwrite, {os.path.realpath(path) for path in inputs})
+        self.targets = self._targets(
+            recordings if not gone else [], overwrite, {os.path.realpath(path) for path in inputs}
+        )
         self.stream: TextIO | None = None  # the file, if there is one file of text
         self._stack = contextlib.ExitStack()
         self._writer: Writer | None = None

@@ -150,6 +150,23 @@ def _segments(
     return segments
 
 
+def stamped(recording: Recording, plan: Plan) -> list[int] | None:
+    """Return what changes when the recording or its segments do; None if there is no file."""
+    own = stamp(recording.path)
+    return own and own + (plan.segments.stamp(recording) if plan.segments else [])
+
+
+def taken_over(
+    recording: Recording, now: list[int] | None, journal: Journal | None, columns: tuple[str, ...]
+) -> Result | None:
+    """Return the result that a journal has of a recording whose stamp is still the same."""
+    entry = journal.finished(recording, now) if journal else None
+    if entry is None:
+        return None
+    rows = [{name: row.get(name) for name in columns} for row in entry["rows"]]
+    return Result(recording, rows, entry["seconds"], failed=False, taken_over=True)
+
+
 def label_all(
     labeller: Labeller,
     recordings: Sequence[Recording],
@@ -173,16 +190,10 @@ def label_all(
         _ = plan.find  # load it before the threads need it
     lock, columns = threading.Lock(), table.table(labeller, plan).columns
 
-    def stamped(recording: Recording) -> list[int] | None:
-        own = stamp(recording.path)
-        return own and own + (plan.segments.stamp(recording) if plan.segments else [])
-
     def work(recording: Recording) -> Result:
-        before = stamped(recording) if journal else None
-        entry = journal.finished(recording, before) if journal else None
-        if entry is not None:
-            rows = [{name: row.get(name) for name in columns} for row in entry["rows"]]
-            return Result(recording, rows, entry["seconds"], failed=False, taken_over=True)
+        before = stamped(recording, plan) if journal else None
+        if known := taken_over(recording, before, journal, columns):
+            return known
         result = label_one(labeller, recording, plan, meter)
         if journal:
             with lock:

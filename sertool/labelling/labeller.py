@@ -55,7 +55,7 @@ class Labeller:
         unsure: float | None = None,
         vectors: str = "",
     ) -> None:
-        self._arguments = (model, variant, window, hop, vad, runtime, regardless, unsure, vectors)
+        self.arguments = (model, variant, window, hop, vad, runtime, regardless, unsure, vectors)
         self.runtime, self.vad, self.regardless = Runtime(model, variant, runtime=runtime), vad, regardless
         self.bundle = self.runtime.bundle
         self.outputs = self.bundle.outputs
@@ -82,7 +82,7 @@ class Labeller:
             raise UsageError(f"window {self.window:g} s: {self.bundle.manifest.name} takes at most {most} s at once")
 
     def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
-        return Labeller, self._arguments  # the other process loads the model again
+        return Labeller, self.arguments  # the other process loads the model again
 
     def label(self, recording: str | PathLike[str] | Array, rate: float | None = None) -> Labels:
         """Label a recording as a whole: the mean over its windows, weighted by duration.

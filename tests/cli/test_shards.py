@@ -101,6 +101,17 @@ def test_two_of_the_same_shard_at_once_exclude_each_other(calls, tmp_path):
         assert any("another sertool is writing l.1-of-1.csv" in error for error in errors)
 
 
+def test_recordings_may_be_gone_when_shards_are_merged(command, calls, tmp_path):
+    folder = tmp_path / "calls"
+    shutil.copytree(calls, folder)
+    for number in (1, 2):
+        shard(command, folder, tmp_path / "l.csv", number, 2)
+    expected = whole(command, folder, tmp_path / "whole.csv")
+    shutil.rmtree(folder)
+    assert command("merge", tmp_path / "l.csv").code == 0
+    assert (tmp_path / "l.csv").read_bytes() == expected
+
+
 def test_what_is_not_whole_is_said(command, calls, tmp_path):
     output = tmp_path / "l.csv"
     assert "no shards beside it, such as l.1-of-8.csv" in command("merge", output).err

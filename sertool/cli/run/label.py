@@ -2,15 +2,19 @@
 
 import contextlib
 import dataclasses
+import functools
 import os
 import sys
 import threading
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
+
+if TYPE_CHECKING:
+    from sertool.labelling.cluster import Cluster
 
 from sertool._about import __version__
 from sertool._machine import cores
@@ -73,6 +77,8 @@ def label(
     embed: bool = False,
     plot: Path | None = None,
     shard: str | None = None,
+    executor: str | None = None,
+    scheduler: str | None = None,
     title: str = "",
     continues: bool = False,
 ) -> int:
@@ -83,6 +89,8 @@ def label(
     part = Shard.parse(shard) if shard else None
     if part and (output is None or report or plot or relative_to):
         raise UsageError("--shard needs -o FILE; --report, --plot and --relative-to need all rows: merge first")
+    if scheduler and executor == "local":
+        raise UsageError("--scheduler is for --executor dask")
     if embed and not report:
         raise UsageError("--embed is for the page of --report")
     if windows and by not in (None, "window"):
@@ -144,6 +152,11 @@ def label(
         return outputs.Output(choice, output, recordings, folder, overwrite=True, inputs=inputs)
 
     target = opened()
+    cluster = None
+    if executor == "dask" or scheduler:
+        from sertool.labelling.cluster import Cluster
+
+        cluster = Cluster(scheduler, jobs or cores())
     if output:
         about = {"table": dataclasses.asdict(columns), "folder": folder, "list": digest(whole)} if part else None
         journal = Journal(output, run | plan.described(), mode, about, recordings if part else None)
@@ -154,10 +167,13 @@ def label(
             to_own = Relative(relative_to, labeller, plan) if relative_to else None
             columns = table.table(labeller, plan, template, relative=bool(to_own))
             target = opened()
-    doing = _Run(labeller, plan, columns, recordings, target, jobs or cores(), quiet, to_own, bool(report or plot))
+    workers = cluster.threads if cluster else jobs or cores()
+    doing = _Run(labeller, plan, columns, recordings, target, workers, quiet, to_own, bool(report or plot), cluster)
     if continues or part:
         doing.hint = "the same command continues"
-    if not doing.label(journal, ordered):
+    with cluster or contextlib.nullcontext():
+        complete = doing.label(journal, ordered)
+    if not complete:
         click.echo(f"sertool: {output} was deleted or replaced during the run: --resume writes it again", err=True)
         return 1
     if not quiet:
@@ -183,7 +199,9 @@ class _Run:
         quiet: bool,
         to_own: Relative | None,
         keep: bool,
+        cluster: "Cluster | None",
     ) -> None:
+        self.cluster = cluster
         self.rows: list[dict[str, Any]] | None = [] if keep else None  # in memory, for --report and --plot
         self.to_own = to_own
         self.labeller, self.plan, self.columns = labeller, plan, columns
@@ -208,15 +226,9 @@ class _Run:
             under_way(self.recordings, "labelling", meter, stop, self.jobs, note, shown=show_bar) as shown,
         ):
             printed = None if self.target else view.Aligned(self.recordings, self.columns, shown.print)
-            results = job.label_all(
-                self.labeller,
-                self.recordings,
-                self.plan,
-                jobs=self.jobs,
-                ordered=ordered,
-                journal=journal,
-                stop=stop,
-                meter=meter,
+            spread = self.cluster.label_all if self.cluster else functools.partial(job.label_all, jobs=self.jobs)
+            results = spread(
+                self.labeller, self.recordings, self.plan, ordered=ordered, journal=journal, stop=stop, meter=meter
             )
             finished = self._counted(pool.timed(results, self.summary), shown, stop)
             if self.to_own:

@@ -28,7 +28,7 @@ def merge(output: Path, dialect: str | None, form: str | None, partial: bool, ov
     choice = outputs.Choice(form, output, dialect)
     if choice.form.per_recording:
         raise UsageError(f"{choice.form.name} has a file for each recording: there is nothing to merge")
-    target = outputs.Output(choice, output, shards.recordings, shards.folder, overwrite, inputs=tables)
+    target = outputs.Output(choice, output, shards.recordings, shards.folder, overwrite, inputs=tables, gone=True)
     failed = 0
     with writing(output), target:
         target.open(shards.table)
