@@ -72,8 +72,8 @@ class Output:
 
     Text files grow while the command runs; binary files appear when they are complete. ``folder`` is the folder that
     was searched, to which names in an output folder are relative. With ``overwrite``, existing files are replaced.
-    ``inputs`` are files that must not be overwritten, besides the recordings, which may be ``gone``. Raises UsageError if the output does not
-    suit the format, exists, is one of the inputs, or cannot be written.
+    ``inputs`` are files that must not be overwritten, besides the recordings, which may be ``gone``. Raises UsageError
+    if the output does not suit the format, exists, is one of the inputs, or cannot be written.
     """
 
     def __init__(
