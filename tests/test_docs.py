@@ -235,6 +235,13 @@ def test_shell_examples_parse(page):
         command.make_parser(click.Context(command)).parse_args(arguments)
 
 
+def test_the_containerfile_is_the_one_of_the_page():
+    text = (ROOT / "docs" / "server.md").read_text(encoding="utf-8")
+    assert re.search(r"```dockerfile\n(.*?)```", text, re.DOTALL)[1] == (ROOT / "Containerfile").read_text(
+        encoding="utf-8"
+    )
+
+
 if __name__ == "__main__":
     if sys.argv[1:] == ["--show"]:
         print(HEAD + help_texts(), end="")

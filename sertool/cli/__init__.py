@@ -23,7 +23,7 @@ COMMANDS = {
     "listen": "Label what a microphone or a pipe gives, while it comes.",
     "merge": "Merge the tables of shards, made by label --shard.",
     "report": "Write a page to look at labels and hear the recordings.",
-    "serve": "Open a page that labels recordings in the browser.",
+    "serve": "Serve labels over HTTP, or a page that labels in the browser.",
     "vad": "Find when somebody speaks.",
     "logmel": "Show or save the LogMel of a recording.",
     "models": "List the available models and networks.",

@@ -2,6 +2,7 @@
 
 import collections
 import functools
+import logging
 import os
 import queue
 import threading
@@ -58,6 +59,7 @@ class Cluster:
             raise UsageError("--executor dask needs distributed: pip install 'sertool[dask]'") from None
         distributed: Any = untyped
         self._distributed = distributed
+        _silence()
         self._local: Any = None
         self._client: Any = None
         try:
@@ -73,6 +75,9 @@ class Cluster:
         except TimeoutError:
             self.close()
             raise UsageError(f"--scheduler {scheduler}: it has no workers") from None
+        except OSError as error:  # it went away
+            self.close()
+            raise UsageError(f"--scheduler {scheduler}: {' '.join(str(error).split())}") from None
         except ImportError as error:
             self.close()
             raise UsageError(f"a worker of {scheduler} has no sertool: {error}") from None
@@ -240,6 +245,13 @@ def _label(arguments: tuple[Any, ...], plan: Plan, recordings: list[Recording]) 
     labeller = _labeller(arguments)
     results = [label_one(labeller, recording, plan) for recording in recordings]
     return [(result.rows, result.seconds, result.failed, result.notes) for result in results]
+
+
+def _silence() -> None:
+    """Keep distributed from logging tracebacks on this side: what goes wrong is said in one line."""
+    for name in ("distributed", *logging.root.manager.loggerDict):
+        if name.partition(".")[0] in ("distributed", "tornado"):
+            logging.getLogger(name).setLevel(logging.CRITICAL + 1)
 
 
 def _version() -> str:

@@ -55,7 +55,7 @@ class Labeller:
         unsure: float | None = None,
         vectors: str = "",
     ) -> None:
-        self.arguments = (model, variant, window, hop, vad, runtime, regardless, unsure, vectors)
+        self.arguments: tuple[Any, ...] = (model, variant, window, hop, vad, runtime, regardless, unsure, vectors)
         self.runtime, self.vad, self.regardless = Runtime(model, variant, runtime=runtime), vad, regardless
         self.bundle = self.runtime.bundle
         self.outputs = self.bundle.outputs
@@ -64,6 +64,20 @@ class Labeller:
         self.columns, self.label_column = self._answers.columns, self._answers.label
         if vectors:
             self.outputs = self.columns
+        # A model that cuts its input to a fixed length would discard a rest that is joined to a window.
+        self._join = not any(step["step"] == "length" for step in self.bundle.manifest.preprocessing)
+        self._set_windows(window, hop)
+
+    def cut(self, window: float | None, hop: float | None, vad: bool) -> "Labeller":
+        """Return a labeller with other windows that shares the model. Raises UsageError."""
+        other = Labeller.__new__(Labeller)  # a copy would load the model again
+        vars(other).update(vars(self))
+        model, variant, _, _, _, *rest = self.arguments
+        other.vad, other.arguments = vad, (model, variant, window, hop, vad, *rest)
+        other._set_windows(window, hop)
+        return other
+
+    def _set_windows(self, window: float | None, hop: float | None) -> None:
         self.window = float(self.bundle.manifest.window_s if window is None else window)
         self.hop = float(self.window if hop is None else hop)
         samples, step = self.window * audio.SAMPLE_RATE, self.hop * audio.SAMPLE_RATE
@@ -72,9 +86,6 @@ class Labeller:
                 f"window {self.window:g} s, hop {self.hop:g} s: the window must hold {self.runtime.shortest} samples "
                 f"({self.runtime.shortest / audio.SAMPLE_RATE:g} s), the hop must be above 0 and at most the window"
             )
-
-        # A model that cuts its input to a fixed length would discard a rest that is joined to a window.
-        self._join = not any(step["step"] == "length" for step in self.bundle.manifest.preprocessing)
         share = 1 + SHORTEST_REST * self._join
         self._whole, longest = int(samples * share), self.runtime.longest
         if longest and samples * share > longest:

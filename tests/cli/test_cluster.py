@@ -192,7 +192,9 @@ def test_without_workers_or_a_scheduler_it_is_one_line(calls, machines, tmp_path
         stderr=subprocess.PIPE,
         text=True,
     )
-    time.sleep(4)
+    journal = tmp_path / "l.csv.journal"
+    while process.poll() is None and not (journal.exists() and journal.read_bytes().count(b"\n") > 1):
+        time.sleep(0.05)
     cluster.scheduler.kill()
     _, err = process.communicate(timeout=120)
     if process.returncode != 1:  # it was not yet finished

@@ -213,3 +213,15 @@ def test_a_short_recording_without_speech_is_an_error_unless_it_is_labelled_rega
     assert next(Labeller("wav2small").windows(noise, 16_000)).error.startswith("no speech found")
     for labeller in (Labeller("wav2small", regardless=True), Labeller("wav2small", vad=False)):
         assert labeller.label(noise, 16_000).arousal is not None
+
+
+def test_other_windows_share_the_model():
+    labeller = Labeller("wav2small")
+    other = labeller.cut(2.0, 0.5, False)
+    assert other.runtime is labeller.runtime
+    assert (other.window, other.hop, other.vad) == (2.0, 0.5, False)
+    assert (labeller.window, labeller.hop, labeller.vad) == (8.0, 8.0, True)
+    same = Labeller("wav2small", window=2.0, hop=0.5, vad=False)
+    assert other.arguments == same.arguments
+    with pytest.raises(UsageError, match="hop must be"):
+        labeller.cut(2.0, 3.0, True)

@@ -1,0 +1,1 @@
+"""Labels over HTTP and WebSocket. Needs starlette, uvicorn and websockets."""
