@@ -266,18 +266,3 @@ function clock(seconds, digits = 0) {
     const minutes = Math.floor(whole / 60) % 60, hours = Math.floor(whole / 3600);
     return hours ? `${hours}:${two(minutes)}:${two(whole % 60)}` : `${minutes}:${two(whole % 60)}`;
 }
-
-/* A light or a dark page: the reader's choice, else the system's. */
-function themed(button, changed) {
-    const dark = () => document.documentElement.dataset.theme === "dark";
-    const set = theme => {
-        document.documentElement.dataset.theme = theme;
-        button.textContent = dark() ? "Light" : "Dark";
-        button.setAttribute("aria-label", dark() ? "Use light colours" : "Use dark colours");
-        changed();
-    };
-    const wish = window.matchMedia("(prefers-color-scheme: dark)");
-    button.addEventListener("click", () => set(dark() ? "light" : "dark"));
-    wish.addEventListener("change", () => set(wish.matches ? "dark" : "light"));
-    set(wish.matches ? "dark" : "light");
-}

@@ -60,7 +60,11 @@ def write(report: Report, output: Path) -> int:
     blocks = {"data": packed(_data(report, output))}
     body = asset("sertool.report", "report.html")
     styles = [asset("sertool.look", "look.css"), asset("sertool.report", "report.css")]
-    scripts = [asset("sertool.look", "timeline.js"), asset("sertool.report", "report.js")]
+    scripts = [
+        asset("sertool.look", "dom.js"),
+        asset("sertool.look", "timeline.js"),
+        asset("sertool.report", "report.js"),
+    ]
     media = "media-src data: 'self' file:"
     text = page(report.title, body, styles, scripts, blocks | sounds, media)
     part = output.with_name(output.name + ".part")

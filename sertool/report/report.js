@@ -3,14 +3,6 @@
 "use strict";
 
 const ROW = 31; // pixels of a row of the table
-const by = id => document.getElementById(id);
-const make = (tag, className = "", text = "") => {
-    const element = document.createElement(tag);
-    if (className) element.className = className;
-    if (text) element.textContent = text;
-    return element;
-};
-const paint = index => getComputedStyle(document.documentElement).getPropertyValue(`--c${index}`).trim();
 const several = "(several)";
 
 let data, items = [], shown = [], selected = null, timeline;
@@ -668,7 +660,7 @@ function line(item, place, columns) {
     for (const {name, kind} of columns) {
         const value = item.cells[name], cell = make("td", kind === "number" ? "number" : "");
         if (value !== null && value !== undefined) {
-            if (data.labels.some(one => one.label === name)) cell.append(chip(value));
+            if (data.labels.some(one => one.label === name)) cell.append(chip(value, data.colours[value]));
             else cell.textContent = kind === "number" ? figure(value, name) : value;
             if (name === "error") cell.classList.add("bad");
             if (kind !== "number") cell.title = value;
@@ -681,13 +673,6 @@ function line(item, place, columns) {
 
 const figure = (value, name) => (Number.isInteger(value) && !data.unit.includes(name) ? String(value)
     : value.toFixed(["start", "end", "speech", "length"].includes(name) ? 1 : 2));
-
-function chip(value) {
-    const chip = make("span", "chip"), mark = make("i");
-    mark.style.background = `var(--c${data.colours[value] ?? 6})`;
-    chip.append(mark, value);
-    return chip;
-}
 
 /* ---- one recording --------------------------------------------------------------------------------------------- */
 
@@ -720,7 +705,7 @@ function detail(load) {
     else for (const {label, outputs} of data.labels) {
         if (!item.cells[label]) continue;
         if (data.labels.length > 1) facts.append(make("span", "quiet", `${label} `));
-        facts.append(chip(item.cells[label]), " ");
+        facts.append(chip(item.cells[label], data.colours[item.cells[label]]), " ");
     }
     if (!item.failed) for (const name of data.facts) {
         if (item.cells[name] === null || item.cells[name] === undefined) continue;

@@ -49,7 +49,12 @@ def _page(manifest: dict[str, Any], wasm: bytes, script: str) -> str:
         "colours": base64.b64encode(colours.encode()).decode(),
     }
     styles = [asset("sertool.look", "look.css"), asset("sertool.web", "web.css")]
-    scripts = [script, asset("sertool.look", "timeline.js"), asset("sertool.web", "web.js")]
+    scripts = [
+        script,
+        asset("sertool.look", "dom.js"),
+        asset("sertool.look", "timeline.js"),
+        asset("sertool.web", "web.js"),
+    ]
     return page(
         f"sertool: {manifest['name']}",
         asset("sertool.web", "web.html"),

@@ -1,14 +1,6 @@
 /* The page: drop recordings, or speak; sertool.js labels them in a worker. */
 "use strict";
 
-const by = id => document.getElementById(id);
-const make = (tag, className = "", text = "") => {
-    const element = document.createElement(tag);
-    if (className) element.className = className;
-    if (text) element.textContent = text;
-    return element;
-};
-const paint = index => getComputedStyle(document.documentElement).getPropertyValue(`--c${index}`).trim();
 /* Seconds of a row on the timeline, of a recording and of the microphone. */
 const COURSE = {window: 2, hop: 0.5}, LIVE = {window: 3, hop: 0.25}, SHOWN = 30;
 /* Longer ones have a longer hop on the timeline, so that it stays quick. */
@@ -120,7 +112,7 @@ function list() {
         line.append(head, make("td", "number", result.seconds ? result.seconds.toFixed(1) : ""));
         for (const name of shown()) {
             const value = result.row[name], cell = make("td", isNumber(name) ? "number" : "");
-            if (name === "emotion" && value) cell.append(chip(value));
+            if (name === "emotion" && value) cell.append(chip(value, colours[value]));
             else cell.textContent = value === null || value === undefined ? "" : isNumber(name) ? value.toFixed(2) : value;
             if (name === "error") cell.classList.add("bad");
             cell.title = cell.textContent;
@@ -129,13 +121,6 @@ function list() {
         line.addEventListener("click", () => select(result, true));
         return line;
     }));
-}
-
-function chip(value) {
-    const chip = make("span", "chip"), mark = make("i");
-    mark.style.background = `var(--c${colours[value] ?? 6})`;
-    chip.append(mark, value);
-    return chip;
 }
 
 function select(result, play = false) {
@@ -158,7 +143,7 @@ function show(result) {
 function facts(element, row) {
     element.replaceChildren();
     if (row.error) return element.append(make("span", "bad", row.error));
-    if (row.emotion) element.append(chip(row.emotion));
+    if (row.emotion) element.append(chip(row.emotion, colours[row.emotion]));
     for (const name of [...model.outputs, ...(row.confidence == null ? [] : ["confidence"])]) {
         const fact = make("span");
         fact.append(make("span", "quiet", `${name} `), make("b", "", row[name].toFixed(2)));
