@@ -78,6 +78,8 @@ class Pipe:
         self._descriptor, self._stop = stream.fileno(), stop or threading.Event()
         self._held = self._read_exactly(4)
         kind = next((name for magic, name in _OTHERS.items() if self._held[: len(magic)] == magic), None)
+        if not self._held and not self._stop.is_set():
+            raise UsageError("standard input is empty")
         if kind:
             raise UsageError(
                 f"standard input is {kind}: listen reads raw samples and WAV; decode it first, as with "

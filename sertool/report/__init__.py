@@ -88,7 +88,7 @@ def _data(report: Report, output: Path) -> dict[str, Any]:
     columns = [name for name in table.columns if name != "file"]
     if len(set(folders)) > 1 and "folder" not in columns:
         rows = [{**row, "folder": folders[place[row["file"]]] or "."} for row in rows]
-        columns.insert(0, "folder")
+        columns.insert(len(columns) - 1 if compared else 0, "folder")
     numbers = set(table.numbers)
     labels = _labels(report)
     seen = {row[one["label"]] for one in labels for row in rows if row.get(one["label"])}

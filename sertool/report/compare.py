@@ -72,7 +72,7 @@ def compare(first: Labelled, second: Labelled) -> Compared:
         have = "has" if len(beyond) == 1 else "have"
         notes.append(f"{len(beyond)} {have} a class that {first.name} does not know, and so no difference")
     columns = dict.fromkeys(
-        ("file", *kept, DIFFERENCE, *(labels or ()), *(n for pair in _alternate(*named) for n in pair))
+        ("file", DIFFERENCE, *(labels or ()), *(n for pair in _alternate(*named) for n in pair), *kept)
     )
     table = Labelled(
         f"{first.name} and {second.name}",

@@ -575,7 +575,7 @@ function histogram(cells, least, most, caption) {
         picture.append(bar);
     });
     const ends = make("div", "ends quiet");
-    ends.append(make("span", "", String(Number(least.toPrecision(3)))), make("span", "", String(Number(most.toPrecision(3)))));
+    ends.append(make("span", "", String(Number(least.toPrecision(2)))), make("span", "", String(Number(most.toPrecision(2)))));
     const box = make("div");
     box.append(picture, ends);
     return box;

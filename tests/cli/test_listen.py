@@ -121,7 +121,7 @@ def test_channels_are_averaged():
     [
         (b"fLaC....", "is FLAC: listen reads raw samples and WAV"),
         (b"OggS....", "is Ogg"),
-        (b"", "not WAV: say how its samples lie, as with --rate 16000"),
+        (b"", "standard input is empty"),
         (b"\0\0\0\0\0\0", "not WAV: say how its samples lie"),
         (b"RIFF\0\0\0\0AVI ", "begins with RIFF but is not WAV"),
         (b"RIFF\0\0\0\0WAVE", "a WAV without samples"),
