@@ -68,6 +68,7 @@ function item(file, rows) {
         if (rows.length === 1) cells[name] = values[0];
         else if (name === "error") cells[name] = good.length ? null : values[0];
         else if (name === "speech" && data.sounds[file].speech) cells[name] = spoken(data.sounds[file].speech);
+        else if (name === "confidence") cells[name] = null; // that of a mean is not the mean of theirs
         else if (name === "start") cells[name] = extremes(values)[0] ?? null;
         else if (name === "end") cells[name] = extremes(values)[1] ?? null;
         else if (kind === "number") cells[name] = mean(values, used.map(weight));

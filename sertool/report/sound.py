@@ -66,14 +66,16 @@ def link(path: Path, page: Path) -> str:
 
 
 class _Nothing:
+    """In place of the copy in Opus that nobody asked for."""
+
     def __enter__(self) -> "_Nothing":
         return self
 
     def __exit__(self, *exception: object) -> None:
-        pass
+        """Close nothing."""
 
     def write(self, samples: Samples) -> None:
-        pass
+        """Keep nothing."""
 
 
 def _opus(target: io.BytesIO) -> soundfile.SoundFile:

@@ -209,7 +209,7 @@ class Server:
         except TimeoutError:
             await _close(socket, _REFUSED, "no samples came for too long")
         except WebSocketDisconnect:
-            pass
+            pass  # the client is gone, as clients go
         finally:
             self.counts.streams -= 1
 

@@ -247,6 +247,7 @@ def test_embedded_audio_plays_without_the_recording(call, visit):
     rows = [row for row in table_of(call.with_suffix(".csv")) if not row["error"]]
     weights = [float(row["end"]) - float(row["start"]) for row in rows]
     mean = sum(float(row["angry"]) * weight for row, weight in zip(rows, weights, strict=True)) / sum(weights)
+    assert page.evaluate("items[0].cells.confidence") is None
     assert page.evaluate("items[0].cells.angry") == pytest.approx(mean, abs=1e-3)
 
 

@@ -141,6 +141,6 @@ def _handler(files: dict[str, bytes]) -> type[http.server.BaseHTTPRequestHandler
         do_HEAD = do_GET
 
         def log_message(self, format: str, *arguments: Any) -> None:
-            pass
+            """Log nothing: the page is for one person."""
 
     return Handler
