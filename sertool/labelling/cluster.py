@@ -6,6 +6,7 @@ import logging
 import os
 import queue
 import threading
+import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, TypeAlias
@@ -70,8 +71,7 @@ class Cluster:
             self.close()
             raise UsageError(f"--scheduler {scheduler}: {' '.join(str(error).split()) or 'no answer'}") from None
         try:
-            self._client.wait_for_workers(1, timeout=patience)
-            versions = self._client.run(_version)
+            versions = self._versions(patience)
         except TimeoutError:
             self.close()
             raise UsageError(f"--scheduler {scheduler}: it has no workers") from None
@@ -85,6 +85,22 @@ class Cluster:
         if others:
             self.close()
             raise UsageError(f"workers have sertool {', '.join(sorted(others))}, not {__version__}")
+
+    def _versions(self, patience: float) -> dict[str, str]:
+        """Return the workers' versions of sertool, of one worker at least; one that dies meanwhile is left out."""
+        deadline = time.monotonic() + patience
+        while True:
+            self._client.wait_for_workers(1, timeout=patience)
+            answers = self._client.run(_version, on_error="return")
+            failed = [answer for answer in answers.values() if isinstance(answer, Exception)]
+            for error in failed:
+                if not isinstance(error, OSError):
+                    raise error
+            if len(answers) > len(failed):
+                return {worker: answer for worker, answer in answers.items() if isinstance(answer, str)}
+            if time.monotonic() > deadline:
+                raise TimeoutError
+            time.sleep(_LOOK_S)
 
     def __enter__(self) -> "Cluster":
         return self

@@ -282,6 +282,7 @@ def test_it_hears_the_microphone(where, pages, served, visit, tmp_path_factory):
     assert 0.3 < valence < 1.3  # the recording has .71
     assert page.evaluate("liveline.recording.rows.every(row => row.error || row.arousal > 0.2)")
     page.click("#stop")
+    page.wait_for_timeout(500)  # a window that is being labelled still has its row
     rows = page.get_attribute("#live", "data-rows")
     page.wait_for_timeout(700)
     assert page.get_attribute("#live", "data-rows") == rows
