@@ -5,7 +5,8 @@
  *   timeline.at(seconds);                       // move the cursor
  *
  * peaks: [n] from 0 to 1, or null. speech: [[start, end]] in seconds. rows: [{start, end, values: [k], low: [k] or
- * null, high, label, text, error}]. outputs: [{name, colour, dash}]. classes: {name: colour}.
+ * null, high, labels: [s], text, error}]. outputs: [{name, colour, dash, hidden}]; a click on its name in the legend
+ * hides or shows one. strips: [s] names of the strips of classes, "" for none. classes: {name: colour}.
  */
 "use strict";
 
@@ -15,6 +16,7 @@ class Timeline {
     static PLOT = 132;
     static AXIS = 20;
     static LEFT = 30;
+    static ROOM = 14;
 
     constructor(element, {onseek = () => {}} = {}) {
         this.element = element;
@@ -22,6 +24,8 @@ class Timeline {
         this.recording = null;
         this.cursor = 0;
         this.pointed = null;
+        this.left = Timeline.LEFT;
+        this.wishes = new Map(); // what the reader wants to see, by name, whatever recording is shown
         element.classList.add("timeline");
         this.canvas = document.createElement("canvas");
         this.canvas.setAttribute("role", "img");
@@ -43,13 +47,22 @@ class Timeline {
         const text = [`${clock(recording.seconds)} long`, `${recording.rows.length} labelled stretches`];
         if (recording.speech) text.push(`${recording.speech.length} stretches of speech`);
         this.canvas.setAttribute("aria-label", `Timeline: ${text.join(", ")}. The table has the same numbers.`);
-        const marks = recording.outputs.map(output => [output.name, output.colour, output.dash]);
-        this.legend.replaceChildren(...marks.map(([name, colour, dash]) => {
-            const item = document.createElement("li");
+        this.legend.replaceChildren(...recording.outputs.map(output => {
+            const item = document.createElement("li"), button = document.createElement("button");
             const mark = document.createElement("i");
-            mark.style.borderTopColor = colour;
-            if (dash) mark.style.borderTopStyle = "dashed";
-            item.append(mark, name);
+            mark.style.borderTopColor = output.colour;
+            if (output.dash) mark.style.borderTopStyle = "dashed";
+            button.append(mark, output.name);
+            button.type = "button";
+            button.title = "Hide or show it";
+            button.setAttribute("aria-pressed", String(this.shows(output)));
+            button.addEventListener("click", () => {
+                this.wishes.set(output.name, !this.shows(output));
+                button.setAttribute("aria-pressed", String(this.shows(output)));
+                this.draw();
+                this.tell();
+            });
+            item.append(button);
             return item;
         }));
         if (recording.speech?.length) {
@@ -69,13 +82,24 @@ class Timeline {
         if (this.pointed === null) this.tell();
     }
 
-    get texts() {
-        return this.recording.rows.some(row => row.text || row.label);
+    shows(output) {
+        return this.wishes.get(output.name) ?? !output.hidden;
+    }
+
+    /* How many strips of classes and texts there are. */
+    get strips() {
+        const {rows, strips} = this.recording;
+        return rows.some(row => row.text || row.labels.some(Boolean)) ? Math.max(strips.length, 1) : 0;
+    }
+
+    /* Whether there is anything to draw as a line. */
+    get plotted() {
+        return this.recording.rows.some(row => !row.error && row.values.some(value => value != null));
     }
 
     seconds(event) {
         const box = this.canvas.getBoundingClientRect();
-        const share = (event.clientX - box.left - Timeline.LEFT) / (box.width - Timeline.LEFT);
+        const share = (event.clientX - box.left - this.left) / (box.width - this.left);
         return Math.min(Math.max(share, 0), 1) * this.recording.seconds;
     }
 
@@ -89,14 +113,16 @@ class Timeline {
     /* Write the values at the pointer, or at the cursor, below the picture. */
     tell() {
         const time = this.pointed ?? this.cursor;
-        const {rows, outputs} = this.recording;
+        const {rows, outputs, strips} = this.recording;
         const row = rows.find(one => one.start <= time && time < one.end) ?? (rows.length === 1 ? rows[0] : null);
         const parts = [clock(time, 1)];
         if (row?.error) parts.push(row.error);
         else if (row) {
-            if (row.label) parts.push(row.label);
+            row.labels.forEach((label, k) => {
+                if (label) parts.push(strips[k] ? `${strips[k]}: ${label}` : label);
+            });
             outputs.forEach((output, k) => {
-                if (row.values[k] != null) parts.push(`${output.name} ${row.values[k].toFixed(2)}`);
+                if (row.values[k] != null && this.shows(output)) parts.push(`${output.name} ${row.values[k].toFixed(2)}`);
             });
             if (row.text) parts.push(`“${row.text}”`);
         } else parts.push("nothing labelled here");
@@ -108,8 +134,8 @@ class Timeline {
         if (!recording) return;
         const wide = this.element.clientWidth, ratio = window.devicePixelRatio || 1;
         if (!wide) return;
-        const strip = this.texts ? Timeline.STRIP : 0;
-        const tall = Timeline.WAVE + strip + Timeline.PLOT + Timeline.AXIS;
+        const strip = this.strips * Timeline.STRIP;
+        const tall = Timeline.WAVE + strip + (this.plotted ? Timeline.PLOT : 0) + Timeline.AXIS;
         canvas.width = Math.round(wide * ratio);
         canvas.height = Math.round(tall * ratio);
         canvas.style.width = `${wide}px`;
@@ -117,11 +143,13 @@ class Timeline {
         const pen = canvas.getContext("2d");
         pen.scale(ratio, ratio);
         this.style = getComputedStyle(this.element);
-        const left = Timeline.LEFT, x = time => left + (time / (recording.seconds || 1)) * (wide - left - 1);
+        pen.font = `11px ${this.style.fontFamily}`;
+        const names = recording.strips.map(name => (this.strips && name ? pen.measureText(name).width + 8 : 0));
+        const left = this.left = Math.min(Math.max(Timeline.LEFT, ...names), wide / 4), x = time => left + (time / (recording.seconds || 1)) * (wide - left - 1);
         this.drawSpeech(pen, x, tall - Timeline.AXIS);
         this.drawWave(pen, x);
-        if (strip) this.drawStrip(pen, x, Timeline.WAVE);
-        this.drawOutputs(pen, x, Timeline.WAVE + strip, wide);
+        for (let k = 0; k < this.strips; k++) this.drawStrip(pen, x, Timeline.WAVE + k * Timeline.STRIP, k);
+        if (this.plotted) this.drawOutputs(pen, x, Timeline.WAVE + strip, wide);
         this.drawAxis(pen, x, tall - Timeline.AXIS, wide);
         for (const [time, colour] of [[this.pointed, "--muted"], [this.cursor, "--accent"]]) {
             if (time === null) continue;
@@ -156,10 +184,18 @@ class Timeline {
         });
     }
 
-    /* The row's class as a coloured stretch, and its text. */
-    drawStrip(pen, x, top) {
+    /* The rows' classes as coloured stretches, and on the first strip their texts. */
+    drawStrip(pen, x, top, which) {
+        const {strips, seconds} = this.recording, high = Timeline.STRIP - 4, stretches = [];
+        const rows = this.recording.rows.map(row => ({...row, label: row.labels[which], text: which ? null : row.text}));
         pen.font = `11px ${this.style.fontFamily}`;
-        const {rows} = this.recording, stretches = [];
+        pen.fillStyle = this.colour("--muted");
+        pen.textAlign = "right";
+        pen.fillText(strips[which] ?? "", this.left - 6, top + 12, this.left - 6);
+        pen.textAlign = "left";
+        pen.strokeStyle = this.colour("--line");
+        pen.lineWidth = 1;
+        pen.strokeRect(x(0) + 0.5, top + 0.5, x(seconds) - x(0) - 1, high - 1);
         for (const [i, row] of rows.entries()) {
             const end = i + 1 < rows.length ? Math.min(row.end, rows[i + 1].start) : row.end;
             const last = stretches[stretches.length - 1];
@@ -171,18 +207,19 @@ class Timeline {
             const colour = this.recording.classes?.[row.label];
             pen.save();
             pen.beginPath();
-            pen.rect(from, top, width, Timeline.STRIP - 4);
+            pen.rect(from, top, width, high);
             pen.clip();
             if (colour) {
-                pen.globalAlpha = 0.35;
+                pen.globalAlpha = 0.4;
                 pen.fillStyle = colour;
-                pen.fillRect(from, top, width, Timeline.STRIP - 4);
+                pen.fillRect(from, top, width, high);
                 pen.globalAlpha = 1;
+                pen.fillRect(from, top + high - 3, width, 3);
             }
             const text = [row.label, row.text].filter(Boolean).join(": ");
             if (width > 24) {
                 pen.fillStyle = this.colour("--text");
-                pen.fillText(text, from + 4, top + 12);
+                pen.fillText(text, from + 4, top + 11);
             }
             pen.restore();
         }
@@ -191,8 +228,10 @@ class Timeline {
     drawOutputs(pen, x, top, wide) {
         const {rows, outputs} = this.recording;
         const known = rows.filter(row => !row.error);
-        const values = known.flatMap(row => row.values.filter(value => value != null));
-        const least = Math.min(0, ...extremes(values)), most = Math.max(1, ...extremes(values));
+        const values = known.flatMap(row => [row.values, row.low ?? [], row.high ?? []].flat().filter(value => value != null));
+        const drawn = outputs.filter(output => this.shows(output));
+        const [lowest = 0, highest = 1] = extremes(values); // far intervals are cut
+        const least = Math.max(Math.min(0, lowest), -0.4), most = Math.min(Math.max(1, highest), 1.4);
         const high = Timeline.PLOT - 12, y = value => top + 6 + (1 - (value - least) / (most - least)) * high;
         pen.font = `11px ${this.style.fontFamily}`;
         pen.textAlign = "right";
@@ -205,14 +244,19 @@ class Timeline {
         pen.textAlign = "left";
         const overlap = known.some((row, i) => i && row.start < known[i - 1].end - 0.001);
         outputs.forEach((output, k) => {
+            if (!this.shows(output)) return;
             const own = known.filter(row => row.values[k] != null);
             pen.fillStyle = pen.strokeStyle = output.colour;
             pen.setLineDash(output.dash ? [5, 4] : []);
-            pen.globalAlpha = 0.13;
-            for (const row of own) {
+            for (const row of own) { // an interval: a bar of its own where there is room, else a band
                 if (row.low?.[k] == null) continue;
-                const from = y(Math.min(row.high[k], most));
-                pen.fillRect(x(row.start), from, x(row.end) - x(row.start), y(Math.max(row.low[k], least)) - from);
+                const from = y(Math.min(row.high[k], most)), tall = y(Math.max(row.low[k], least)) - from, wide = x(row.end) - x(row.start);
+                const roomy = !overlap && wide > Timeline.ROOM * drawn.length;
+                const middle = x((row.start + row.end) / 2) + (drawn.indexOf(output) - (drawn.length - 1) / 2) * Timeline.ROOM;
+                pen.globalAlpha = roomy ? 0.6 : 0.13;
+                if (!roomy) pen.fillRect(x(row.start), from, wide, tall);
+                else for (const [across, down, high] of [[1, 0, tall], [4, 0, 1.5], [4, tall - 1.5, 1.5]])
+                    pen.fillRect(middle - across, from + down, 2 * across, high);
             }
             const middles = own.map(row => [x((row.start + row.end) / 2), y(row.values[k])]);
             pen.globalAlpha = overlap ? 1 : 0.35;

@@ -15,7 +15,7 @@ from sertool._about import __version__
 from sertool.errors import UsageError
 from sertool.look import indices
 from sertool.look.pages import asset, packed, page
-from sertool.report.compare import DIFFERENCE, Compared
+from sertool.report.compare import DIFFERENCE, VERDICT, Compared
 from sertool.report.rows import PLACES, Labelled, Row
 from sertool.report.sound import Sound, link
 
@@ -32,6 +32,20 @@ _PLURALS = {
     "row": "rows",
 }
 _ROUND = 3
+_DIMENSIONS = {
+    "arousal": "how excited the voice sounds",
+    "dominance": "how much in control the voice sounds",
+    "valence": "how pleasant the voice sounds",
+}
+#: Column -> what it holds, for a reader of the page.
+_MEANINGS = {
+    "start": "where it begins, in seconds",
+    "end": "where it ends, in seconds",
+    "speech": "seconds of speech in it",
+    "confidence": "how likely the class is to be right",
+    "typical": "how like the speech that the model knows: below 0.5, do not trust the labels",
+    VERDICT: "whether the classes are the same",
+}
 
 
 @dataclass(frozen=True)
@@ -60,10 +74,10 @@ def write(report: Report, output: Path) -> int:
     blocks = {"data": packed(_data(report, output))}
     body = asset("sertool.report", "report.html")
     styles = [asset("sertool.look", "look.css"), asset("sertool.report", "report.css")]
+    own = ("report.js", "map.js", "groups.js", "table.js", "recording.js")
     scripts = [
-        asset("sertool.look", "dom.js"),
-        asset("sertool.look", "timeline.js"),
-        asset("sertool.report", "report.js"),
+        *(asset("sertool.look", name) for name in ("dom.js", "timeline.js")),
+        *(asset("sertool.report", name) for name in own),
     ]
     media = "media-src data: 'self' file:"
     text = page(report.title, body, styles, scripts, blocks | sounds, media)
@@ -84,7 +98,7 @@ def _data(report: Report, output: Path) -> dict[str, Any]:
     files = table.files
     place = {file: number for number, file in enumerate(files)}
     folders = [os.path.dirname(file) for file in files]
-    rows = [dict(row) for row in table.rows]
+    rows = [{**row, "error": _reason(row.get("error"))} for row in table.rows]
     columns = [name for name in table.columns if name != "file"]
     if len(set(folders)) > 1 and "folder" not in columns:
         rows = [{**row, "folder": folders[place[row["file"]]] or "."} for row in rows]
@@ -103,6 +117,7 @@ def _data(report: Report, output: Path) -> dict[str, Any]:
         "made": report.made,
         "model": table.model,
         "about": _about(report),
+        "meanings": _meanings(report),
         "files": files,
         "file": [place[row["file"]] for row in rows],
         "columns": _columns(columns, rows, numbers, several),
@@ -115,7 +130,9 @@ def _data(report: Report, output: Path) -> dict[str, Any]:
         "facts": _facts(outputs, numbers, compared),
         "unit": [*_unit([*outputs, *([DIFFERENCE] if compared else ())], rows), "confidence", "typical"],
         "places": table.places,
-        "compared": list(compared.prefixes) if compared else None,
+        "bare": compared.bare if compared else {},
+        "compared": list(compared.names) if compared else None,
+        "truth": bool(compared and compared.truth),
         "agreement": compared.agreement if compared else None,
         "confusion": _confusion(compared),
         "start": _start(outputs, labels, columns, compared),
@@ -123,11 +140,14 @@ def _data(report: Report, output: Path) -> dict[str, Any]:
     }
 
 
+def _reason(error: object) -> str | None:
+    """Return why a recording failed, without the advice that only helps at a command line."""
+    return str(error).partition("; --")[0] if error else None
+
+
 def bare(name: str, compared: Compared | None) -> str:
-    """Return a column's name without the prefix of its table."""
-    for prefix in compared.prefixes if compared else ():
-        name = name.removeprefix(f"{prefix} ")
-    return name
+    """Return a column's name without that of its table."""
+    return compared.bare.get(name, name) if compared else name
 
 
 def _labels(report: Report) -> list[dict[str, Any]]:
@@ -228,6 +248,7 @@ def _confusion(compared: Compared | None) -> dict[str, Any] | None:
         "columns": compared.classes[across],
         "across": compared.labels[across],
         "down": compared.labels[down],
+        "unknown": compared.unknown,
     }
 
 
@@ -256,24 +277,31 @@ def _about(report: Report) -> str:
     parts = []
     names = report.table.outputs
     if report.compared:
-        one, other = report.compared.prefixes
-        title = report.table.name.replace(" and ", f" is called {one}, ", 1)
-        parts.append(f"{title} is called {other}. {DIFFERENCE} is {report.compared.meaning}; the largest come first.")
+        if not report.compared.truth:
+            one, other = report.compared.names
+            parts.append(f"{report.table.name.replace(' and ', f' is called {one}, ', 1)} is called {other}.")
+        parts.append("The largest differences come first.")
         parts += [f"{note}." for note in report.compared.notes]
-    elif "valence" in names:
-        parts.append(
-            "Arousal is how excited a voice sounds, valence how pleasant, dominance how much in control; "
-            "0.5 is neutral."
-        )
     elif report.table.label:
         parts.append("The numbers are probabilities: how likely the model finds each class.")
+    if not report.table.label and "valence" in {bare(name, report.compared) for name in names}:
+        parts.append("0.5 is neutral. Most voices lie between 0 and 1; a model can go a little beyond.")
     if any(name.endswith(".low") for name in report.table.columns):
-        parts.append("Bands and numbers in brackets are intervals that contain most true values.")
-    parts.append(
-        "A model wrote these labels. It hears how a voice sounds, not what a person feels, and it is often wrong: "
-        f"listen before you conclude. Made by sertool {__version__}; nothing on this page leaves your machine."
-    )
+        parts.append("Bars, bands and numbers in brackets are intervals that contain most true values.")
+    parts.append(f"Made by sertool {__version__}; nothing on this page leaves your machine.")
     return " ".join(parts)
+
+
+def _meanings(report: Report) -> dict[str, str]:
+    """Return what the columns mean that a reader may not know."""
+    known = {name: text for name, text in _MEANINGS.items() if name in report.table.columns}
+    if report.compared:
+        known[DIFFERENCE] = report.compared.meaning
+    return known | {
+        name: _DIMENSIONS[plain]
+        for name in report.table.outputs
+        if (plain := bare(name, report.compared)) in _DIMENSIONS
+    }
 
 
 def _sound(sound: Sound, path: Path | None, output: Path) -> dict[str, Any]:

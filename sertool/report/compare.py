@@ -9,21 +9,28 @@ from sertool.report.rows import Labelled, Row
 
 #: Column with how much two tables differ in a row, 0 to 1 for classes.
 DIFFERENCE = "difference"
+#: Column that says whether two classes are the same, and what it says of labels and truth, and of two models.
+VERDICT = "verdict"
+_OF_TRUTH, _OF_MODELS, _NEITHER = ("right", "wrong"), ("same", "different"), "not compared"
 
 
 @dataclass(frozen=True)
 class Compared:
-    """``table`` has the columns of both, each after its prefix; ``labels`` and ``outputs`` are those of each table.
+    """``table`` has the columns of both; ``labels`` and ``outputs`` are those of each table.
 
-    ``classes`` are those that occur in each, if classes are compared. ``truth``: the second has no model's numbers.
-    ``meaning`` says what the column DIFFERENCE is, ``agreement`` how alike the tables are, ``notes`` are remarks.
+    ``names`` are what the tables are called, ``bare`` are columns' names without them. ``classes`` are those that
+    occur in each, if classes are compared, ``unknown`` those that the first has no number for. ``truth``: the second
+    has no model's numbers. ``meaning`` says what the column DIFFERENCE is, ``agreement`` how alike the tables are,
+    ``notes`` are remarks.
     """
 
     table: Labelled
-    prefixes: tuple[str, str]
+    names: tuple[str, str]
+    bare: dict[str, str]
     labels: tuple[str, str] | None
     outputs: tuple[tuple[str, ...], tuple[str, ...]]
     classes: list[list[str]]
+    unknown: list[str]
     truth: bool
     meaning: str
     agreement: str
@@ -36,7 +43,6 @@ def compare(first: Labelled, second: Labelled) -> Compared:
     Classes are compared if both have them, else the numbers that both have. Raises UsageError if there is nothing in
     common.
     """
-    prefixes = _prefixes(first.name, second.name)
     both = bool(first.label and second.label)
     shared = tuple(name for name in first.outputs if name in second.outputs)
     if not (both or shared):
@@ -48,31 +54,37 @@ def compare(first: Labelled, second: Labelled) -> Compared:
     if not pairs:
         raise UsageError(f"{first.name} and {second.name} have no recording in common (compared by column file)")
     own = (first.outputs, second.outputs) if both else (shared, shared)
+    truth = both and not second.outputs
+    names = ("the model", "the truth") if truth else _names(first.name, second.name)
     renamed = [
-        {name: f"{prefix} {name}" for name in (*outputs, *([table.label] if both else ()))}
-        for prefix, table, outputs in zip(prefixes, (first, second), own, strict=True)
+        {name: f"{name} ({called})" for name in (*outputs, *([table.label] if both else ()))}
+        for called, table, outputs in zip(names, (first, second), own, strict=True)
     ]
-    distance, meaning = _distance(first, second, shared, prefixes)
+    if truth:
+        renamed = [
+            {name: name for name in renamed[0]},
+            {second.label: "truth" if "truth" not in first.columns else "true class"},
+        ]
+    distance, meaning = _distance(first, second, shared, names)
     kept = [name for name in first.columns if name not in renamed[0] and not name.endswith((".low", ".high"))]
     kept = [name for name in kept if name not in ("confidence", "typical")]
     rows = []
     for one, other in pairs:
         row: dict[str, Any] = {name: one.get(name) for name in kept}
-        for names, cells in zip(renamed, (one, other), strict=True):
-            row |= {new: cells.get(name) for name, new in names.items()}
-        row["error"] = _error(one, other, prefixes)
+        for new_names, cells in zip(renamed, (one, other), strict=True):
+            row |= {new: cells.get(name) for name, new in new_names.items()}
+        row["error"] = _error(one, other, names)
         row[DIFFERENCE] = None if row["error"] else distance(one, other)
+        if both:
+            row[VERDICT] = _verdict(one.get(first.label), other.get(second.label), row[DIFFERENCE], truth)
         rows.append(row)
-    named = [tuple(names[name] for name in outputs) for names, outputs in zip(renamed, own, strict=True)]
+    named = [tuple(new_names[name] for name in outputs) for new_names, outputs in zip(renamed, own, strict=True)]
     labels = (renamed[0][first.label], renamed[1][second.label]) if both else None
     classes = [sorted({row[name] for row in rows if row[name]}) for name in labels or ()]
-    truth = both and not second.outputs
-    beyond = [row for row in rows if row[labels[1]] and row[labels[1]] not in first.outputs] if labels and truth else []
-    if beyond and first.outputs:
-        have = "has" if len(beyond) == 1 else "have"
-        notes.append(f"{len(beyond)} {have} a class that {first.name} does not know, and so no difference")
+    unknown = [name for name in classes[1] if name not in first.outputs] if truth and first.outputs else []
+    verdict = (VERDICT,) if both else ()
     columns = dict.fromkeys(
-        ("file", DIFFERENCE, *(labels or ()), *(n for pair in _alternate(*named) for n in pair), *kept)
+        ("file", *verdict, DIFFERENCE, *(labels or ()), *(n for pair in _alternate(*named) for n in pair), *kept)
     )
     table = Labelled(
         f"{first.name} and {second.name}",
@@ -81,18 +93,20 @@ def compare(first: Labelled, second: Labelled) -> Compared:
         (*named[0], *named[1]),
         labels[0] if labels else "",
     )
-    agreement = _agreement(rows, labels)
-    return Compared(table, prefixes, labels, (named[0], named[1]), classes, truth, meaning, agreement, notes)
+    bare = {new: old for new_names in renamed for old, new in new_names.items()}
+    agreement = _agreement(rows, labels, truth, unknown)
+    outputs = (named[0], named[1])
+    return Compared(table, names, bare, labels, outputs, classes, unknown, truth, meaning, agreement, notes)
 
 
 def _has(table: Labelled) -> str:
     return f"classes ({table.label})" if table.label else f"numbers ({', '.join(table.outputs) or 'none'})"
 
 
-def _prefixes(first: str, second: str) -> tuple[str, str]:
+def _names(first: str, second: str) -> tuple[str, str]:
     """Return short names of two files: their stems, or A and B if these are long or equal."""
     one, other = (name.rpartition(".")[0] or name for name in (first, second))
-    short = all(len(name) <= 16 and not set(name) & set(' :<>="') for name in (one, other))
+    short = all(len(name) <= 16 and not set(name) & set(' :<>="()') for name in (one, other))
     return (one, other) if short and one != other else ("A", "B")
 
 
@@ -119,10 +133,10 @@ def _joined(first: Labelled, second: Labelled) -> tuple[list[tuple[Row, Row]], l
 
 
 def _distance(
-    first: Labelled, second: Labelled, shared: Sequence[str], prefixes: tuple[str, str]
+    first: Labelled, second: Labelled, shared: Sequence[str], names: tuple[str, str]
 ) -> tuple[Callable[[Row, Row], float | None], str]:
     """Return (function of two rows, what it measures)."""
-    one, other = prefixes
+    one, other = names
     if not (first.label and second.label):
 
         def apart(a: Row, b: Row) -> float | None:
@@ -145,24 +159,37 @@ def _distance(
             return None if probability is None else float(1 - probability)
         return None if true is None else float(a.get(first.label) != true)
 
-    return doubt, f"the probability that {one} gives to classes other than the one in {other}"
+    return doubt, f"the probability that {one} gives to classes other than the true one"
 
 
-def _agreement(rows: Sequence[Row], labels: tuple[str, str] | None) -> str:
+def _verdict(one: Any, other: Any, difference: float | None, truth: bool) -> str:
+    if one is None or other is None or difference is None:
+        return _NEITHER
+    return (_OF_TRUTH if truth else _OF_MODELS)[one != other]
+
+
+def _agreement(rows: Sequence[Row], labels: tuple[str, str] | None, truth: bool, unknown: Sequence[str]) -> str:
     """Return how alike two tables are, in words."""
     if labels is None:
         values = [row[DIFFERENCE] for row in rows if row[DIFFERENCE] is not None]
         return f"{sum(values) / max(len(values), 1):.2f} apart on average"
-    compared = [row for row in rows if row[DIFFERENCE] is not None]
-    same = sum(row[labels[0]] == row[labels[1]] for row in compared)
-    return f"the same class in {same} of {len(compared)} ({same / max(len(compared), 1):.0%})"
+    verdicts = [row[VERDICT] for row in rows]
+    good, _ = _OF_TRUTH if truth else _OF_MODELS
+    count, left = verdicts.count(good), verdicts.count(_NEITHER)
+    what = "right" if truth else "the same class"
+    text = f"{what} in {count} of {len(rows) - left} ({100 * count / max(len(rows) - left, 1):.0f} %)"
+    if not left:
+        return text
+    foreign = sum(row[labels[1]] in unknown for row in rows if not row["error"])
+    reasons = {"of a class that the model does not know": foreign, "without a class": left - foreign}
+    return "; ".join([text, *(f"{number} not compared, {why}" for why, number in reasons.items() if number)])
 
 
-def _error(one: Row, other: Row, prefixes: tuple[str, str]) -> str | None:
-    errors = {prefix: row.get("error") for prefix, row in zip(prefixes, (one, other), strict=True) if row.get("error")}
+def _error(one: Row, other: Row, names: tuple[str, str]) -> str | None:
+    errors = {name: row.get("error") for name, row in zip(names, (one, other), strict=True) if row.get("error")}
     if len(set(errors.values())) == 1 and len(errors) == 2:
         return str(next(iter(errors.values())))
-    return "; ".join(f"{prefix}: {error}" for prefix, error in errors.items()) or None
+    return "; ".join(f"{name}: {error}" for name, error in errors.items()) or None
 
 
 def _alternate(one: Sequence[str], other: Sequence[str]) -> list[tuple[str, ...]]:

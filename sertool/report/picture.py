@@ -101,7 +101,7 @@ def _map(table: Labelled, title: str) -> Any:
             0.98 if right else 0.02, 0.98 if top else 0.02, text, transform=axes.transAxes, color="#5B6470", **sides
         )
     failed = len(table.rows) - len(rows)
-    result.suptitle(f"{title}: {len(rows)} labelled" + (f", {failed} without labels" if failed else ""))
+    result.suptitle(f"{title}: {len(rows)} labelled" + (f", {failed} failed" if failed else ""))
     return result
 
 
@@ -119,5 +119,5 @@ def _shares(table: Labelled, title: str) -> Any:
     axes.set(yticks=places, yticklabels=names, xlabel="recordings", xlim=(0, max(counts, default=1) * 1.18 or 1))
     axes.invert_yaxis()
     failed = len(table.rows) - len(rows)
-    result.suptitle(f"{title}: {len(rows)} labelled" + (f", {failed} without labels" if failed else ""))
+    result.suptitle(f"{title}: {len(rows)} labelled" + (f", {failed} failed" if failed else ""))
     return result

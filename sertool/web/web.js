@@ -1,4 +1,4 @@
-/* The page: drop recordings, or speak; sertool.js labels them in a worker. */
+/* The page: drop recordings, or record; sertool.js labels them in a worker. */
 "use strict";
 
 /* Seconds of a row on the timeline, of a recording and of the microphone. */
@@ -19,7 +19,8 @@ async function start() {
     model = await sertool.worker(wasm);
     colours = JSON.parse(atob(by("colours").textContent.trim()));
     by("model").textContent = `${model.name} ${model.version}: ${model.outputs.join(", ")}`;
-    by("licence").textContent = `The model's licence: ${model.manifest.licence ?? "none stated"}.`;
+    const licence = model.manifest.licence ?? "none stated";
+    by("licence").textContent = `The model's licence: ${licence}${/-NC\b/.test(licence) ? " (not for commercial use)" : ""}.`;
     timeline = new Timeline(by("timeline"), {onseek: seek});
     liveline = new Timeline(by("livetimeline"));
     themed(by("theme"), () => { if (selected) show(selected); });
@@ -103,7 +104,7 @@ const isNumber = name => !["emotion", "error"].includes(name);
 function list() {
     by("results").hidden = false;
     const failed = results.filter(result => result.row.error).length;
-    by("count").textContent = `${results.length - failed} labelled${failed ? `, ${failed} without labels` : ""}`;
+    by("count").textContent = `${results.length - failed} labelled${failed ? `, ${failed} failed` : ""}`;
     by("head").replaceChildren(make("th", "", "file"), make("th", "number", "seconds"),
         ...shown().map(name => make("th", isNumber(name) ? "number" : "", name)));
     by("body").replaceChildren(...results.map(result => {
@@ -144,7 +145,7 @@ function facts(element, row) {
     element.replaceChildren();
     if (row.error) return element.append(make("span", "bad", row.error));
     if (row.emotion) element.append(chip(row.emotion, colours[row.emotion]));
-    for (const name of [...model.outputs, ...(row.confidence == null ? [] : ["confidence"])]) {
+    for (const name of row[model.outputs[0]] == null ? [] : [...model.outputs, ...(row.confidence == null ? [] : ["confidence"])]) {
         const fact = make("span");
         fact.append(make("span", "quiet", `${name} `), make("b", "", row[name].toFixed(2)));
         element.append(fact);
@@ -154,7 +155,8 @@ function facts(element, row) {
 function drawn(seconds, rows, wave, speech, reason) {
     return {
         seconds, peaks: wave, speech, reason,
-        rows: rows.map(row => ({...row, values: model.outputs.map(name => row[name] ?? null), label: row.emotion, text: null})),
+        rows: rows.map(row => ({...row, values: model.outputs.map(name => row[name] ?? null), labels: [row.emotion], text: null})),
+        strips: [""],
         outputs: model.outputs.map(name => ({name, colour: paint(colours[name])})),
         classes: Object.fromEntries(Object.entries(colours).map(([name, index]) => [name, paint(index)])),
     };
@@ -207,7 +209,7 @@ async function speak() {
     function hear(found) {
         rows.push(...found);
         const row = rows[rows.length - 1], from = Math.max(0, seconds - SHOWN);
-        by("now").textContent = row.error ? "…" : row.emotion ?? model.outputs.map(name => `${name} ${row[name].toFixed(2)}`).join("   ");
+        facts(by("now"), row.error ? {} : row);
         while (rows.length && rows[0].end < from) rows.shift();
         while (wave.length && wave[0][0] < from) wave.shift();
         const columns = new Array(300).fill(0), most = Math.max(...wave.map(([, value]) => value), 1e-3);

@@ -1,6 +1,7 @@
 """The report in a real browser: the map, the table, the timeline and the player are one."""
 
 import csv
+import itertools
 import json
 
 import numpy as np
@@ -251,6 +252,72 @@ def test_embedded_audio_plays_without_the_recording(call, visit):
     assert page.evaluate("items[0].cells.angry") == pytest.approx(mean, abs=1e-3)
 
 
+def test_a_recording_says_where_it_is_what(call, visit):
+    page = visit(call.as_uri())
+    rows = [row for row in table_of(call.with_suffix(".csv")) if not row["error"]]
+    ends = [min(float(row["end"]), float(after["start"])) for row, after in itertools.pairwise(rows)]
+    seconds = {}
+    for row, end in zip(rows, [*ends, float(rows[-1]["end"])], strict=True):
+        seconds[row["emotion"]] = seconds.get(row["emotion"], 0) + end - float(row["start"])
+    lines = texts(page, "#passages li")
+    assert len(lines) == len(seconds)
+    for name, own in seconds.items():
+        share = f"{round(own / sum(seconds.values()) * 100)} % of the time"
+        assert any(line.startswith(name) and share in line for line in lines), (name, share, lines)
+    most = max(seconds, key=seconds.get)
+    strongest = max((row for row in rows if row["emotion"] == most), key=lambda row: float(row[most]))
+    button = page.locator("#passages li").first.locator("button").first
+    start, end = (int(text.split(":")[1]) for text in button.inner_text().split("–"))
+    assert start <= float(strongest["start"]) <= end
+    button.click()
+    page.wait_for_timeout(500)
+    assert start < page.evaluate("player.currentTime") < start + 2
+
+
+def test_the_legend_filters_and_hides(call, visit):
+    page = visit(call.as_uri())
+    mark = page.locator("#maplegend button").first
+    name, count = mark.inner_text().split()
+    assert count == str(page.evaluate("name => items.filter(item => item.cells.emotion === name).length", name))
+    mark.click()
+    assert page.input_value("#search") == f"emotion:{name}"
+    assert page.evaluate("shown.length") == int(count)
+    line = page.locator("#timeline .legend button", has_text=name)
+    assert f"· {name} 0." in page.inner_text("#timeline .readout").replace("  ", " ")
+    line.click()
+    assert line.get_attribute("aria-pressed") == "false"
+    assert f"· {name} 0." not in page.inner_text("#timeline .readout").replace("  ", " ")
+    page.keyboard.press("ArrowDown")
+    assert line.get_attribute("aria-pressed") == "false"  # of the next recording as well
+
+
+def test_what_is_shown_can_be_saved(many, visit, tmp_path):
+    page = visit(many.as_uri())
+    page.evaluate("search('\"speaker 3\" is:labelled')")
+    with page.expect_download() as download:
+        page.click("#save")
+    download.value.save_as(tmp_path / "some.csv")
+    assert download.value.suggested_filename == "audio.csv"
+    saved, rows = table_of(tmp_path / "some.csv"), {row["file"]: row for row in table_of(many.with_name("labels.csv"))}
+    assert len(saved) == page.evaluate("shown.length") > 100
+    for row in saved:
+        assert row["folder"] == "speaker 3"
+        assert float(row["arousal"]) == pytest.approx(float(rows[row["file"]]["arousal"]), abs=6e-4)
+        assert float(row["valence.low"]) == pytest.approx(float(rows[row["file"]]["valence.low"]), abs=1.2e-3)
+
+
+def test_the_search_hint_finds_something_and_columns_are_explained(many, call, visit):
+    page = visit(call.as_uri())
+    hint = page.get_attribute("#search", "placeholder").removeprefix("Search: ").split(", ")
+    for text in hint[1:]:
+        name = text.split(":")[0].split(">")[0]
+        assert name == "is" or page.evaluate("name => name in data.column", name)
+    assert page.evaluate("text => { search(text); return shown.length; }", hint[1]) > 0
+    page = visit(many.as_uri())
+    assert {"arousal", "typical", "speech (s)"} <= set(texts(page, "#meanings dt"))
+    assert "often wrong" in page.inner_text("header")
+
+
 def test_it_prints_all_rows_on_white(many, visit, tmp_path):
     page = visit(many.as_uri(), scheme="dark")
     page.pdf(path=tmp_path / "report.pdf")  # with the events before and after
@@ -326,12 +393,23 @@ def test_two_models_side_by_side_and_labels_beside_the_truth(tmp_path, visit):
     page = visit((tmp_path / "models.html").as_uri())
     assert texts(page, "#body tr[aria-rowindex] th") == ["a.wav", "b.wav", "c.wav", "d.wav"]
     assert page.evaluate("shown.map(item => item.cells.difference)") == [0.7, 0.1, 0.1, None]
-    assert "the same class in 2 of 3" in page.inner_text("#summary")
+    assert "the same class in 2 of 3 (67 %); 1 not compared, without a class" in page.inner_text("#summary")
+    assert texts(page, "#verdicts button") == ["different 1", "same 2", "not compared 1"]
+    page.click("#verdicts button:has-text('same')")
+    assert [row.split(",")[0] for row in texts(page, "#body tr[aria-rowindex] th")] == ["b.wav", "c.wav"]
+    page.click("#verdicts button:has-text('same')")
+    assert page.evaluate("shown.length") == 4
     page.click("#confusion td button:has-text('1')")
     assert page.evaluate("shown.length") == 1
+    assert page.evaluate("timeline.recording.strips") == ["one", "two"]
+    assert page.evaluate("timeline.recording.rows[0].labels") == ["sad", "happy"]
+    # of a.wav: all but sad of two, which never comes to a quarter, are drawn
+    assert texts(page, "#timeline .legend button[aria-pressed=false]") == ["happy (one)", "sad (two)"]
     assert run("report", "--compare", one, truth, "-o", tmp_path / "truth.html", "-q") == 0
     page = visit((tmp_path / "truth.html").as_uri())
     assert texts(page, "#body tr[aria-rowindex] th") == ["a.wav", "b.wav", "c.wav"]
     assert page.evaluate("shown.map(item => item.cells.difference)") == [0.9, 0.4, None]
-    assert "1 has a class that one.csv does not know" in page.inner_text("#about")
+    assert "right in 1 of 2 (50 %); 1 not compared, of a class that the model" in page.inner_text("#summary")
+    assert texts(page, "#verdicts button") == ["wrong 1", "right 1", "not compared 1"]
+    assert texts(page, "#confusion tr.unknown th") == ["angry *"]
     assert json.loads(page.evaluate("JSON.stringify(data.confusion.rows)")) == ["angry", "happy"]

@@ -184,7 +184,7 @@ def test_files_that_are_dropped_and_wav_of_every_kind(pages, visit, tmp_path):
     soundfile.write(tmp_path / "two channels <b>ü.wav", np.stack([samples, samples], 1), RATE)
     (tmp_path / "broken.wav").write_bytes(b"RIFF")
     page.set_input_files("#files", sorted(map(str, tmp_path.glob("*.wav"))))
-    page.locator("#count", has_text="7 labelled, 1 without labels").wait_for()
+    page.locator("#count", has_text="7 labelled, 1 failed").wait_for()
     rows = {row[0]: row[1] for row in page.evaluate("results.map(result => [result.name, result.row])")}
     for name, row in rows.items():
         if name == "broken.wav":

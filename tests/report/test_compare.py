@@ -3,7 +3,7 @@
 import pytest
 
 from sertool.errors import UsageError
-from sertool.report.compare import DIFFERENCE, compare
+from sertool.report.compare import DIFFERENCE, VERDICT, compare
 from sertool.report.rows import read
 
 
@@ -24,10 +24,10 @@ def test_numbers_by_their_mean_distance(table):
     old = table("old.csv", "file,arousal,valence,error\na.wav,0.1,0.5,\nb.wav,0.4,0.4,\nc.wav,,,empty\n")
     new = table("new.csv", "file,valence,arousal,error\nb.wav,0.4,0.5,\na.wav,0.9,0.1,\nc.wav,,,empty\n")
     compared = compare(old, new)
-    assert compared.prefixes == ("old", "new")
+    assert compared.names == ("old", "new")
     assert differences(compared) == pytest.approx([0.2, 0.05, None])
-    assert compared.table.rows[0]["old valence"] == 0.5
-    assert compared.table.rows[0]["new valence"] == 0.9
+    assert compared.table.rows[0]["valence (old)"] == 0.5
+    assert compared.table.rows[0]["valence (new)"] == 0.9
     assert compared.table.rows[2]["error"] == "empty"
     assert compared.agreement == "0.12 apart on average"
 
@@ -37,9 +37,11 @@ def test_classes_by_the_probability_that_moved(table):
     new = table("new.csv", "file,emotion,sad,happy\na.wav,happy,0.2,0.8\nb.wav,happy,0.3,0.7\n")
     compared = compare(old, new)
     assert differences(compared) == pytest.approx([0.7, 0])
-    assert compared.labels == ("old emotion", "new emotion")
+    assert compared.labels == ("emotion (old)", "emotion (new)")
     assert compared.classes == [["happy", "sad"], ["happy"]]
     assert not compared.truth
+    assert [row[VERDICT] for row in compared.table.rows] == ["different", "same"]
+    assert compared.agreement == "the same class in 1 of 2 (50 %)"
 
 
 def test_truth_by_the_probability_of_the_true_class(table):
@@ -50,9 +52,20 @@ def test_truth_by_the_probability_of_the_true_class(table):
     assert differences(compared) == pytest.approx([0.1, 0.6, None])
     assert compared.notes == [
         "1 row is in truth.csv only and left out",
-        "1 has a class that labels.csv does not know, and so no difference",
     ]
-    assert compared.agreement == "the same class in 1 of 2 (50%)"
+    assert compared.labels == ("emotion", "truth")
+    assert compared.unknown == ["angry"]
+    assert [row[VERDICT] for row in compared.table.rows] == ["right", "wrong", "not compared"]
+    assert compared.agreement == "right in 1 of 2 (50 %); 1 not compared, of a class that the model does not know"
+
+
+def test_a_truth_without_a_class_and_a_column_called_truth(table):
+    labels = table("labels.csv", "file,emotion,sad,happy,truth\na.wav,sad,0.9,0.1,x\nb.wav,sad,0.6,0.4,y\n")
+    truth = table("truth.csv", "file,label\na.wav,sad\nb.wav,\n")
+    compared = compare(labels, truth)
+    assert compared.labels == ("emotion", "true class")
+    assert [row["truth"] for row in compared.table.rows] == ["x", "y"]
+    assert compared.agreement == "right in 1 of 1 (100 %); 1 not compared, without a class"
 
 
 def test_rows_of_a_recording_are_joined_by_start_and_place(table):
@@ -71,8 +84,8 @@ def test_one_truth_for_all_windows(table):
 
 def test_long_or_equal_names_become_letters(table, tmp_path):
     text = "file,arousal\na.wav,0.1\n"
-    assert compare(table("a very long name.csv", text), table("b.csv", text)).prefixes == ("A", "B")
-    assert compare(table("b.csv", text), table("b.tsv", text.replace(",", "\t"))).prefixes == ("A", "B")
+    assert compare(table("a very long name.csv", text), table("b.csv", text)).names == ("A", "B")
+    assert compare(table("b.csv", text), table("b.tsv", text.replace(",", "\t"))).names == ("A", "B")
 
 
 def test_what_has_nothing_in_common(table):
