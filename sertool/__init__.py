@@ -28,7 +28,8 @@ if TYPE_CHECKING:
     from sertool.labelling.plan import Plan
     from sertool.labelling.relative import Relative
     from sertool.packaging.bundle import Bundle
-    from sertool.recordings.scan import Recording, scan
+    from sertool.recordings.recording import Recording
+    from sertool.recordings.scan import scan
     from sertool.segments.given import Given
     from sertool.segments.segment import Segment
     from sertool.speech.detection import Detected, detect_speech
@@ -79,7 +80,7 @@ _LAZY = {
     "Labels": "labelling.labels",
     "Parameters": "speech.segmenter",
     "Plan": "labelling.plan",
-    "Recording": "recordings.scan",
+    "Recording": "recordings.recording",
     "Relative": "labelling.relative",
     "Result": "labelling.job",
     "Segment": "segments.segment",

@@ -7,7 +7,7 @@ import soundfile
 from sertool import audio
 from sertool.errors import AudioError, AudioWarning
 from sertool.recordings.places import parts
-from sertool.recordings.scan import Recording
+from sertool.recordings.recording import Recording
 
 SPANS = [(0, 1600), (8000, 8001), (4001, 24_000), (4001, 24_000), (15_999, 40_000), (0, 0), (70_000, 90_000)]
 #: Format and sample format -> whether it is read by seeking.

@@ -12,7 +12,7 @@ from sertool._files import beside, move_into_place, sync
 from sertool.cli.recordings import check_writable
 from sertool.errors import UsageError
 from sertool.options import named_options
-from sertool.recordings.scan import Recording, printable
+from sertool.recordings.recording import Recording, printable
 from sertool.recordings.stems import stems
 from sertool.registry import Format
 from sertool.segments import Annotated, Table, Writer
@@ -42,6 +42,11 @@ class Choice:
                 raise UsageError(f"--dialect is for --format csv, not {self.form.name}")
             options = {"dialect": dialect, **options}
         self.options = options
+
+    @property
+    def named(self) -> bool:
+        """Whether the format needs a unique name for each recording, and so the whole list in memory."""
+        return self.form.per_recording or self.form.templated
 
     def open(self, target: TextIO | Path, table: Table) -> Writer:
         """Open a writer; ``target`` is a path if the format is binary. Raise UsageError for unknown options."""
@@ -87,7 +92,7 @@ class Output:
         gone: bool = False,
     ) -> None:
         self._choice, self.path = choice, path
-        self.stems = _stems(recordings, folder, choice.form)
+        self.stems = stems(recordings, folder) if choice.named and len(recordings) else {}
         self.targets = self._targets(
             recordings if not gone else [], overwrite, {os.path.realpath(path) for path in inputs}
         )
@@ -125,7 +130,8 @@ class Output:
 
         The file of a recording that is ``taken_over`` from an earlier run is left alone, with the user's corrections.
         """
-        annotated = Annotated(printable(recording.name), printable(self.stems[recording.name]), seconds, rows)
+        stem = self.stems[recording.name] if self._choice.named else os.path.splitext(recording.name)[0]
+        annotated = Annotated(printable(recording.name), printable(stem), seconds, rows)
         if failed and self._choice.form.per_recording:
             return
         if self.targets is not None:
@@ -202,26 +208,15 @@ class Output:
         if output.exists() and output.is_dir() != into:
             raise UsageError(f"{output} is a {'file, but must be a folder' if into else 'folder, but must be a file'}")
         own = {r.name: output / (self.stems[r.name] + form.extensions[0]) for r in recordings} if into else None
-        inputs = {os.path.realpath(recording.path) for recording in recordings}
+        inputs = {os.path.realpath(r.path) for r in recordings if not r.url} if own is not None else set()
         for path in own.values() if own is not None else [output]:
-            if os.path.realpath(path) in inputs:
+            if os.path.realpath(path) in inputs:  # one file for all was checked above
                 raise UsageError(f"{path} is one of the recordings: choose another -o")
             if os.path.realpath(path) in others:
                 raise UsageError(f"{path} is one of the files that are read: choose another -o")
             if os.path.lexists(path) and not overwrite:
                 raise UsageError(f"{path} exists: --overwrite replaces it")
         return own
-
-
-def _stems(recordings: Sequence[Recording], folder: str | None, form: Format) -> dict[str, str]:
-    if not recordings:  # of an empty shard
-        return {}
-    try:
-        return stems(list(recordings), folder)
-    except UsageError:
-        if form.per_recording or form.templated:
-            raise
-        return {recording.name: recording.name for recording in recordings}  # the format does not use them
 
 
 def template(text: str | None, form: Format) -> str | None:

@@ -4,10 +4,12 @@ import atexit
 import codecs
 import contextlib
 import os
+import re
 import shutil
 import sys
 import tempfile
 import threading
+import time
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
@@ -16,24 +18,53 @@ from typing import TYPE_CHECKING
 import click
 
 from sertool.cli.interrupt import interruptible
-from sertool.cli.terminal import Bar, bar, libraries_silenced, visible
+from sertool.cli.terminal import Bar, bar, libraries_silenced, on_terminal, visible
 
 if TYPE_CHECKING:
+    from sertool.recordings.listing import Listing
     from sertool.recordings.pool import Meter, Summary
-    from sertool.recordings.scan import Recording
+    from sertool.recordings.recording import Recording
     from sertool.segments.given import Given
 
 
-def with_standard_input(paths: Iterable[str]) -> list[str]:
-    """Return the paths, with - replaced by the files listed on standard input, or a copy of a recording on it.
+def with_standard_input(paths: Iterable[str]) -> Iterator[str]:
+    """Yield the paths, with - replaced by the files listed on standard input, or a copy of a recording on it.
 
     Raises UsageError if standard input is neither.
     """
-    listed: list[str] = []
     for path in paths:
-        listed += _standard_input() if path == "-" else [path]
-    return listed
+        yield from _standard_input() if path == "-" else [path]
 
+
+def listed(paths: Sequence[str], pattern: str | None, skipped: "Counter[str]", quiet: bool) -> "Listing":
+    """Return the recordings at the paths; say how many there are so far if the search takes long."""
+    from sertool.recordings.listing import Listing
+    from sertool.recordings.scan import found
+
+    searching = found(with_standard_input(paths), pattern, skipped)
+    if not on_terminal() or quiet:
+        return Listing(searching)
+    try:
+        return Listing(_told(searching))
+    finally:
+        click.echo("\r\x1b[K", err=True, nl=False)
+
+
+def _told(searching: "Iterable[Recording]") -> "Iterator[Recording]":
+    """Yield recordings; after a second, say on the terminal how many there were."""
+    due = time.monotonic() + 1
+    for number, recording in enumerate(searching, start=1):
+        yield recording
+        if number % 256 == 0 and time.monotonic() > due:
+            due = time.monotonic() + 0.2
+            click.echo(f"\rsearching: {number:,} recordings", err=True, nl=False)
+
+
+#: Recordings of which a comparison with the output costs seconds.
+_MANY = 100_000
+
+#: Bytes of a list that are read at a time.
+_PART = 1 << 20
 
 #: First bytes of the formats that can be read from a pipe: (offset, bytes).
 _AUDIO = (
@@ -47,7 +78,7 @@ _AUDIO = (
 )
 
 
-def _standard_input() -> list[str]:
+def _standard_input() -> Iterator[str]:
     from sertool.errors import UsageError
     from sertool.recordings.scan import Listed
 
@@ -62,23 +93,43 @@ def _standard_input() -> list[str]:
             file.write(head)
             shutil.copyfileobj(sys.stdin.buffer, file)
         piped.name = "-"
-        return [piped]
-    data = head + sys.stdin.buffer.read()
+        yield piped
+        return
+    for name in _names(head):
+        if len(name) > 4096 or _CONTROL.search(name):
+            known = len(name) <= 4096 and os.path.lexists(os.fsdecode(name))
+            if not known:
+                raise UsageError("standard input is neither a list of files nor audio of a known kind")
+        yield Listed(os.fsdecode(name))
+
+
+_CONTROL = re.compile(rb"[\x00-\x08\x0b\x0c\x0e-\x1f]")
+
+
+def _names(head: bytes) -> Iterator[bytes]:
+    """Yield the names on standard input, of which ``head`` was read: one a line, or each before a NUL."""
+    data = head + sys.stdin.buffer.read(_PART)
     for mark, encoding in (
         (codecs.BOM_UTF8, "utf-8"),
         (codecs.BOM_UTF16_LE, "utf-16-le"),
         (codecs.BOM_UTF16_BE, "utf-16-be"),
     ):
         if data.startswith(mark):  # a list written on Windows
+            data += sys.stdin.buffer.read()
             data = os.fsencode(data[len(mark) :].decode(encoding, "replace"))
             break
-    separated = b"\0" in data
-    names = [name for name in (data.split(b"\0") if separated else data.splitlines()) if name]
-    for name in names:
-        implausible = any(byte < 32 and byte not in b"\t\n\r" for byte in name) or len(name) > 4096
-        if implausible and not os.path.lexists(os.fsdecode(name[:4096])):
-            raise UsageError("standard input is neither a list of files nor audio of a known kind")
-    return [Listed(os.fsdecode(name)) for name in names]
+    mark = b"\0" if b"\0" in data else b"\n"
+    while data:
+        *names, rest = data.split(mark)
+        for name in names:
+            if name := name if mark == b"\0" else name.rstrip(b"\r"):
+                yield name
+        more = sys.stdin.buffer.read(_PART)
+        if not more or len(rest) > 2 * _PART:
+            if name := rest if mark == b"\0" else rest.rstrip(b"\r"):
+                yield name
+            rest = b""
+        data = rest + more
 
 
 def passed_over(skipped: Counter[str]) -> str:
@@ -123,10 +174,22 @@ def check_writable(output: Path, recordings: "Sequence[Recording]") -> None:
 
     if not output.absolute().parent.is_dir():
         raise UsageError(f"cannot write {output}: there is no folder {output.parent}")
-    if recordings and not any(os.path.lexists(r.path) for r in recordings):  # a mistyped path: do not start a table
+    if len(recordings) and not any(r.url or os.path.lexists(r.path) for r in recordings):
+        # a mistyped path: do not start a table
         raise UsageError(f"{visible(recordings[0].name)}: {recordings[0].error or 'no such file or folder'}")
-    if output.exists() and any(os.path.exists(r.path) and r.path.samefile(output) for r in recordings):
+    if output.exists() and _is_one_of(output, recordings):
         raise UsageError(f"{output} is one of the recordings: choose another -o")
+
+
+def _is_one_of(output: Path, recordings: "Sequence[Recording]") -> bool:
+    """Return whether a file is one of the recordings, by whatever name; of very many, by the same name only."""
+    own, few = os.stat(output), len(recordings) <= _MANY
+    for recording in recordings:
+        if not recording.url and (few or recording.path.name == output.name):
+            with contextlib.suppress(OSError, ValueError):
+                if os.path.samestat(own, os.stat(recording.path)):
+                    return True
+    return False
 
 
 def given_segments(
@@ -189,7 +252,12 @@ def under_way(
 
 def _is_long(recordings: "Sequence[Recording]") -> bool:
     """Return whether the work takes more than about a second, estimated from the files' sizes."""
-    return sum(os.path.getsize(r.path) for r in recordings if os.path.isfile(r.path)) > 2_000_000
+    size = 0
+    for recording in recordings:
+        size += os.path.getsize(recording.path) if os.path.isfile(recording.path) else 0
+        if size > 2_000_000 or recording.url:
+            return True
+    return False
 
 
 def _exit(note: str) -> None:

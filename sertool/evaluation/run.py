@@ -27,7 +27,7 @@ from sertool.labelling.labels import Labels
 from sertool.labelling.plan import Plan
 from sertool.plugins import load_plugins
 from sertool.recordings.pool import Meter
-from sertool.recordings.scan import Recording, printable
+from sertool.recordings.recording import Recording, printable
 from sertool.segments.given import Given
 
 #: Task of a bundle -> module that reports on its outputs.

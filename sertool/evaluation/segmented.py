@@ -6,7 +6,8 @@ from typing import Any
 
 from sertool.corpora import Row
 from sertool.errors import UsageError
-from sertool.recordings.scan import Recording, scan
+from sertool.recordings.recording import Recording
+from sertool.recordings.scan import scan
 from sertool.segments import Segment
 from sertool.segments.given import Given
 

@@ -19,7 +19,7 @@ from sertool.labelling.journal import Journal
 from sertool.labelling.labeller import Labeller
 from sertool.labelling.plan import Plan
 from sertool.recordings.pool import Meter
-from sertool.recordings.scan import Recording
+from sertool.recordings.recording import Recording
 
 #: A batch ends with this many files, or this many bytes: about a second of work, beside which a task costs little.
 BATCH_FILES, BATCH_BYTES = 64, 32_000_000
@@ -149,7 +149,7 @@ class Cluster:
         next_place = 0
 
         def submit(batch: _Batch) -> None:
-            own = [replace(recording, path=recording.path.absolute()) for recording in batch.recordings]
+            own = [one if one.url else replace(one, path=one.path.absolute()) for one in batch.recordings]
             future = self._client.submit(_label, *arguments, own, pure=False)
             under_way[future] = batch
             future.add_done_callback(finished.put)

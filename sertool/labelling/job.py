@@ -12,9 +12,11 @@ from sertool.labelling.journal import Journal, stamp
 from sertool.labelling.labeller import Labeller
 from sertool.labelling.labels import Labels
 from sertool.labelling.plan import Plan
+from sertool.recordings import remote
+from sertool.recordings.fetch import on_disk
 from sertool.recordings.places import Place, parts
 from sertool.recordings.pool import FAULTS, Meter, decoded, each, reason
-from sertool.recordings.scan import Recording
+from sertool.recordings.recording import Recording
 from sertool.segments import Segment
 from sertool.speech.detection import SILENT
 
@@ -60,17 +62,25 @@ def label_one(labeller: Labeller, recording: Recording, plan: Plan, meter: Meter
     Of several channels or tracks, those that cannot be labelled have a row with an error and a note; the recording
     fails only if none can be.
     """
-    columns, meter = table.table(labeller, plan).columns, meter or Meter()
-    notes: dict[str, None] = {}
-    rows, errors, seconds = list[dict[str, Any]](), list[str](), 0.0
+    columns = table.table(labeller, plan).columns
     try:
-        places = parts(recording, plan.channel, plan.track)
+        with on_disk(recording) as there:
+            places = parts(there, plan.channel, plan.track)
+            return _label(labeller, recording, there, plan, places, meter or Meter())
     except FAULTS as fault:
         return Result(recording, [table.row(recording.name, {"error": reason(fault)}, columns)], 0.0, failed=True)
+
+
+def _label(
+    labeller: Labeller, recording: Recording, there: Recording, plan: Plan, places: list[Place], meter: Meter
+) -> Result:
+    """Label the places of a recording, which is ``there`` on disk."""
+    columns, notes = table.table(labeller, plan).columns, dict[str, None]()
+    rows, errors, seconds = list[dict[str, Any]](), list[str](), 0.0
     for place in places:
         own = place.columns
         try:
-            part, length = _part(labeller, recording, plan, place, meter, lambda text: notes.update({text: None}))
+            part, length = _part(labeller, there, plan, place, meter, lambda text: notes.update({text: None}))
             rows += [table.row(recording.name, own | values, columns) for values in part]
             seconds = max(seconds, length)
         except FAULTS as fault:
@@ -152,8 +162,14 @@ def _segments(
 
 def stamped(recording: Recording, plan: Plan) -> list[int] | None:
     """Return what changes when the recording or its segments do; None if there is no file."""
-    own = stamp(recording.path)
+    own = _own_stamp(recording)
     return own and own + (plan.segments.stamp(recording) if plan.segments else [])
+
+
+def _own_stamp(recording: Recording) -> list[int] | None:
+    if recording.url:
+        return recording.stamp or remote.stamp_of(recording.url)
+    return stamp(recording.path)
 
 
 def taken_over(
@@ -163,8 +179,8 @@ def taken_over(
     entry = journal.finished(recording, now) if journal else None
     if entry is None:
         return None
-    rows = [{name: row.get(name) for name in columns} for row in entry["rows"]]
-    return Result(recording, rows, entry["seconds"], failed=False, taken_over=True)
+    rows = [{name: row.get(name) for name in columns} for row in entry.rows]
+    return Result(recording, rows, entry.seconds, failed=False, taken_over=True)
 
 
 def label_all(
@@ -188,7 +204,7 @@ def label_all(
     plan = Plan(plan) if isinstance(plan, str) else plan
     if plan.by_segment and not plan.segments:
         _ = plan.find  # load it before the threads need it
-    lock, columns = threading.Lock(), table.table(labeller, plan).columns
+    columns = table.table(labeller, plan).columns
 
     def work(recording: Recording) -> Result:
         before = stamped(recording, plan) if journal else None
@@ -196,8 +212,7 @@ def label_all(
             return known
         result = label_one(labeller, recording, plan, meter)
         if journal:
-            with lock:
-                journal.add(recording, before, result.rows, result.seconds, result.failed)
+            journal.add(recording, before, result.rows, result.seconds, result.failed)
         return result
 
-    return each(work, list(recordings), jobs=jobs, ordered=ordered, stop=stop)
+    return each(work, recordings, jobs=jobs, ordered=ordered, stop=stop)

@@ -1,6 +1,7 @@
 """Merge the tables of shards, from their journals, in the order of the whole list."""
 
 import json
+from array import array
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,8 +11,9 @@ import numpy as np
 
 from sertool._types import Array
 from sertool.errors import UsageError
-from sertool.labelling.journal import parsed
-from sertool.recordings.scan import Recording
+from sertool.labelling import log
+from sertool.labelling.log import Context, Entry
+from sertool.recordings.recording import Recording, key_of, printable
 from sertool.segments import Table
 
 _Head: TypeAlias = dict[str, Any]
@@ -21,13 +23,14 @@ _Head: TypeAlias = dict[str, Any]
 class Shards:
     """Journals of shards: ``heads`` are their first lines, ``problems`` say why the merged table is not the whole.
 
-    ``index`` [n, 3] are shard, offset and bytes of each recording's entry, in the order of the whole list.
+    ``index`` [n, 4] are shard, offset, bytes and number of the context of each recording's entry, in the order of the
+    whole list.
     """
 
     journals: list[Path]
     heads: list[_Head]
+    contexts: list[Context]
     index: Array
-    recordings: list[Recording]
     problems: list[str]
 
     @property
@@ -43,15 +46,16 @@ class Shards:
         folder: str | None = self.heads[0]["about"]["folder"]
         return folder
 
-    def entries(self) -> Iterator[tuple[Recording, dict[str, Any]]]:
-        """Yield (recording, entry with rows and seconds) in order."""
+    def entries(self) -> Iterator[tuple[Recording, Entry]]:
+        """Yield (recording, its entry, whose rows have the column "file" as well) in order."""
         streams = [open(path, "rb") for path in self.journals]  # noqa: SIM115 (closed below)
         try:
-            for recording, (shard, offset, size) in zip(self.recordings, self.index.tolist(), strict=True):
-                streams[shard].seek(offset)
-                entry = parsed(streams[shard].read(size))
-                assert entry is not None  # it was, a moment ago
-                yield recording, entry
+            for shard, offset, size, context in self.index:
+                entry = log.read_at(streams[shard], int(offset), int(size), self.contexts[context])
+                name = printable(entry.name)
+                rows = [{"file": name, **row} for row in entry.rows]
+                recording = Recording.of_key(entry.key, entry.name, entry.stamp)
+                yield recording, Entry(entry.name, entry.key, entry.stamp, entry.failed, entry.seconds, rows)
         finally:
             for stream in streams:
                 stream.close()
@@ -60,28 +64,30 @@ class Shards:
 def open_shards(tables: list[Path], of: int) -> Shards:
     """Read the journals of the tables of shards; ``of`` is how many there should be.
 
-    Raises UsageError if a journal is missing or damaged, or was made with other settings than the first.
+    Raises UsageError if a journal is missing or damaged, or was made with other settings than the first. In memory are
+    40 bytes for each recording.
     """
     journals = [table.with_name(table.name + ".journal") for table in tables]
     heads: list[_Head] = []
-    places, spots, names, paths, failed = [], [], [], [], []
+    contexts: list[Context] = []
+    keys, places, spots, good = array("Q"), array("q"), array("q"), array("b")
     problems = []
     for number, journal in enumerate(journals):
         head, complete = None, False
-        for offset, line in _lines(journal):
-            entry = parsed(line)
-            if entry is None:
-                continue  # a damaged line, or the last one of a run that was killed
-            if head is None:
-                head = entry
-            elif "complete" in entry:
-                complete = True
-            else:
-                places.append(entry["place"])
-                spots.append((number, offset, len(line)))
-                names.append(entry["name"])
-                paths.append(entry["path"])
-                failed.append(entry["failed"])
+        for found in log.read(journal):
+            if found is None:
+                continue  # a damaged line
+            if isinstance(found.thing, dict):
+                head = head or found.thing
+                complete = complete or "complete" in found.thing
+                continue
+            if not contexts or contexts[-1] is not found.context:
+                assert found.context is not None
+                contexts.append(found.context)
+            keys.append(key_of(found.thing.key))
+            places.append(found.thing.place or 0)
+            spots.extend((number, found.offset, found.size, len(contexts) - 1))
+            good.append(not found.thing.failed)
         if head is None:
             raise UsageError(f"{journal} is damaged or empty: label this shard again")
         heads.append(head)
@@ -94,23 +100,19 @@ def open_shards(tables: list[Path], of: int) -> Shards:
     lists = {head["about"]["list"] for head in heads}
     if len(lists) > 1:
         problems.append("the shards saw different lists of recordings: run each of them again, they continue")
-    chosen = _chosen(paths, failed)
-    order = sorted(chosen, key=lambda at: (places[at], names[at]))
-    recordings = [Recording(Path(paths[at]), names[at]) for at in order]
-    return Shards(journals, heads, np.array([spots[at] for at in order], np.int64).reshape(-1, 3), recordings, problems)
+    chosen = _chosen(np.array(keys, np.uint64), np.array(places), np.array(good))
+    return Shards(journals, heads, contexts, np.array(spots).reshape(-1, 4)[chosen], problems)
 
 
-def _lines(journal: Path) -> Iterator[tuple[int, bytes]]:
-    """Yield (offset, line without its end) of the complete lines of a journal."""
-    offset = 0
-    try:
-        with open(journal, "rb") as stream:
-            for line in stream:
-                if line.endswith(b"\n"):
-                    yield offset, line[:-1]
-                offset += len(line)
-    except OSError as error:
-        raise UsageError(f"{journal}: {error.strerror}") from None
+def _chosen(keys: Array, places: Array, good: Array) -> Array:
+    """Return the places of the entries that count, in the order of the list.
+
+    Of each recording, that is the last one that did not fail, else the last one.
+    """
+    order = np.lexsort((np.arange(len(keys)), good, keys))
+    own = keys[order]
+    last: Array = order[np.append(own[1:] != own[:-1], np.ones(min(len(own), 1), bool))]
+    return last[np.lexsort((keys[last], places[last]))]
 
 
 def _require_same(journal: Path, head: _Head, first: _Head) -> None:
@@ -125,12 +127,3 @@ def _require_same(journal: Path, head: _Head, first: _Head) -> None:
             raise UsageError(
                 f"{journal} was made with {key} = {json.dumps(value)}, others {json.dumps(other.get(key))}"
             )
-
-
-def _chosen(paths: list[str], failed: list[bool]) -> list[int]:
-    """Return the entry of each recording that counts: the last one that did not fail, else the last one."""
-    best: dict[str, int] = {}
-    for at, path in enumerate(paths):
-        if path not in best or failed[best[path]] or not failed[at]:
-            best[path] = at
-    return list(best.values())

@@ -5,7 +5,7 @@ from typing import Any
 
 from sertool.labelling.labeller import Labeller
 from sertool.labelling.plan import Plan
-from sertool.recordings.scan import printable
+from sertool.recordings.recording import printable
 from sertool.segments import Table
 
 

@@ -5,7 +5,7 @@ from typing import Literal, TypeAlias
 
 from sertool import audio
 from sertool.errors import AudioError
-from sertool.recordings.scan import Recording
+from sertool.recordings.recording import Recording
 
 #: One audio channel or track, counted from 1; all of them; or, as None, the mean of the channels or the default track.
 Choice: TypeAlias = int | Literal["each"] | None

@@ -11,7 +11,7 @@ from typing import Protocol, TypeVar
 from sertool import audio
 from sertool._types import Samples
 from sertool.errors import AudioError
-from sertool.recordings.scan import Recording
+from sertool.recordings.recording import Recording
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -104,7 +104,7 @@ def decoded(
 
 def each(
     work: Callable[[Item], Result],
-    items: list[Item],
+    items: Iterable[Item],
     *,
     jobs: int,
     ordered: bool = False,

@@ -3,26 +3,18 @@
 import collections
 import fnmatch
 import glob
+import itertools
 import os
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from os import PathLike
 from pathlib import Path
 
 from sertool import audio
-
-
-@dataclass(frozen=True)
-class Recording:
-    """A file to label: its path, its name in the table, and an ``error`` if it cannot be read at all.
-
-    ``place`` is its place in the whole list, if it is in a shard of it.
-    """
-
-    path: Path
-    name: str
-    error: str | None = None
-    place: int | None = None
+from sertool.errors import AudioError
+from sertool.recordings import archives, remote
+from sertool.recordings.listing import Listing
+from sertool.recordings.recording import Recording
+from sertool.recordings.urls import is_url, without_secrets
 
 
 class Listed(str):
@@ -35,32 +27,34 @@ def scan(
     paths: str | PathLike[str] | Iterable[str],
     pattern: str | None = None,
     passed: collections.Counter[str] | None = None,
-) -> list[Recording]:
-    """Expand files, folders (recursively) and glob patterns to recordings, without duplicates, in a fixed order.
+) -> Listing:
+    """Expand files, folders (recursively), archives, glob patterns and URLs to recordings, in a fixed order.
 
-    A file is named as typed. Names in a folder are relative to it; if there are several paths, they are prefixed with
-    the folder as typed, so that names are unique. Links are followed, without cycles; names that begin with a dot are
-    skipped. ``pattern`` (fnmatch, case-insensitive) filters the files of folders. ``passed`` counts the files of
-    folders that are not audio, by extension.
+    A file is named as typed. Names in a folder or archive are relative to it; if there are several paths, they are
+    prefixed with the folder as typed, so that names are unique, and those in an archive always. The second of two
+    recordings of one name is left out. Links are followed, without cycles; names that begin with a dot are skipped.
+    ``pattern`` (fnmatch, case-insensitive) filters the files of folders and archives. ``passed`` counts their files
+    that are not audio, by extension. URLs need fsspec; UsageError if there is none for them.
     """
     passed = collections.Counter() if passed is None else passed
-    paths = [os.fspath(paths)] if isinstance(paths, str | PathLike) else list(paths)
-    result: dict[str, Recording] = {}
-    for typed in paths:
-        prefix = typed if len(paths) > 1 else ""
-        for recording in _expand(typed, prefix, pattern, passed):
-            result.setdefault(recording.name, recording)
-    return list(result.values())
+    return Listing(found([os.fspath(paths)] if isinstance(paths, str | PathLike) else paths, pattern, passed))
 
 
-def printable(name: str) -> str:
-    """Return a file name as valid UTF-8: invalid bytes become \\xNN."""
-    return name.encode("utf-8", "surrogateescape").decode("utf-8", "backslashreplace")
+def found(paths: Iterable[str], pattern: str | None, passed: collections.Counter[str]) -> Iterator[Recording]:
+    """Yield what `scan` lists, perhaps repeatedly."""
+    rest = iter(paths)
+    first = list(itertools.islice(rest, 2))
+    for typed in itertools.chain(first, rest):
+        yield from _expand(typed, typed if len(first) > 1 else "", pattern, passed)
 
 
 def _expand(typed: str, prefix: str, pattern: str | None, passed: collections.Counter[str]) -> Iterator[Recording]:
     listed = isinstance(typed, Listed)
-    if listed and os.path.realpath(typed) == os.path.realpath(os.sep):
+    if typed.lower().startswith("file://"):
+        typed = typed[len("file://") :]
+    if is_url(typed):
+        yield from _remote(typed, prefix, pattern, passed)
+    elif listed and os.path.realpath(typed) == os.path.realpath(os.sep):
         yield Recording(Path(typed), typed, "the list names the whole disk")
     elif os.path.isdir(typed):
         yield from _search(typed, prefix, pattern, passed)
@@ -70,6 +64,8 @@ def _expand(typed: str, prefix: str, pattern: str | None, passed: collections.Co
             yield Recording(Path(typed), typed, "no file matches this pattern")
         for match in matches:
             yield from _expand(match, match, pattern, passed)
+    elif archives.is_archive(typed) and os.path.isfile(typed):
+        yield from _unpacked(typed, pattern, passed)
     else:
         name = typed.name if isinstance(typed, Listed) else None
         yield Recording(Path(typed), name or str(typed))
@@ -86,14 +82,9 @@ def _search(folder: str, prefix: str, pattern: str | None, passed: collections.C
             if not name.startswith(".") and os.path.realpath(os.path.join(here, name)) not in visited
         )
         for name in sorted(files):
-            if name.startswith("."):
-                continue
-            if not audio.is_audio(name):
-                passed[os.path.splitext(name)[1].lower() or "without an ending"] += 1
-                continue
             path = os.path.join(here, name)
             relative = os.path.relpath(path, folder)
-            if pattern is None or any(fnmatch.fnmatchcase(n.lower(), pattern.lower()) for n in (relative, name)):
+            if _wanted(relative, pattern, passed):
                 yield Recording(Path(path), os.path.join(prefix, relative))
     for error in unreadable:
         relative = os.path.relpath(error.filename, folder)
@@ -102,3 +93,49 @@ def _search(folder: str, prefix: str, pattern: str | None, passed: collections.C
             os.path.normpath(os.path.join(prefix or ("" if relative != "." else folder), relative)),
             f"folder cannot be searched ({(error.strerror or str(error)).lower()})",
         )
+
+
+def _wanted(relative: str, pattern: str | None, passed: collections.Counter[str]) -> bool:
+    """Return whether a file of a folder or archive is labelled; count those that are not audio."""
+    name = os.path.basename(relative)
+    if name.startswith("."):
+        return False
+    if not audio.is_audio(name):
+        passed[os.path.splitext(name)[1].lower() or "without an ending"] += 1
+        return False
+    return pattern is None or any(fnmatch.fnmatchcase(n.lower(), pattern.lower()) for n in (relative, name))
+
+
+def _remote(url: str, prefix: str, pattern: str | None, passed: collections.Counter[str]) -> Iterator[Recording]:
+    shown = without_secrets(url)
+    try:
+        if "*" in shown:
+            matches = remote.matching(url)
+            if not matches:
+                yield Recording.at(url, shown, error="no file matches this pattern")
+            for match in matches:
+                yield from _remote(match, match, pattern, passed)
+        elif archives.is_archive(url):
+            yield from _unpacked(url, pattern, passed)
+        elif remote.is_folder(url):
+            start = f"{without_secrets(prefix).rstrip('/')}/" if prefix else ""
+            for relative, inner, stamp in remote.walk(url):
+                hidden = any(part.startswith(".") for part in relative.split("/"))
+                if not hidden and _wanted(relative, pattern, passed):
+                    yield Recording.at(inner, start + relative, stamp)
+        else:
+            yield Recording.at(url, shown)
+    except AudioError as error:
+        yield Recording.at(url, shown, error=str(error))
+
+
+def _unpacked(archive: str, pattern: str | None, passed: collections.Counter[str]) -> Iterator[Recording]:
+    shown = without_secrets(archive) if is_url(archive) else archive
+    try:
+        for member in archives.members(archive):
+            if member.error:
+                yield Recording(Path(shown), shown, member.error)
+            elif not member.name.startswith("__MACOSX/") and _wanted(member.name, pattern, passed):
+                yield Recording.at(member.url, f"{shown}/{member.name}", member.stamp)
+    except AudioError as error:
+        yield Recording(Path(shown), shown, str(error))

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from sertool.errors import SertoolError, UsageError
-from sertool.recordings.scan import Recording, printable
+from sertool.recordings.recording import Recording, printable
 from sertool.registry import Format
 from sertool.segments.segment import Segment
 

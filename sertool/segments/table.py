@@ -90,8 +90,9 @@ class _Fields(string.Formatter):
 class Annotated:
     """A recording and its ``rows``, mappings from the table's columns to values, None for missing ones.
 
-    ``file`` is its name in the table, ``stem`` its unique path without extension, ``seconds`` its length. Of a
-    recording that failed there is one row, whose ``error`` is the reason.
+    ``file`` is its name in the table, ``stem`` its path without extension, which is unique for formats that are
+    per_recording or templated; ``seconds`` is its length. Of a recording that failed there is one row, whose ``error``
+    is the reason.
     """
 
     file: str

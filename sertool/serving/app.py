@@ -30,7 +30,7 @@ from sertool.labelling.job import Result, label_one
 from sertool.labelling.labels import Labels
 from sertool.labelling.live import LiveSegments, LiveWindows
 from sertool.labelling.plan import Plan
-from sertool.recordings.scan import Recording
+from sertool.recordings.recording import Recording
 from sertool.serving.limits import Budget, Counts, Limits
 from sertool.serving.openapi import described, document
 

@@ -1,15 +1,16 @@
 """Detect speech in many recordings, several at a time."""
 
 import threading
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
 from sertool.errors import AudioError, UsageError
 from sertool.features.mel import SAMPLE_RATE
+from sertool.recordings.fetch import on_disk
 from sertool.recordings.places import Choice, Place, parts
 from sertool.recordings.pool import FAULTS, Meter, decoded, each, reason
-from sertool.recordings.scan import Recording, printable
+from sertool.recordings.recording import Recording, printable
 from sertool.segments import Segment
 from sertool.segments.given import Given
 from sertool.speech.detection import Detected, detect
@@ -95,7 +96,7 @@ class Detection:
 
 
 def detect_all(
-    recordings: list[Recording],
+    recordings: Sequence[Recording],
     parameters: Parameters,
     *,
     jobs: int,
@@ -117,12 +118,13 @@ def detect_all(
         try:
             limits = _limits(segments, recording)
             result = []
-            for place in parts(recording, channel, track):
-                blocks = decoded(recording, lambda text: notes.update({text: None}), place.channel, place.track)
-                found = detect(meter.count(blocks), parameters, probabilities=probabilities)
-                result.append(Part(place, found, limits))
-                if found.silent and place.columns:
-                    notes[f"{place.text} is silent"] = None
+            with on_disk(recording) as there:
+                for place in parts(there, channel, track):
+                    blocks = decoded(there, lambda text: notes.update({text: None}), place.channel, place.track)
+                    found = detect(meter.count(blocks), parameters, probabilities=probabilities)
+                    result.append(Part(place, found, limits))
+                    if found.silent and place.columns:
+                        notes[f"{place.text} is silent"] = None
             return Detection(recording, tuple(result), notes=tuple(notes))
         except FAULTS as fault:
             return Detection(recording, error=reason(fault))

@@ -9,7 +9,7 @@ from sertool._types import Floats, Samples
 from sertool.look import COLOURS
 from sertool.look.figures import figure as figure_of
 from sertool.look.figures import styled
-from sertool.recordings.scan import printable
+from sertool.recordings.recording import printable
 from sertool.speech.detection import Detected
 from sertool.speech.detector import FRAME
 from sertool.speech.segmenter import Parameters

@@ -22,7 +22,7 @@ from sertool.labelling import Labeller
 from sertool.labelling.job import label_one
 from sertool.labelling.plan import Plan
 from sertool.plugins import load_plugins
-from sertool.recordings.scan import Recording
+from sertool.recordings.recording import Recording
 from sertool.segments import Segment
 from sertool.segments.given import Given
 

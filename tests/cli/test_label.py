@@ -15,7 +15,7 @@ import pytest
 import soundfile
 
 from sertool.bundle import bundled_folder
-from sertool.labelling import Labeller
+from sertool.labelling import Labeller, log
 
 NUMBERS = [f"{name}{end}" for name in ("arousal", "dominance", "valence") for end in ("", ".low", ".high")]
 COLUMNS = ["file", "start", "end", *NUMBERS, "typical", "speech", "error"]
@@ -400,8 +400,8 @@ def test_after_sigkill_resume_completes_the_table(tmp_path, many, command, form)
     output = tmp_path / f"labels.{form}"
     code, _ = cut_off(folder, output, signal.SIGKILL)
     assert code == -signal.SIGKILL
-    lines = output.with_name(output.name + ".journal").read_bytes().split(b"\n")[1:-1]
-    labelled = sum(not json.loads(line)["failed"] for line in lines)
+    found = [one for one in log.read(output.with_name(output.name + ".journal")) if one]
+    labelled = sum(isinstance(one.thing, log.Entry) and not one.thing.failed for one in found)
     assert 4 <= labelled < 248
 
     code, _, err = command("label", folder, "-o", output, "--resume")
@@ -417,7 +417,7 @@ def test_sigint_while_resuming_loses_nothing(tmp_path, many, command):
     output = tmp_path / "labels.csv"
     cut_off(folder, output, signal.SIGKILL)
     shutil.copy(output.with_name("labels.csv.journal"), tmp_path / "before")
-    done = len((tmp_path / "before").read_bytes().split(b"\n")) - 2
+    done = len(list(log.read(tmp_path / "before"))) - 1
     child = subprocess.Popen(
         [sys.executable, "-m", "sertool", "label", folder, "-o", output, "-j", "1", "--resume"],
         stderr=subprocess.DEVNULL,
@@ -426,8 +426,7 @@ def test_sigint_while_resuming_loses_nothing(tmp_path, many, command):
         time.sleep(0.005)
     child.send_signal(signal.SIGINT)
     assert child.wait(60) == 130
-    kept = output.with_name("labels.csv.journal").read_bytes().split(b"\n")
-    assert len(kept) - 2 > done
+    assert len(list(log.read(output.with_name("labels.csv.journal")))) - 1 > done
     code, _, _ = command("label", folder, "-o", output, "--resume")
     assert code == 1
     assert table_in(output) == unbroken

@@ -14,13 +14,14 @@ import numpy as np
 import pytest
 
 from sertool.errors import UsageError
-from sertool.labelling import Labeller, table
+from sertool.labelling import Labeller, log, table
 from sertool.labelling.job import label_all, label_one
 from sertool.labelling.journal import Journal, stamp
 from sertool.labelling.plan import Plan
 from sertool.plugins import load_plugins
 from sertool.recordings.pool import Summary, timed
-from sertool.recordings.scan import Recording, scan
+from sertool.recordings.recording import Recording
+from sertool.recordings.scan import scan
 from sertool.segments import Annotated, Table
 
 RUN = {"model": "m 1", "window": 8.0}
@@ -193,6 +194,10 @@ def taken_over(results):
     return {result.recording.name for result in results if result.taken_over}
 
 
+def entries(path):
+    return [found.thing for found in log.read(path) if found and isinstance(found.thing, log.Entry)]
+
+
 @pytest.fixture
 def finished(labeller, recordings, tmp_path):
     """A run that has come to its end: the output's path, and its results by name."""
@@ -232,10 +237,11 @@ def test_a_journal_line_cut_in_the_middle_costs_that_recording_only(labeller, re
     output, _ = finished
     path = output.with_name("labels.csv.journal")
     *whole, last = path.read_bytes().splitlines(keepends=True)
+    path.write_bytes(b"".join(whole))
+    left = entries(path)
     path.write_bytes(b"".join(whole) + last[:kept])
-    whole = [json.loads(line) for line in whole[1:]]
     results = labelled(Journal(output, RUN, "resume"), labeller, recordings)
-    assert taken_over(results) == {entry["name"] for entry in whole if not entry["failed"]}
+    assert taken_over(results) == {entry.name for entry in left if not entry.failed}
     assert len(results) == len(recordings)
 
 
@@ -244,11 +250,12 @@ def test_a_damaged_journal_line_costs_that_recording_only(labeller, recordings, 
     output, _ = finished
     path = output.with_name("labels.csv.journal")
     lines = path.read_bytes().splitlines(keepends=True)
-    lines[3] = damage
-    path.write_bytes(b"".join(lines))
-    left = [json.loads(line) for line in [*lines[1:3], *lines[4:]]]
+    path.write_bytes(b"".join([*lines[:5], *lines[6:]]))
+    left = entries(path)
+    path.write_bytes(b"".join([*lines[:5], damage, *lines[6:]]))
     results = labelled(Journal(output, RUN, "resume"), labeller, recordings)
-    assert taken_over(results) == {entry["name"] for entry in left if not entry["failed"]}
+    assert len(left) == len(recordings) - 1
+    assert taken_over(results) == {entry.name for entry in left if not entry.failed}
 
 
 def test_a_journal_whose_head_is_damaged_is_refused(finished):
@@ -313,7 +320,7 @@ def test_a_flipped_bit_costs_one_or_two_recordings_and_never_changes_a_row(label
         }
         journal.close()
         assert len(good) - 2 <= len(kept) <= len(good)
-        assert all(entry["rows"] == before[name].rows for name, entry in kept.items())
+        assert all(entry.rows == before[name].rows for name, entry in kept.items())
 
 
 def test_a_recording_is_known_by_its_place_and_not_by_its_name(labeller, recordings, finished, clip, tmp_path):
@@ -362,5 +369,5 @@ def test_of_many_that_resume_at_once_one_goes_on_and_the_journal_stays_whole(fin
         assert said.count("mine\n") == 1
         assert said.count("another sertool is writing labels.csv\n") == 3
     journal = Journal(output, RUN, "resume")
-    assert len(journal._done) == sum(not result.failed for result in before.values())
+    assert journal.before == sum(not result.failed for result in before.values())
     journal.close()

@@ -13,7 +13,8 @@ from sertool.errors import AudioWarning, UsageError
 from sertool.labelling import Labeller
 from sertool.labelling.job import label_all, label_one
 from sertool.labelling.plan import Plan
-from sertool.recordings.scan import Recording, scan
+from sertool.recordings.recording import Recording
+from sertool.recordings.scan import scan
 from sertool.segments import Segment
 from sertool.segments.given import Given
 from sertool.speech.detection import detect

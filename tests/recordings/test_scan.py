@@ -135,7 +135,7 @@ def test_a_file_given_twice_is_there_once(tree):
 
 
 def test_an_empty_folder_gives_nothing(tmp_path):
-    assert scan([str(tmp_path)]) == []
+    assert list(scan([str(tmp_path)])) == []
 
 
 @posix

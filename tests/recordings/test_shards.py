@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from sertool.errors import UsageError
-from sertool.recordings.scan import Recording
+from sertool.recordings.recording import Recording
 from sertool.recordings.shards import Shard, digest, shards_of
 
 

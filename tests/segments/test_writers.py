@@ -13,7 +13,7 @@ import pytest
 from sertool.errors import UsageError
 from sertool.plugins import load_plugins
 from sertool.recordings.places import Place
-from sertool.recordings.scan import Recording
+from sertool.recordings.recording import Recording
 from sertool.recordings.stems import stems
 from sertool.segments import Annotated, Table
 from sertool.speech.detection import Detected

@@ -18,7 +18,8 @@ from sertool.cli.terminal import bar, libraries_silenced, on_terminal, visible
 from sertool.errors import AudioError, UsageError
 from sertool.options import named_options
 from sertool.plugins import load_plugins
-from sertool.recordings.scan import Recording, scan
+from sertool.recordings.recording import Recording
+from sertool.recordings.scan import scan
 
 #: A value of --with, its probability and its change.
 _Step: TypeAlias = tuple[str, float, Callable[[Samples, np.random.Generator], Any]]

@@ -3,11 +3,12 @@
 import contextlib
 import dataclasses
 import functools
+import itertools
 import os
 import sys
 import threading
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +23,10 @@ from sertool.cli import outputs
 from sertool.cli.recordings import (
     check_writable,
     given_segments,
+    listed,
     none_found,
     passed_over,
     under_way,
-    with_standard_input,
     writing,
 )
 from sertool.cli.terminal import Bar, on_terminal, visible
@@ -37,8 +38,9 @@ from sertool.labelling.plan import Plan
 from sertool.labelling.relative import Relative
 from sertool.look import figures
 from sertool.recordings import pool
+from sertool.recordings.listing import Listing
 from sertool.recordings.places import Choice
-from sertool.recordings.scan import Recording, scan
+from sertool.recordings.recording import Recording, printable
 from sertool.recordings.shards import Shard, digest
 from sertool.segments import Table
 
@@ -105,7 +107,7 @@ def label(
     choice = None if chosen == (None,) * 4 and sys.stdout.isatty() else outputs.Choice(form, output, dialect)
     template = outputs.template(template, choice.form) if choice else None
     skipped: Counter[str] = Counter()
-    recordings = scan(with_standard_input(paths), pattern, skipped)
+    recordings = listed(paths, pattern, skipped, quiet)
     if not recordings:
         return none_found(paths, skipped)
     whole, unsharded = recordings, output
@@ -161,7 +163,7 @@ def label(
         about = {"table": dataclasses.asdict(columns), "folder": folder, "list": digest(whole)} if part else None
         journal = Journal(output, run | plan.described(), mode, about, recordings if part else None)
         if others := journal.others(recordings):
-            recordings += others
+            recordings = Listing(itertools.chain(recordings, others))
             given = given_segments(segments, segments_format, tier, recordings)
             plan = dataclasses.replace(plan, segments=given)
             to_own = Relative(relative_to, labeller, plan) if relative_to else None
@@ -193,7 +195,7 @@ class _Run:
         labeller: Labeller,
         plan: Plan,
         columns: Table,
-        recordings: list[Recording],
+        recordings: Sequence[Recording],
         target: outputs.Output | None,
         jobs: int,
         quiet: bool,
@@ -209,7 +211,7 @@ class _Run:
         self.path = target.path if target else None
         self.terminal, self.quiet = on_terminal() and not quiet, quiet
         self.hint = "add --resume to the same command to continue" if self.path else "use -o FILE to be able to resume"
-        self.summary, self.failures, self.notes = pool.Summary(), list[job.Result](), list[str]()
+        self.summary, self.failures, self.notes = pool.Summary(), view.Several(), view.Several()
 
     def label(self, journal: Journal | None, ordered: bool) -> bool:
         """Label and write; return False if the output file was deleted or replaced during the run."""
@@ -246,8 +248,9 @@ class _Run:
                     if self.rows is not None:
                         self.rows += result.rows
                     if result.failed:
-                        self.failures.append(result)
-                    self.notes += [f"{visible(result.name)}: {visible(text)}" for text in result.notes]
+                        self.failures.add(f"{visible(printable(result.name))}: {visible(result.error or '')}")
+                    for text in result.notes:
+                        self.notes.add(f"{visible(result.name)}: {visible(text)}")
                 complete = self.target is None or self.target.is_there()
             if journal:
                 if self.finished == len(self.recordings):
@@ -277,16 +280,18 @@ class _Run:
 
     def report(self, skipped: Counter[str]) -> None:
         """Print failures, notes and the summary on standard error."""
-        named = self.failures if self.target else []
-        view.several([f"{visible(r.rows[0]['file'])}: {visible(r.rows[0]['error'])}" for r in named])
-        view.several([*self.notes, *(map(visible, self.to_own.notes) if self.to_own else ())])
+        named = self.failures if self.target else view.Several()
+        named.print()
+        for text in self.to_own.notes if self.to_own else ():
+            self.notes.add(visible(text))
+        self.notes.print()
         manifest, total = self.labeller.bundle.manifest, len(self.recordings)
         if self.plan.segments and (unused := self.plan.segments.unused):
             most = ", ".join(repr(visible(name)) for name in list(unused)[:3])
             click.echo(f"{unused.total()} segments belong to none of the recordings (to {most})", err=True)
         in_table = self.target is not None and not self.target.drops_failures
         reasons = self.target.reasons if self.target else None
-        view.report(self.summary, bool(named) and in_table, total, reasons, manifest)
+        view.report(self.summary, len(named) > 0 and in_table, total, reasons, manifest)
         if skipped:
             click.echo(passed_over(skipped), err=True)
 

@@ -28,15 +28,16 @@ def merge(output: Path, dialect: str | None, form: str | None, partial: bool, ov
     choice = outputs.Choice(form, output, dialect)
     if choice.form.per_recording:
         raise UsageError(f"{choice.form.name} has a file for each recording: there is nothing to merge")
-    target = outputs.Output(choice, output, shards.recordings, shards.folder, overwrite, inputs=tables, gone=True)
+    recordings = [recording for recording, _ in shards.entries()] if choice.named else []
+    target = outputs.Output(choice, output, recordings, shards.folder, overwrite, inputs=tables, gone=True)
     failed = 0
     with writing(output), target:
         target.open(shards.table)
         for recording, entry in shards.entries():
-            failed += entry["failed"]
-            target.write(recording, entry["seconds"], entry["rows"], entry["failed"])
+            failed += entry.failed
+            target.write(recording, entry.seconds, entry.rows, entry.failed)
     if not quiet:
-        count = len(shards.recordings)
+        count = len(shards.index)
         click.echo(
             f"merged {len(tables)} shards into {visible(str(output))}: {count - failed} labelled, {failed} failed",
             err=True,

@@ -16,7 +16,7 @@ from sertool.cli.recordings import check_output
 from sertool.cli.terminal import bar, libraries_silenced, on_terminal, visible
 from sertool.errors import UsageError
 from sertool.recordings.pool import each
-from sertool.recordings.scan import Recording, printable
+from sertool.recordings.recording import Recording, printable
 from sertool.report import Report, write
 from sertool.report.compare import Compared
 from sertool.report.compare import compare as side_by_side

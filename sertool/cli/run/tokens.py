@@ -15,12 +15,13 @@ from sertool._files import beside, npy_header
 from sertool._machine import cores
 from sertool._types import Samples
 from sertool.cli.interrupt import interruptible
-from sertool.cli.recordings import none_found, with_standard_input
+from sertool.cli.recordings import listed, none_found
 from sertool.cli.terminal import bar, libraries_silenced, on_terminal, visible
 from sertool.errors import AudioError, UsageError
 from sertool.labelling.windows import windows
+from sertool.recordings.fetch import on_disk
 from sertool.recordings.pool import FAULTS, decoded, each, reason
-from sertool.recordings.scan import Recording, scan
+from sertool.recordings.recording import Recording
 from sertool.recordings.stems import stems
 from sertool.runtime import Runtime
 from sertool.speech.detection import SILENCE, SILENT, peak
@@ -46,7 +47,7 @@ def tokens(
     if output.exists() and not output.is_dir():
         raise UsageError(f"{output} is a file: --tokens writes a file for each recording into a folder")
     skipped: Counter[str] = Counter()
-    recordings = scan(with_standard_input(paths), pattern, skipped)
+    recordings = listed(paths, pattern, skipped, quiet)
     if not recordings:
         return none_found(paths, skipped)
     folder = paths[0] if len(paths) == 1 and os.path.isdir(paths[0]) else None
@@ -63,7 +64,8 @@ def tokens(
 
     def work(recording: Recording) -> tuple[Recording, str | None]:
         try:
-            _write(targets[recording.name], _tokens(loaded, recording, seconds))
+            with on_disk(recording) as there:
+                _write(targets[recording.name], _tokens(loaded, there, seconds))
         except FAULTS as fault:
             return recording, reason(fault)
         return recording, None

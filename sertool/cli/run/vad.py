@@ -7,6 +7,7 @@ import math
 import os
 import sys
 import threading
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,11 +19,11 @@ from sertool.cli.recordings import (
     check_writable,
     duration,
     given_segments,
+    listed,
     none_found,
     passed_over,
     took,
     under_way,
-    with_standard_input,
     writing,
 )
 from sertool.cli.terminal import on_terminal, visible
@@ -30,8 +31,9 @@ from sertool.cli.view import vad as view
 from sertool.errors import UsageError
 from sertool.look import figures
 from sertool.recordings import pool
+from sertool.recordings.fetch import on_disk
 from sertool.recordings.places import Choice
-from sertool.recordings.scan import Recording, scan
+from sertool.recordings.recording import Recording
 from sertool.segments import Table
 from sertool.segments.given import Given
 from sertool.speech import job
@@ -69,7 +71,7 @@ def vad(
     plain = (form, output, dialect, probabilities) == (None, None, None, False)
     choice = None if plain and sys.stdout.isatty() else outputs.Choice(form, output, dialect)
     skipped: collections.Counter[str] = collections.Counter()
-    recordings = scan(with_standard_input(paths), pattern, skipped)
+    recordings = listed(paths, pattern, skipped, quiet)
     if not recordings:
         return none_found(paths, skipped)
     if plot:
@@ -94,8 +96,9 @@ def vad(
     last = run.detect(parameters, _table(channel, track, given, probabilities), results)
     if plot and last and last.parts:
         place = last.parts[0].place
-        blocks = pool.decoded(last.recording, None, place.channel, place.track)
-        drawing.plot(plot, last.recording.path.name, blocks, last.parts[0].found, parameters)
+        with on_disk(last.recording) as there:
+            blocks = pool.decoded(there, None, place.channel, place.track)
+            drawing.plot(plot, last.recording.path.name, blocks, last.parts[0].found, parameters)
     if not quiet:
         run.report()
         if skipped:
@@ -133,7 +136,7 @@ class _Run:
     """One run over recordings: write the output, show progress, count results; without ``target``, print a table."""
 
     def __init__(
-        self, recordings: list[Recording], target: outputs.Output | None, quiet: bool, probabilities: bool
+        self, recordings: Sequence[Recording], target: outputs.Output | None, quiet: bool, probabilities: bool
     ) -> None:
         self.recordings, self.target, self.quiet, self.probabilities = recordings, target, quiet, probabilities
         self.path = target.path if target else None

@@ -1,5 +1,6 @@
 """Output of `sertool label`: the table on a terminal, failures, the summary."""
 
+import itertools
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,7 +13,7 @@ from sertool.cli.terminal import visible
 if TYPE_CHECKING:
     from sertool.bundle import Manifest
     from sertool.recordings.pool import Summary
-    from sertool.recordings.scan import Recording
+    from sertool.recordings.recording import Recording
     from sertool.segments import Table
 
 SHOWN_FAILURES = 5
@@ -22,7 +23,7 @@ class Aligned:
     """Print rows in aligned columns, for a terminal; given text is cut off at 24 characters."""
 
     def __init__(self, recordings: "Sequence[Recording]", table: "Table", print_line: Callable[[str], None]) -> None:
-        longest = max(len(visible(recording.name)) for recording in recordings)
+        longest = max(len(visible(recording.name)) for recording in itertools.islice(recordings, 1000))
         self._file, self._print = min(max(longest, 4), 48), print_line
         ends = {f"{name}.{end}" for name in table.outputs for end in ("low", "high")}  # too wide for a terminal
         names = [name for name in table.columns if name not in ("file", "start", "end", "error", *ends)]
@@ -51,12 +52,29 @@ def _cell(value: Any, width: int) -> str:
     return f"{value:>{width}}" if isinstance(value, int) else f"{value:>{width}.2f}"
 
 
-def several(lines: list[str]) -> None:
-    """Print the first SHOWN_FAILURES lines, and how many more there are, on standard error."""
-    for line in lines[:SHOWN_FAILURES]:
-        click.echo(line, err=True)
-    if len(lines) > SHOWN_FAILURES:
-        click.echo(f"... and {len(lines) - SHOWN_FAILURES} more", err=True)
+class Several:
+    """Lines of which the first SHOWN_FAILURES are kept, and the others counted."""
+
+    def __init__(self, lines: Iterable[str] = ()) -> None:
+        self._lines, self._more = list[str](), 0
+        for line in lines:
+            self.add(line)
+
+    def __len__(self) -> int:
+        return len(self._lines) + self._more
+
+    def add(self, line: str) -> None:
+        if len(self._lines) < SHOWN_FAILURES:
+            self._lines.append(line)
+        else:
+            self._more += 1
+
+    def print(self) -> None:
+        """Print the lines, and how many more there are, on standard error."""
+        for line in self._lines:
+            click.echo(line, err=True)
+        if self._more:
+            click.echo(f"... and {self._more} more", err=True)
 
 
 def report(summary: "Summary", failures: bool, total: int, output: Path | None, manifest: "Manifest") -> None:

@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 
 from sertool.audio import SAMPLE_RATE
 from sertool.cli.terminal import visible
-from sertool.recordings.scan import Recording
+from sertool.recordings.recording import Recording
 from sertool.speech import job
 from sertool.speech.detection import SILENT
 
