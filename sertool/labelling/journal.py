@@ -11,6 +11,7 @@ import threading
 import time
 from array import array
 from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -132,25 +133,28 @@ class Journal:
         kept = _Index()
         for at in self._done.in_order():
             offset, size, context = self._done[at]
-            entry = log.read_at(old, offset, size, context)
-            key = key_of(entry.key)
-            if places is not None:
-                if key not in places:
-                    continue
-                entry = Entry(entry.name, entry.key, entry.stamp, entry.failed, entry.seconds, entry.rows, places[key])
-            kept.add(key, *self._write(entry))
+            key = self._done.key(at)
+            if places is None:
+                old.seek(offset)
+                kept.add(key, *self._append(old.read(size), context))
+            elif key in places:
+                entry = log.read_at(old, offset, size, context)
+                kept.add(key, *self._write(replace(entry, place=places[key])))
         kept.sort()
         self._done = kept
 
     def _write(self, entry: Entry) -> tuple[int, int, Context]:
         """Write an entry at the end; return where it is."""
-        self._stream.seek(0, os.SEEK_END)
         context = entry.context(self._context)
+        return self._append(entry.line(context), context)
+
+    def _append(self, line: bytes, context: Context) -> tuple[int, int, Context]:
+        self._stream.seek(0, os.SEEK_END)
         if context is not self._context:
             self._stream.write(context.lines)
             self._context = context
         offset = self._stream.tell()
-        return offset, self._stream.write(entry.line(context)), context
+        return offset, self._stream.write(line), context
 
     def _lock_out_others(self) -> BinaryIO:
         """Open and lock the journal; create it if it does not exist.
@@ -225,13 +229,18 @@ class _Index:
     def sort(self) -> None:
         keys = np.frombuffer(self._keys, np.uint64) if self._keys else np.empty(0, np.uint64)
         order = np.argsort(keys, kind="stable")
-        last = np.append(keys[order][1:] != keys[order][:-1], np.ones(min(len(keys), 1), bool))
-        order = order[last]
-        self._sorted = keys[order]
+        ordered = keys[order]
+        last = np.ones(len(keys), bool)
+        np.not_equal(ordered[1:], ordered[:-1], out=last[:-1])
+        order, self._sorted = (order, ordered) if last.all() else (order[last], ordered[last])
         for name in ("_offsets", "_sizes", "_numbers"):
             values = getattr(self, name)
-            setattr(self, name, np.array(values, values.typecode)[order])
+            setattr(self, name, np.frombuffer(values, values.typecode)[order] if values else np.empty(0, np.int64))
         self._keys = array("Q")
+
+    def key(self, at: int) -> int:
+        """Return the hash of the key of an entry."""
+        return int(self._sorted[at])
 
     def find(self, key: int) -> int | None:
         """Return the place of an entry, None if there is none."""
@@ -240,13 +249,15 @@ class _Index:
 
     def without(self, keys: Array) -> list[int]:
         """Return the places of entries whose keys are not among ``keys``, in the order of the file."""
-        left = np.flatnonzero(~np.isin(self._sorted, keys))
+        keys.sort()
+        at = np.minimum(np.searchsorted(keys, self._sorted), max(len(keys) - 1, 0))
+        left = np.flatnonzero(keys[at] != self._sorted) if len(keys) else np.arange(len(self))
         found: list[int] = left[np.argsort(np.asarray(self._offsets)[left])].tolist()
         return found
 
     def in_order(self) -> Iterator[int]:
         """Yield the places of all entries in the order of the file."""
-        yield from np.argsort(np.asarray(self._offsets)).tolist() if len(self) else ()
+        yield from map(int, np.argsort(np.asarray(self._offsets)) if len(self) else ())
 
 
 def _has_content(output: Path) -> bool:

@@ -23,14 +23,14 @@ _Head: TypeAlias = dict[str, Any]
 class Shards:
     """Journals of shards: ``heads`` are their first lines, ``problems`` say why the merged table is not the whole.
 
-    ``index`` [n, 4] are shard, offset, bytes and number of the context of each recording's entry, in the order of the
-    whole list.
+    ``index`` are four arrays [n]: shard, offset, bytes and number of the context of each recording's entry, in the order
+    of the whole list.
     """
 
     journals: list[Path]
     heads: list[_Head]
     contexts: list[Context]
-    index: Array
+    index: tuple[Array, ...]
     problems: list[str]
 
     @property
@@ -50,7 +50,7 @@ class Shards:
         """Yield (recording, its entry, whose rows have the column "file" as well) in order."""
         streams = [open(path, "rb") for path in self.journals]  # noqa: SIM115 (closed below)
         try:
-            for shard, offset, size, context in self.index:
+            for shard, offset, size, context in zip(*self.index, strict=True):
                 entry = log.read_at(streams[shard], int(offset), int(size), self.contexts[context])
                 name = printable(entry.name)
                 rows = [{"file": name, **row} for row in entry.rows]
@@ -64,13 +64,13 @@ class Shards:
 def open_shards(tables: list[Path], of: int) -> Shards:
     """Read the journals of the tables of shards; ``of`` is how many there should be.
 
-    Raises UsageError if a journal is missing or damaged, or was made with other settings than the first. In memory are
-    40 bytes for each recording.
+    Raises UsageError if a journal is missing or damaged, or was made with other settings than the first.
     """
     journals = [table.with_name(table.name + ".journal") for table in tables]
     heads: list[_Head] = []
     contexts: list[Context] = []
-    keys, places, spots, good = array("Q"), array("q"), array("q"), array("b")
+    keys, places, good = array("Q"), array("q"), array("b")
+    index = (array("H"), array("Q"), array("I"), array("H"))
     problems = []
     for number, journal in enumerate(journals):
         head, complete = None, False
@@ -86,7 +86,8 @@ def open_shards(tables: list[Path], of: int) -> Shards:
                 contexts.append(found.context)
             keys.append(key_of(found.thing.key))
             places.append(found.thing.place or 0)
-            spots.extend((number, found.offset, found.size, len(contexts) - 1))
+            for values, value in zip(index, (number, found.offset, found.size, len(contexts) - 1), strict=True):
+                values.append(value)
             good.append(not found.thing.failed)
         if head is None:
             raise UsageError(f"{journal} is damaged or empty: label this shard again")
@@ -100,8 +101,12 @@ def open_shards(tables: list[Path], of: int) -> Shards:
     lists = {head["about"]["list"] for head in heads}
     if len(lists) > 1:
         problems.append("the shards saw different lists of recordings: run each of them again, they continue")
-    chosen = _chosen(np.array(keys, np.uint64), np.array(places), np.array(good))
-    return Shards(journals, heads, contexts, np.array(spots).reshape(-1, 4)[chosen], problems)
+    chosen = _chosen(_array(keys), _array(places), _array(good))
+    return Shards(journals, heads, contexts, tuple(_array(values)[chosen] for values in index), problems)
+
+
+def _array(values: "array[int]") -> Array:
+    return np.frombuffer(values, values.typecode) if values else np.empty(0, np.int64)
 
 
 def _chosen(keys: Array, places: Array, good: Array) -> Array:

@@ -37,7 +37,7 @@ def merge(output: Path, dialect: str | None, form: str | None, partial: bool, ov
             failed += entry.failed
             target.write(recording, entry.seconds, entry.rows, entry.failed)
     if not quiet:
-        count = len(shards.index)
+        count = len(shards.index[0])
         click.echo(
             f"merged {len(tables)} shards into {visible(str(output))}: {count - failed} labelled, {failed} failed",
             err=True,
