@@ -23,8 +23,8 @@ _Head: TypeAlias = dict[str, Any]
 class Shards:
     """Journals of shards: ``heads`` are their first lines, ``problems`` say why the merged table is not the whole.
 
-    ``index`` are four arrays [n]: shard, offset, bytes and number of the context of each recording's entry, in the order
-    of the whole list.
+    ``index`` are four arrays [n]: shard, offset, bytes and number of the context of each recording's entry, in order of
+    the whole list.
     """
 
     journals: list[Path]

@@ -27,8 +27,8 @@ from sertool.recordings.urls import base_of, hidden, without_secrets
 ATTEMPTS, WAIT_S = 4, 0.5
 #: Seconds without a byte after which a read is given up; SERTOOL_TIMEOUT changes it.
 TIMEOUT_S = 60.0
-#: Bytes of a range.
-BLOCK = 8_000_000
+#: Bytes of a range, and of one on the web, where ranges are only read after a failure.
+BLOCK, AGAIN = 8_000_000, 1_000_000
 #: Bytes that are left free on the disk of temporary files.
 _RESERVE = 200_000_000
 #: What tells versions of an object apart, by store.
@@ -172,19 +172,22 @@ def _fetch(url: str, state: _State) -> None:
         require_room(size - state.done)
     http = url.lower().startswith(("http://", "https://"))
     # One request for the whole body, whose length the client checks; ranges only to go on after a failure.
+    if http and not found.get("partial", True):
+        state.restart()
     options: dict[str, Any] = {"size": size} if http and size else {}
-    options["block_size"] = BLOCK if state.done or not http else 0
+    options["block_size"] = BLOCK if not http else AGAIN if state.done else 0
     with files.open(path, "rb", **options) as source:
-        if state.done:
-            try:
+        try:
+            if state.done:
                 source.seek(state.done)
-            except (OSError, ValueError, NotImplementedError):
-                state.restart()
-        while chunk := source.read(BLOCK if not http else 1 << 18):
-            if not state.write(chunk):
-                return
-            if size is None and state.done % (64 << 20) < len(chunk):
-                require_room(0)
+            while chunk := source.read(BLOCK if not http else AGAIN):
+                if not state.write(chunk):
+                    return
+                if size is None and state.done % (64 << 20) < len(chunk):
+                    require_room(0)
+        except (ValueError, NotImplementedError):  # it cannot go on in the middle
+            state.restart()
+            raise
     if size is not None and state.done != size:
         done = state.done
         state.restart()
@@ -237,16 +240,27 @@ def _watched(attempt: Any, state: _State) -> BaseException | None:
     return raised[0] if raised else None
 
 
+def _cause(error: BaseException) -> BaseException:
+    """Return why fsspec did not find a web address: it calls any answer "not found"."""
+    cause = error.__cause__
+    if not isinstance(error, FileNotFoundError) or cause is None:
+        return error
+    web = type(cause).__module__.startswith("aiohttp") or isinstance(cause, TimeoutError | ConnectionError)
+    return cause if web and getattr(cause, "status", None) not in (404, 410) else error
+
+
 def _passing(error: BaseException) -> bool:
     """Return whether it may go better next time."""
+    error = _cause(error)
     status = getattr(error, "status", None)
     if isinstance(status, int) and 400 <= status < 500:
         return status in (408, 425, 429)
-    return not isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError | NotImplementedError)
+    return not isinstance(error, FileNotFoundError | PermissionError | IsADirectoryError)
 
 
 def reason(error: BaseException) -> str:
     """Return what went wrong, in a few words and without secrets."""
+    error = _cause(error)
     status = getattr(error, "status", None)
     if isinstance(status, int) and status:
         return f"the server says {status} {getattr(error, 'message', '')}".strip()

@@ -42,6 +42,7 @@ from sertool.recordings.listing import Listing
 from sertool.recordings.places import Choice
 from sertool.recordings.recording import Recording, printable
 from sertool.recordings.shards import Shard, digest
+from sertool.recordings.urls import is_url, without_secrets
 from sertool.segments import Table
 
 
@@ -128,7 +129,7 @@ def label(
         "vad": labeller.vad,
         "unsure": unsure,
         "vectors": vectors,
-        "paths": [os.path.abspath(p) if p != "-" else p for p in paths],
+        "paths": [_identity(path) for path in paths],
         "segments": os.path.abspath(segments) if segments else None,
         "segments-format": segments_format,
         "tier": tier,
@@ -185,6 +186,11 @@ def label(
         title = title or ", ".join(os.path.basename(os.path.abspath(path)) for path in paths if path != "-") or "labels"
         status = doing.look(report, plot, title, embed) or status
     return status
+
+
+def _identity(path: str) -> str:
+    """Return what a path on the command line is called in the journal."""
+    return path if path == "-" else without_secrets(path) if is_url(path) else os.path.abspath(path)
 
 
 class _Run:

@@ -1,0 +1,154 @@
+"""Audio elsewhere: a web server that fails, stalls and lies, an S3 store, and what of a URL is shown."""
+
+import time
+
+import numpy as np
+import pytest
+
+from sertool.errors import AudioError, UsageError
+from sertool.recordings import remote
+from sertool.recordings.recording import Recording
+from sertool.recordings.scan import scan
+from sertool.recordings.urls import base_of, hidden, is_url, member_url, split_member, without_secrets
+
+from .web import serving
+
+pytest.importorskip("fsspec")
+pytest.importorskip("aiohttp")
+DATA = np.random.default_rng(0).integers(0, 256, 6_000_000, np.uint8).tobytes()
+
+
+@pytest.fixture(scope="module")
+def web():
+    with serving(DATA) as server:
+        yield server
+
+
+@pytest.fixture(autouse=True)
+def quick(monkeypatch):
+    monkeypatch.setattr(remote, "WAIT_S", 0.01)
+    monkeypatch.setenv("SERTOOL_TIMEOUT", "0.5")
+
+
+def fetched(url, tmp_path):
+    remote.fetch(url, tmp_path / "copy")
+    return (tmp_path / "copy").read_bytes()
+
+
+@pytest.mark.parametrize(
+    "name", ["good", "norange", "chunked", "moved", "unavailable", "cut", "cutwhole", "ignores", "stall", "changing"]
+)
+def test_what_goes_wrong_once_or_twice_is_tried_again(name, web, tmp_path):
+    assert fetched(f"{web.address}/{name}.wav", tmp_path) == DATA
+
+
+@pytest.mark.parametrize(
+    ("name", "reason"),
+    [
+        ("404", "not found"),
+        ("403", "the server says 403 Forbidden"),
+        ("500", r"the server says 500 Internal Server Error \(4 times\)"),
+        ("longer", r"6000000 bytes came, its size is 6001000 \(4 times\)"),
+        ("shorter", r"6000000 bytes came, its size is 5999000 \(4 times\)"),
+        ("always", r"\(4 times\)"),
+        ("stuck", r"no data for 0 s \(4 times\)"),
+    ],
+)
+def test_what_always_goes_wrong_is_named(name, reason, web, tmp_path):
+    started = time.monotonic()
+    with pytest.raises(AudioError, match=f"cannot be fetched: .*{reason}"):
+        remote.fetch(f"{web.address}/{name}.wav?signature=SECRET", tmp_path / "copy")
+    assert time.monotonic() - started < 15
+
+
+def test_only_what_is_missing_is_fetched_again(web, tmp_path):
+    assert fetched(f"{web.address}/cut.wav?again", tmp_path) == DATA
+    ranges = [wanted for command, path, wanted in web.requests if path == "/cut.wav?again" and command == "GET"]
+    assert ranges[0] is None
+    starts = [int(wanted.removeprefix("bytes=").partition("-")[0]) for wanted in ranges[1:]]
+    assert starts == sorted(starts)
+    assert starts[0] > 500_000  # most of what came at first
+
+
+def test_one_look_and_one_request_are_enough(web, tmp_path):
+    fetched(f"{web.address}/good.wav?count", tmp_path)
+    assert [command for command, path, _ in web.requests if path == "/good.wav?count"] == ["HEAD", "GET"]
+
+
+def test_a_version_that_changes_half_way_is_not_mixed(web, tmp_path):
+    assert fetched(f"{web.address}/changing.wav?new", tmp_path) == DATA
+
+
+def test_what_has_no_room_is_not_begun(web, tmp_path, monkeypatch):
+    monkeypatch.setattr(remote.shutil, "disk_usage", lambda _: type("Usage", (), {"free": 200_100_000}))
+    with pytest.raises(AudioError, match="no room for its 6 MB"):
+        remote.fetch(f"{web.address}/good.wav", tmp_path / "copy")
+
+
+def test_a_server_that_is_not_there(tmp_path):
+    with pytest.raises(AudioError, match="cannot be fetched"):
+        remote.fetch("http://127.0.0.1:9/a.wav", tmp_path / "copy")
+
+
+def test_stores_that_nobody_knows():
+    with pytest.raises(UsageError, match="Protocol not known: nonsense"):
+        remote.system("nonsense://x/a.wav")
+
+
+def test_a_folder_of_the_web_is_listed(web):
+    found = scan([f"{web.address}/calls/"])
+    assert [recording.name for recording in found] == ["good.wav", "norange.wav"]
+    assert found[0].url == f"{web.address}/calls/good.wav"
+
+
+def test_a_pattern_and_a_folder_in_memory():
+    import fsspec
+
+    files = fsspec.filesystem("memory")
+    for name in ("a.wav", "b.mp3", "notes.txt", ".hidden.wav", "deep/c d.flac"):
+        files.pipe(f"/calls/{name}", b"x" * len(name))
+    try:
+        found = scan(["memory://calls"])
+        assert [recording.name for recording in found] == ["a.wav", "b.mp3", "deep/c d.flac"]
+        assert [recording.stamp[0] for recording in found] == [5, 5, 13]
+        assert next(recording.name for recording in scan(["memory://calls", "/nowhere"])) == "memory://calls/a.wav"
+        assert [recording.name for recording in scan(["memory://calls/*.wav"])][-1].endswith("calls/a.wav")
+        (none,) = scan(["memory://calls/*.ogg"])
+        assert none.error == "no file matches this pattern"
+    finally:
+        files.rm("/calls", recursive=True)
+
+
+@pytest.mark.parametrize(
+    ("url", "shown"),
+    [
+        ("https://user:pass@host/a/b.wav?X-Amz-Signature=abc#t", "https://host/a/b.wav"),
+        ("https://host/a.wav", "https://host/a.wav"),
+        ("https://host?token=abc", "https://host"),
+        ("sftp://user:pass@host/a?b.wav", "sftp://host/a?b.wav"),
+        ("s3://bucket/a?b#c.wav", "s3://bucket/a?b#c.wav"),
+        ("zip://x y.wav::https://u:p@host/a.zip?t=1", "zip://x y.wav::https://host/a.zip"),
+        (member_url("https://u:p@host/a.tar?t=1", "x::y.wav"), member_url("https://host/a.tar", "x::y.wav")),
+    ],
+)
+def test_secrets_are_not_shown(url, shown):
+    assert is_url(url)
+    assert without_secrets(url) == shown
+    assert "SECRET" not in hidden(f"403, url='{url.replace('abc', 'SECRET')}'") or url == shown
+
+
+def test_urls_and_what_only_looks_like_one():
+    for text in ("s3://b/a.wav", "GS://b/a.wav", "zip://a::s3://b/c.zip", "memory://a"):
+        assert is_url(text)
+    for text in ("C:\\a.wav", "a:b.wav", "a::b.wav", "./s3:/a.wav", "//server/a.wav", "1://a", "s3:/a.wav"):
+        assert not is_url(text)
+    assert split_member(member_url("/x/a::b.tar", "c::d\udcff ü.wav")) == ("/x/a::b.tar", "c::d\udcff ü.wav")
+    assert base_of("https://host/a/b.wav?x=1/2") == "b.wav"
+    assert base_of(member_url("/x/a.tar", "c/d.wav")) == "d.wav"
+
+
+def test_a_recording_is_the_same_with_another_signature():
+    one, other = (Recording.at(f"https://host/a.wav?signature={n}", "a") for n in "12")
+    assert one.key == other.key
+    again = Recording.of_key(one.key, "a", [1, 2])
+    assert (again.key, again.url, again.stamp) == (one.key, "https://host/a.wav", [1, 2])
