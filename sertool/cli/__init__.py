@@ -15,6 +15,7 @@ from typing import Any, TextIO
 import click
 
 from sertool._about import __version__
+from sertool.cli.terminal import with_urls
 from sertool.errors import AudioWarning, ExportWarning, SertoolError
 
 #: Command -> its line in `sertool --help`. The command's module, of the same name, is imported only to run it.
@@ -204,5 +205,5 @@ def _print_warning(
 
 def _complain(message: str, status: int) -> int:
     """Print an error and return the exit code."""
-    print(f"sertool: {message}", file=sys.stderr)
+    print(f"sertool: {with_urls(message)}", file=sys.stderr)
     return status

@@ -1,12 +1,12 @@
 """`sertool embed`: embeddings of recordings, for other programs."""
 
-from pathlib import Path
 from typing import Any
 
 import click
 
 from sertool._about import DEFAULT_MODEL
 from sertool.cli import options
+from sertool.cli.elsewhere import here
 
 
 @click.command(
@@ -33,7 +33,7 @@ Examples:
 )
 @click.option("--variant", help="Which of the bundle's files to run.  [default: set by the bundle]")
 @options.runtime("set by the variant")
-@click.option("-o", "--output", required=True, type=click.Path(path_type=Path), help="File, or with --tokens a folder.")
+@click.option("-o", "--output", required=True, type=options.OUTPUT, help="File or URL, or with --tokens a folder.")
 @click.option("--format", "form", metavar="NAME", help="[default: from the output's extension]")
 @click.option("--tokens", is_flag=True, help="Write all tokens, before the pooling, a file for each recording.")
 @click.option(
@@ -68,4 +68,5 @@ def embed(tokens: bool, **arguments: Any) -> int:
     from sertool.cli.run.label import label
 
     fixed: dict[str, Any] = {"dialect": None, "template": None, "windows": False, "short": "repeat", "segmenter": None}
-    return label(**arguments, **fixed, vectors="embedding")
+    with here(arguments["output"], arguments["resume"], arguments["restart"]) as output:
+        return label(**arguments | {"output": output}, **fixed, vectors="embedding")

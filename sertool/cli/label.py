@@ -1,12 +1,12 @@
 """`sertool label`: label recordings with emotion."""
 
-from pathlib import Path
 from typing import Any
 
 import click
 
 from sertool._about import DEFAULT_MODEL
 from sertool.cli import options
+from sertool.cli.elsewhere import here
 
 
 @click.command(
@@ -60,7 +60,8 @@ Examples:
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=options.OUTPUT,
+    metavar="PATH|URL",
     help="Write to this file, or to this folder a file per recording.  [default: standard output]",
 )
 @click.option(
@@ -154,4 +155,5 @@ def label(**arguments: Any) -> int:
     """
     from sertool.cli.run.label import label
 
-    return label(**arguments)
+    with here(arguments["output"], arguments["resume"], arguments["restart"], arguments["shard"]) as output:
+        return label(**arguments | {"output": output})

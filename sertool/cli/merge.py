@@ -1,11 +1,11 @@
 """`sertool merge`: one table from the shards of `sertool label --shard`."""
 
-from pathlib import Path
 from typing import Any
 
 import click
 
 from sertool.cli import options
+from sertool.cli.elsewhere import shards_here
 
 
 @click.command(
@@ -19,7 +19,7 @@ Example, on three machines and then on one:
   sertool label calls/ -o labels.csv --shard 3/3
   sertool merge labels.csv"""
 )
-@click.argument("output", type=click.Path(dir_okay=False, path_type=Path))
+@click.argument("output", type=options.OUTPUT)
 @options.dialect
 @click.option("--format", "form", metavar="NAME", help="[default: from the output's extension]")
 @click.option("--partial", is_flag=True, help="Merge what there is, even if shards are missing or not finished.")
@@ -33,4 +33,5 @@ def merge(**arguments: Any) -> int:
     """
     from sertool.cli.run.merge import merge
 
-    return merge(**arguments)
+    with shards_here(arguments["output"], arguments["overwrite"]) as output:
+        return merge(**arguments | {"output": output})

@@ -23,6 +23,19 @@ class _Place(click.ParamType[Any]):
         self.fail(f"{value!r} is not {', '.join(self._words)}{', ' if self._words else ''}each or a number from 1")
 
 
+class _Output(click.ParamType[Any]):
+    """A path, or a URL as a string."""
+
+    name = "path"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        from sertool.recordings.urls import is_url
+
+        return value if isinstance(value, Path) or is_url(value) else Path(value)
+
+
+OUTPUT = _Output()
+
 Command = TypeVar("Command", bound=Callable[..., Any])
 
 FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)

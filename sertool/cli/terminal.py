@@ -80,8 +80,20 @@ def on_terminal() -> bool:
     return sys.stderr.isatty()
 
 
+#: Beginning of paths -> what is shown for it, of temporary files that stand for others.
+shown_as: dict[str, str] = {}
+
+
+def with_urls(text: str) -> str:
+    """Return a message with the URLs that temporary files stand for."""
+    for beginning, shown in shown_as.items():
+        text = text.replace(beginning, shown)
+    return text
+
+
 def visible(text: str) -> str:
     """Return a file name for a terminal, with characters that move the cursor or change colours escaped."""
+    text = with_urls(text)
     return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
 
 

@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from sertool.cli import options
+from sertool.cli.elsewhere import here
 
 _SECONDS = click.FloatRange(min=0, max=3600)
 _PROBABILITY = click.FloatRange(0, 1)
@@ -51,7 +52,8 @@ Examples:
 @click.option(
     "-o",
     "--output",
-    type=click.Path(path_type=Path),
+    type=options.OUTPUT,
+    metavar="PATH|URL",
     help="Write to this file, or to this folder a file per recording.  [default: standard output]",
 )
 @click.option(
@@ -103,4 +105,5 @@ def vad(**arguments: Any) -> int:
     """
     from sertool.cli.run.vad import vad
 
-    return vad(**arguments)
+    with here(arguments["output"], restart=arguments["overwrite"], option="--overwrite replaces it") as output:
+        return vad(**arguments | {"output": output})

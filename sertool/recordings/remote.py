@@ -123,6 +123,51 @@ def fetch(url: str, into: Path) -> None:
         _retried(lambda state: _fetch(url, state), _State(file))
 
 
+def exists(url: str) -> bool:
+    """Return whether there is an object at a URL. Raises AudioError."""
+    result: list[bool] = []
+
+    def ask(state: _State) -> None:
+        files, path = system(url)
+        result.append(bool(files.exists(path)))
+
+    system(url)  # raises UsageError
+    _retried(ask, _State())
+    return result[-1]
+
+
+def names(url: str) -> list[str]:
+    """Return the names of the objects in a folder. Raises AudioError."""
+    result: list[list[str]] = []
+
+    def ask(state: _State) -> None:
+        files, path = system(url)
+        try:
+            result.append([str(found).rstrip("/").rpartition("/")[2] for found in files.ls(path, detail=False)])
+        except FileNotFoundError:
+            result.append([])
+
+    _retried(ask, _State())
+    return result[-1]
+
+
+def store(path: Path, url: str) -> None:
+    """Write a file to a URL, as long as it is now. Raises AudioError."""
+
+    def write(state: _State) -> None:
+        files, place = system(url)
+        left = os.path.getsize(path)
+        if hasattr(files, "makedirs"):
+            files.makedirs(place.rpartition("/")[0], exist_ok=True)
+        with open(path, "rb") as source, files.open(place, "wb", block_size=BLOCK) as target:
+            while left and (chunk := source.read(min(left, BLOCK))) and not state.given_up:
+                target.write(chunk)
+                left -= len(chunk)
+                state.touched = time.monotonic()
+
+    _retried(write, _State())
+
+
 @dataclass
 class _State:
     """What an attempt that stalls leaves to the next one; a ``given_up`` attempt changes nothing any more."""
@@ -214,7 +259,7 @@ def _retried(attempt: Any, state: _State) -> None:
             raise AudioError(str(error)) from None
         if number == ATTEMPTS or not _passing(error):
             tries = f" ({number} times)" if number > 1 else ""
-            raise AudioError(f"cannot be fetched: {reason(error)}{tries}") from None
+            raise AudioError(f"cannot be reached: {reason(error)}{tries}") from None
         time.sleep(wait * random.uniform(0.7, 1.3))
         wait *= 2
         state = state.next()

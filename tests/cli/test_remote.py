@@ -235,3 +235,51 @@ def test_a_web_folder_has_the_rows_of_its_folder(calls, whole, tmp_path):
     assert {name.replace("%20", " "): row for name, row in rows_of(tmp_path / "labels.csv").items()} == whole
     assert "SECRET" not in err_of_one + (tmp_path / "one.csv").read_text()
     assert "SECRET" not in (tmp_path / "one.csv.journal").read_text()
+
+
+@pytest.mark.slow("starts processes and a store")
+def test_labels_are_written_to_a_bucket_resumed_there_and_merged(store, calls, whole, tmp_path):
+    client, environment = store
+
+    def stored(key):
+        return client.get_object(Bucket="calls", Key=key)["Body"].read()
+
+    def rows(key):
+        (tmp_path / "x.csv").write_bytes(stored(key))
+        return rows_of(tmp_path / "x.csv")
+
+    code, err = label(calls, "s3://calls/out/labels.csv", model=MODEL[:2], **environment)
+    assert code == 1
+    assert "the reasons are in s3://calls/out/labels.csv" in err
+    assert rows("out/labels.csv") == whole
+    code, err = label(calls, "s3://calls/out/labels.csv", **environment)
+    assert (code, err) == (
+        2,
+        "sertool: s3://calls/out/labels.csv exists: --resume continues it, --restart overwrites it\n",
+    )
+    code, err = label(calls, "s3://calls/out/labels.csv", "--resume", model=MODEL[:2], **environment)
+    assert f"({len(whole) - 1} of them before)" in err
+    code, err = label(calls, "s3://calls/out/labels.csv", "--resume", "--no-vad", **environment)
+    assert code == 2
+    assert "s3://calls/out/labels.csv was made with vad" in err
+    for number in (1, 2):
+        label(calls, "s3://calls/out/s.csv", "--shard", f"{number}/2", **environment)
+    command = [sys.executable, "-m", "sertool", "merge", "s3://calls/out/s.csv"]
+    done = subprocess.run(command, capture_output=True, text=True, env=os.environ | environment)
+    assert "merged 2 shards into s3://calls/out/s.csv" in done.stderr
+    assert rows("out/s.csv") == whole
+    code, err = label(calls, "s3://calls/out/grids/", "--format", "textgrid", **environment)
+    assert stored("out/grids/day 1/fast-high.TextGrid")
+
+
+@pytest.mark.slow("starts processes and a store")
+def test_what_cannot_be_stored_is_kept_here(calls, whole, tmp_path):
+    pytest.importorskip("aiohttp")
+    (tmp_path / "work").mkdir()
+    command = [sys.executable, "-m", "sertool", "label", str(calls), *MODEL, "-o", "http://127.0.0.1:9/labels.csv"]
+    done = subprocess.run([*command, "--restart"], capture_output=True, text=True, cwd=tmp_path / "work", timeout=100)
+    assert done.returncode == 2
+    assert "Traceback" not in done.stderr
+    (kept,) = (tmp_path / "work").glob("sertool-unsent-*/labels.csv")
+    assert rows_of(kept) == whole
+    assert f"what was written is in {kept.parent.name}" in done.stderr

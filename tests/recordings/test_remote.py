@@ -56,7 +56,7 @@ def test_what_goes_wrong_once_or_twice_is_tried_again(name, web, tmp_path):
 )
 def test_what_always_goes_wrong_is_named(name, reason, web, tmp_path):
     started = time.monotonic()
-    with pytest.raises(AudioError, match=f"cannot be fetched: .*{reason}"):
+    with pytest.raises(AudioError, match=f"cannot be reached: .*{reason}"):
         remote.fetch(f"{web.address}/{name}.wav?signature=SECRET", tmp_path / "copy")
     assert time.monotonic() - started < 15
 
@@ -86,7 +86,7 @@ def test_what_has_no_room_is_not_begun(web, tmp_path, monkeypatch):
 
 
 def test_a_server_that_is_not_there(tmp_path):
-    with pytest.raises(AudioError, match="cannot be fetched"):
+    with pytest.raises(AudioError, match="cannot be reached"):
         remote.fetch("http://127.0.0.1:9/a.wav", tmp_path / "copy")
 
 

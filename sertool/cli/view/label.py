@@ -86,4 +86,4 @@ def report(summary: "Summary", failures: bool, total: int, output: Path | None, 
     if summary.labelled:
         click.echo(f"by {manifest.name} {manifest.version}, licence {manifest.licence}", err=True)
     if failures and output:
-        click.echo(f'the reasons are in {output}, column "error"', err=True)
+        click.echo(f'the reasons are in {visible(str(output))}, column "error"', err=True)
