@@ -49,6 +49,7 @@ Examples:
   sertool label film.mp4 -m mobile-emotion --segments film.srt -o film.vtt
   sertool label calls/ --segments turns.rttm --by speaker -o speakers.csv
   find . -name '*.wav' -print0 | sertool label - -o labels.csv --resume
+  sertool label s3://bucket/calls/ -o labels.csv
   sertool label calls/ -o labels.csv --shard 3/48      # then: sertool merge labels.csv"""
 )
 @click.argument("paths", metavar="PATH...", nargs=-1, required=True)
@@ -147,8 +148,9 @@ Examples:
 def label(**arguments: Any) -> int:
     """Label recordings with emotion.
 
-    PATH is a file, a folder (searched recursively), a pattern such as '*.wav', or - for standard input: a list of
-    files (one per line, or separated by NUL) or a recording. Reads wav, flac, ogg, opus, mp3 and more at any rate;
+    PATH is a file, a folder (searched recursively), a tar or zip archive, a pattern such as '*.wav', a URL
+    (https://..., s3://...; with the extra sertool[remote]), or - for standard input: a list of these (one per line, or
+    separated by NUL) or a recording. Reads wav, flac, ogg, opus, mp3 and more at any rate;
     the extra sertool[av] adds m4a, aac, wma and video. Recordings of up to 8 s are labelled whole. In longer ones,
     non-speech is removed and the rest is labelled in windows of 8 s of speech, averaged by duration. A recording of
     more than one second in which nothing sounds like speech gets an error instead of a label.

@@ -44,7 +44,10 @@ FILE = click.Path(dir_okay=False, path_type=Path)
 shown = functools.partial(click.option, show_default=True)  # an option whose help shows its default
 
 jobs = click.option(
-    "-j", "--jobs", type=click.IntRange(min=1), help="Files in parallel, one thread each.  [default: all cores]"
+    "-j",
+    "--jobs",
+    type=click.IntRange(min=1),
+    help="Files in parallel, one thread each.  [default: all cores; of a store, 8 for each core]",
 )
 pattern = click.option(
     "--glob", "pattern", metavar="PATTERN", help="In folders, take only files that match, such as '*.wav'."

@@ -44,24 +44,28 @@ def listed(paths: Sequence[str], pattern: str | None, skipped: "Counter[str]", q
     searching = found(with_standard_input(paths), pattern, skipped)
     if not on_terminal() or quiet:
         return Listing(searching)
-    try:
-        return Listing(_told(searching))
-    finally:
-        click.echo("\r\x1b[K", err=True, nl=False)
+    return Listing(_told(searching))
 
 
 def _told(searching: "Iterable[Recording]") -> "Iterator[Recording]":
     """Yield recordings; after a second, say on the terminal how many there were."""
-    due = time.monotonic() + 1
-    for number, recording in enumerate(searching, start=1):
-        yield recording
-        if number % 256 == 0 and time.monotonic() > due:
-            due = time.monotonic() + 0.2
-            click.echo(f"\rsearching: {number:,} recordings", err=True, nl=False)
+    due, told = time.monotonic() + 1, False
+    try:
+        for number, recording in enumerate(searching, start=1):
+            yield recording
+            if time.monotonic() > due:
+                due, told = time.monotonic() + 0.2, True
+                click.echo(f"\rsearching: {number:,} recordings", err=True, nl=False)
+    finally:
+        if told:
+            click.echo("\r\x1b[K", err=True, nl=False)
 
 
 #: Recordings of which a comparison with the output costs seconds.
 _MANY = 100_000
+
+#: Recordings for each core, and in all, that are fetched and labelled at once from a store, which takes its time.
+_WAITING, _MOST_WAITING = 8, 32
 
 #: Bytes of a list that are read at a time.
 _PART = 1 << 20
@@ -248,6 +252,15 @@ def under_way(
                 transient=not many,
             )
         )
+
+
+def workers_for(recordings: "Sequence[Recording]") -> int:
+    """Return how many recordings are processed at once: one for each core, more if most of the time is waited."""
+    from sertool._machine import cores
+    from sertool.recordings.urls import split_member
+
+    url = recordings[0].url if len(recordings) else None
+    return min(_WAITING * cores(), _MOST_WAITING) if url and not split_member(url) else cores()
 
 
 def _is_long(recordings: "Sequence[Recording]") -> bool:

@@ -98,10 +98,10 @@ Examples:
 def vad(**arguments: Any) -> int:
     """Find when somebody speaks.
 
-    PATH is a file, a folder (searched recursively), a pattern such as '*.wav', or - for a list of files on standard
-    input (one per line, or separated by NUL). Reads every format that `sertool label` reads, of any length. Prints a
-    table on a terminal; piped, or with -o or --format, it writes what other tools read. With --segments, speech is
-    looked for within them only.
+    PATH is a file, a folder (searched recursively), a tar or zip archive, a pattern such as '*.wav', a URL, or - for a
+    list of these on standard input (one per line, or separated by NUL). Reads every format that `sertool label` reads,
+    of any length. Prints a table on a terminal; piped, or with -o or --format, it writes what other tools read. With
+    --segments, speech is looked for within them only.
     """
     from sertool.cli.run.vad import vad
 

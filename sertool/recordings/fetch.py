@@ -21,7 +21,7 @@ def on_disk(recording: Recording) -> Iterator[Recording]:
         if found := split_member(recording.url):
             archives.fetch(*found, copy)
         else:
-            remote.fetch(recording.url, copy)
+            remote.fetch(recording.url, copy, recording.stamp)
         yield replace(recording, path=copy)
     finally:
         shutil.rmtree(copy.parent, ignore_errors=True)

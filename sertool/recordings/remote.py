@@ -114,13 +114,14 @@ def info(url: str) -> dict[str, Any]:
     return result
 
 
-def fetch(url: str, into: Path) -> None:
+def fetch(url: str, into: Path, known: list[int] | None = None) -> None:
     """Write the object at a URL to a new file, complete, or raise AudioError.
 
-    After a failure, only what is missing is fetched, if the store can do that and the object has not changed.
+    After a failure, only what is missing is fetched, if the store can do that and the object has not changed. With the
+    ``known`` stamp of a listing, the store is not asked again before the first time.
     """
     with open(into, "wb") as file:
-        _retried(lambda state: _fetch(url, state), _State(file))
+        _retried(lambda state: _fetch(url, state), _State(file, known=known))
 
 
 def exists(url: str) -> bool:
@@ -175,6 +176,7 @@ class _State:
     file: BinaryIO | None = None
     done: int = 0
     stamp: list[int] | None = None
+    known: list[int] | None = None
     touched: float = field(default_factory=time.monotonic)
     given_up: bool = False
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -206,8 +208,13 @@ class _State:
 
 def _fetch(url: str, state: _State) -> None:
     files, path = system(url)
-    found = files.info(path)
-    now, size = stamp(found), found.get("size")
+    if state.known and state.known[0] >= 0:
+        found: dict[str, Any] = {"size": state.known[0]}
+        now = state.known
+    else:
+        found = files.info(path)
+        now = stamp(found)
+    size = found.get("size")
     if found.get("type") == "directory":
         raise IsADirectoryError
     if state.stamp is not None and (now != state.stamp or size is None):

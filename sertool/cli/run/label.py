@@ -27,6 +27,7 @@ from sertool.cli.recordings import (
     none_found,
     passed_over,
     under_way,
+    workers_for,
     writing,
 )
 from sertool.cli.terminal import Bar, on_terminal, visible
@@ -170,7 +171,7 @@ def label(
             to_own = Relative(relative_to, labeller, plan) if relative_to else None
             columns = table.table(labeller, plan, template, relative=bool(to_own))
             target = opened()
-    workers = cluster.threads if cluster else jobs or cores()
+    workers = cluster.threads if cluster else jobs or workers_for(recordings)
     doing = _Run(labeller, plan, columns, recordings, target, workers, quiet, to_own, bool(report or plot), cluster)
     if continues or part:
         doing.hint = "the same command continues"

@@ -13,7 +13,6 @@ from typing import Any
 
 import click
 
-from sertool._machine import cores
 from sertool.cli import outputs
 from sertool.cli.recordings import (
     check_writable,
@@ -24,6 +23,7 @@ from sertool.cli.recordings import (
     passed_over,
     took,
     under_way,
+    workers_for,
     writing,
 )
 from sertool.cli.terminal import on_terminal, visible
@@ -87,7 +87,7 @@ def vad(
     target = None if choice is None else outputs.Output(choice, output, recordings, folder, overwrite, inputs)
     run = _Run(recordings, target, quiet, probabilities)
     results = {
-        "jobs": jobs or cores(),
+        "jobs": jobs or workers_for(recordings),
         "channel": channel,
         "track": track,
         "segments": given,
