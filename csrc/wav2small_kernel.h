@@ -5,7 +5,7 @@
  *   LOAD(p), STORE(p, v)  aligned; LOAD_ANY(p) unaligned  SPLAT(x)  x in every lane
  *   FMA(a, b, c)  a b + c                               LARGER(a, b)  the lane-wise maximum
  *   ROWS, PAIRS  tokens and pairs of mel rows at once, so that 2 ROWS + 3 and 4 PAIRS + 2 vecs fit into the registers
- * and, for wav2small_madd.h, NAME(shorts), LANES int16_t; SMALLER(a, b), the lane-wise minimum; LOAD_INT(p), aligned;
+ * and, for wav2small_madd.h, NAME(shorts), LANES int16_t; NAME(wide), twice as many; NAME(sums), LANES uint32_t; SMALLER(a, b), the lane-wise minimum; LOAD_INT(p), aligned;
  * MADD(a, b), the sums of each two adjacent products of int16_t a and b.
  *
  * A cell has 16 channels, of which 13 are used; the others stay 0. The 3x3 convolutions use Winograd's algorithm (Lavin

@@ -65,11 +65,16 @@ static void pack(const ser_network *n, void *packed) {
 
 #if SER_WITH_MADD
 enum { PAIRED = (SER_CHANNELS + 1) / 2, TOKEN_PAIRS = (SER_WIDTH + 1) / 2 };
+enum { WORK_MADD = (8 * sizeof(int16_t) + 12 * sizeof(uint32_t)) * 13 * CELL };
+
+/* The transforms times 24 and 2, which makes them whole numbers. */
+static const int six_whole[6][3] = {{6, 0, 0}, {0, 0, 24}, {-4, -4, -4}, {-4, 4, -4}, {1, 2, 4}, {1, -2, 4}};
+static const int four_whole[4][3] = {{2, 0, 0}, {1, 1, 1}, {1, -1, 1}, {0, 0, 2}};
 
 /* int8 weights as int16, in pairs of inputs. */
 typedef struct packed_madd {
     float first[9][CELL], first_bias[CELL];                           /* [tap][out] */
-    int16_t conv[SER_LAYERS - 1][3][3][PAIRED][CELL][2];              /* [layer][time][mel][in / 2][out][in % 2] */
+    int16_t conv[SER_LAYERS - 1][24][PAIRED][CELL][2];                /* [layer][6 time x 4 mel][in / 2][out][in % 2] */
     float conv_scale[SER_LAYERS - 1][CELL], conv_bias[SER_LAYERS - 1][CELL];
     int16_t mix[PAIRED][CELL][2];                                     /* [in / 2][out][in % 2] */
     float mix_scale[CELL], mix_bias[CELL];
@@ -80,16 +85,21 @@ typedef struct packed_madd {
 /* packed: zeroed by the caller. */
 static void pack_madd(const ser_network *n, void *packed) {
     packed_madd *p = packed;
-    int layer, o, i, t, which, place;
+    int layer, o, i, t, a, b, which, place;
     for (o = 0; o < SER_CHANNELS; o++) {
         for (t = 0; t < 9; t++) p->first[t][o] = ((const float *)n->conv[0].weight)[SER_CHANNELS * t + o];
         p->first_bias[o] = n->conv[0].bias[o];
         for (layer = 0; layer < SER_LAYERS - 1; layer++) {
             const ser_layer *l = &n->conv[layer + 1];
             const int8_t *w = (const int8_t *)l->weight + 9 * SER_CHANNELS * o; /* [3 time][3 mel][13 in] */
-            for (t = 0; t < 9; t++)
-                for (i = 0; i < SER_CHANNELS; i++)
-                    p->conv[layer][t / 3][t % 3][i / 2][o][i % 2] = w[SER_CHANNELS * t + i];
+            for (i = 0; i < SER_CHANNELS; i++)
+                for (a = 0; a < 6; a++)
+                    for (b = 0; b < 4; b++) {
+                        int sum = 0;
+                        for (t = 0; t < 9; t++)
+                            sum += six_whole[a][t / 3] * four_whole[b][t % 3] * w[SER_CHANNELS * t + i];
+                        p->conv[layer][4 * a + b][i / 2][o][i % 2] = (int16_t)sum;
+                    }
             p->conv_scale[layer][o] = l->scale[o];
             p->conv_bias[layer][o] = l->bias[o];
         }
@@ -110,6 +120,8 @@ static void pack_madd(const ser_network *n, void *packed) {
 
 typedef int32_t ivec4 __attribute__((vector_size(16)));
 typedef int16_t shorts_128 __attribute__((vector_size(8)));
+typedef int16_t wide_128 __attribute__((vector_size(16)));
+typedef uint32_t sums_128 __attribute__((vector_size(16)));
 
 #define NAME(x) x##_128
 #define LANES 4
@@ -156,6 +168,8 @@ typedef float floats_128 __attribute__((vector_size(16)));
 #if SER_WITH_AVX
 typedef int32_t ivec8 __attribute__((vector_size(32)));
 typedef int16_t shorts_avx2 __attribute__((vector_size(16)));
+typedef int16_t wide_avx2 __attribute__((vector_size(32)));
+typedef uint32_t sums_avx2 __attribute__((vector_size(32)));
 typedef int32_t ivec16 __attribute__((vector_size(64)));
 
 #define NAME(x) x##_avx2
