@@ -114,7 +114,8 @@ class Timeline {
     tell() {
         const time = this.pointed ?? this.cursor;
         const {rows, outputs, strips} = this.recording;
-        const row = rows.find(one => one.start <= time && time < one.end) ?? (rows.length === 1 ? rows[0] : null);
+        const place = territories(rows).findIndex(([from, to]) => from <= time && time < to);
+        const row = rows[place] ?? (rows.length === 1 ? rows[0] : null);
         const parts = [clock(time, 1)];
         if (row?.error) parts.push(row.error);
         else if (row) {
@@ -196,26 +197,31 @@ class Timeline {
         pen.strokeStyle = this.colour("--line");
         pen.lineWidth = 1;
         pen.strokeRect(x(0) + 0.5, top + 0.5, x(seconds) - x(0) - 1, high - 1);
-        for (const [i, row] of rows.entries()) {
-            const end = i + 1 < rows.length ? Math.min(row.end, rows[i + 1].start) : row.end;
-            const last = stretches[stretches.length - 1];
-            const same = last && last.label === row.label && !last.text && !row.text && row.start <= last.end + 0.001;
-            if (same) last.end = end; else stretches.push({...row, end});
+        for (const [i, [start, end]] of territories(rows).entries()) {
+            const row = rows[i], last = stretches[stretches.length - 1];
+            const same = last && last.label === row.label && !last.text && !row.text && start <= last.end + 0.001;
+            if (same) last.end = end; else stretches.push({...row, start, end});
         }
-        for (const row of stretches) {
-            const from = x(row.start), width = Math.max(x(row.end) - from - 1, 1);
-            const colour = this.recording.classes?.[row.label];
+        const places = stretches.map(row => [x(row.start), Math.max(x(row.end) - x(row.start) - 1, 1)]);
+        for (const [i, row] of stretches.entries()) {
+            const [from, width] = places[i], colour = this.recording.classes?.[row.label];
+            if (!colour) continue;
+            pen.globalAlpha = 0.4;
+            pen.fillStyle = colour;
+            pen.fillRect(from, top, width, high);
+            pen.globalAlpha = 1;
+            pen.fillRect(from, top + high - 3, width, 3);
+        }
+        pen.fillStyle = this.colour("--card"); // nobody speaks: pale
+        pen.globalAlpha = 0.65;
+        for (const [start, end] of this.pauses()) pen.fillRect(x(start), top + 1, x(end) - x(start), high - 2);
+        pen.globalAlpha = 1;
+        for (const [i, row] of stretches.entries()) {
+            const [from, width] = places[i];
             pen.save();
             pen.beginPath();
             pen.rect(from, top, width, high);
             pen.clip();
-            if (colour) {
-                pen.globalAlpha = 0.4;
-                pen.fillStyle = colour;
-                pen.fillRect(from, top, width, high);
-                pen.globalAlpha = 1;
-                pen.fillRect(from, top + high - 3, width, 3);
-            }
             const text = [row.label, row.text].filter(Boolean).join(": ");
             if (width > 24) {
                 pen.fillStyle = this.colour("--text");
@@ -223,6 +229,19 @@ class Timeline {
             }
             pen.restore();
         }
+    }
+
+    /* The stretches without speech, if speech is known. */
+    pauses() {
+        const {speech, seconds} = this.recording, result = [];
+        if (!speech?.length) return result;
+        let before = 0;
+        for (const [start, end] of speech) {
+            if (start - before > 0.3) result.push([before, start]);
+            before = Math.max(before, end);
+        }
+        if (seconds - before > 0.3) result.push([before, seconds]);
+        return result;
     }
 
     drawOutputs(pen, x, top, wide) {
@@ -242,6 +261,7 @@ class Timeline {
             pen.fillText(String(value), x(0) - 6, y(value) + 4);
         }
         pen.textAlign = "left";
+        const right = wide; // of one row, intervals stand at the end, where they do not look like a moment
         const overlap = known.some((row, i) => i && row.start < known[i - 1].end - 0.001);
         outputs.forEach((output, k) => {
             if (!this.shows(output)) return;
@@ -252,7 +272,9 @@ class Timeline {
                 if (row.low?.[k] == null) continue;
                 const from = y(Math.min(row.high[k], most)), tall = y(Math.max(row.low[k], least)) - from, wide = x(row.end) - x(row.start);
                 const roomy = !overlap && wide > Timeline.ROOM * drawn.length;
-                const middle = x((row.start + row.end) / 2) + (drawn.indexOf(output) - (drawn.length - 1) / 2) * Timeline.ROOM;
+                const place = drawn.indexOf(output) - (drawn.length - 1) / 2;
+                const middle = own.length === 1 ? right - (drawn.length - drawn.indexOf(output)) * Timeline.ROOM + 4
+                    : x((row.start + row.end) / 2) + place * Timeline.ROOM;
                 pen.globalAlpha = roomy ? 0.6 : 0.13;
                 if (!roomy) pen.fillRect(x(row.start), from, wide, tall);
                 else for (const [across, down, high] of [[1, 0, tall], [4, 0, 1.5], [4, tall - 1.5, 1.5]])
@@ -291,6 +313,16 @@ class Timeline {
         }
         pen.textAlign = "left";
     }
+}
+
+/* Return [from, to] of each row: its own time, and of rows that overlap, what is nearer to its middle than to others'. */
+function territories(rows) {
+    const middle = row => (row.start + row.end) / 2, overlap = (a, b) => b.start < a.end - 0.001;
+    return rows.map((row, i) => {
+        const before = rows[i - 1], after = rows[i + 1];
+        return [before && overlap(before, row) ? (middle(before) + middle(row)) / 2 : row.start,
+            after && overlap(row, after) ? (middle(row) + middle(after)) / 2 : row.end];
+    });
 }
 
 /* Return [least, most] of numbers, however many; nothing if there are none. */

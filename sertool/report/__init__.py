@@ -18,6 +18,7 @@ from sertool.look.pages import asset, packed, page
 from sertool.report.compare import DIFFERENCE, VERDICT, Compared
 from sertool.report.rows import PLACES, Labelled, Row
 from sertool.report.sound import Sound, link
+from sertool.speech.detection import SILENT
 
 __all__ = ["Report", "write"]
 
@@ -32,6 +33,9 @@ _PLURALS = {
     "row": "rows",
 }
 _ROUND = 3
+_WINDOWS = ("window", "speech-window")
+#: Column -> what the page calls it.
+_CALLED = {"error": "why it failed"}
 _DIMENSIONS = {
     "arousal": "how excited the voice sounds",
     "dominance": "how much in control the voice sounds",
@@ -42,7 +46,7 @@ _MEANINGS = {
     "start": "where it begins, in seconds",
     "end": "where it ends, in seconds",
     "speech": "seconds of speech in it",
-    "confidence": "how likely the class is to be right",
+    "confidence": "how likely the class is to be right, corrected for how often the model is wrong when it is so sure",
     "typical": "how like the speech that the model knows: below 0.5, do not trust the labels",
     VERDICT: "whether the classes are the same",
 }
@@ -102,7 +106,7 @@ def _data(report: Report, output: Path) -> dict[str, Any]:
     columns = [name for name in table.columns if name != "file"]
     if len(set(folders)) > 1 and "folder" not in columns:
         rows = [{**row, "folder": folders[place[row["file"]]] or "."} for row in rows]
-        columns.insert(len(columns) - 1 if compared else 0, "folder")
+        columns.insert(len(columns) - (columns[-1:] == ["error"]), "folder")
     numbers = set(table.numbers)
     labels = _labels(report)
     seen = {row[one["label"]] for one in labels for row in rows if row.get(one["label"])}
@@ -118,16 +122,18 @@ def _data(report: Report, output: Path) -> dict[str, Any]:
         "model": table.model,
         "about": _about(report),
         "meanings": _meanings(report),
+        "called": _called(compared),
+        "caution": _caution(compared),
         "files": files,
         "file": [place[row["file"]] for row in rows],
-        "columns": _columns(columns, rows, numbers, several),
+        "columns": _columns(columns, rows, numbers, several, _hidden(table, rows, compared)),
         "row": by.removeprefix("speech-"),
         "rows": _PLURALS.get(by, "rows"),
         "level": "recording" if by in ("window", "speech-window", "row") and len(files) > 1 else "row",
         "labels": labels,
         "colours": dict(zip(classes, indices(classes), strict=True)),
         "lines": _lines(outputs, compared),
-        "facts": _facts(outputs, numbers, compared),
+        "facts": _facts(outputs, numbers, compared, _hidden(table, rows, compared)),
         "unit": [*_unit([*outputs, *([DIFFERENCE] if compared else ())], rows), "confidence", "typical"],
         "places": table.places,
         "bare": compared.bare if compared else {},
@@ -141,8 +147,10 @@ def _data(report: Report, output: Path) -> dict[str, Any]:
 
 
 def _reason(error: object) -> str | None:
-    """Return why a recording failed, without the advice that only helps at a command line."""
-    return str(error).partition("; --")[0] if error else None
+    """Return why a recording failed, in words for somebody who has no command line."""
+    if not error:
+        return None
+    return "silent: there is no sound in it" if error == SILENT else str(error).partition("; --")[0]
 
 
 def bare(name: str, compared: Compared | None) -> str:
@@ -179,7 +187,43 @@ def _guess(rows: Sequence[Row], files: Sequence[str]) -> str:
     return "window"
 
 
-def _columns(names: Sequence[str], rows: Sequence[Row], numbers: set[str], several: bool) -> list[dict[str, Any]]:
+def _called(compared: Compared | None) -> dict[str, str]:
+    own = dict(_CALLED)
+    if compared and compared.truth and compared.labels:
+        own |= {compared.labels[0]: "the model says", DIFFERENCE: "share of other classes"}
+    return own
+
+
+def _caution(compared: Compared | None) -> str:
+    who = "Models" if compared and not compared.truth else "A model"
+    hears = "They hear" if who == "Models" else "It hears"
+    wrong = "they are" if who == "Models" else "it is"
+    text = (
+        f"{who} wrote these labels. {hears} how a voice sounds, not what a person feels, and {wrong} often wrong: "
+        "listen before you conclude."
+    )
+    if compared and not compared.truth:
+        text += " Neither table is the truth: the page shows where they disagree, not which is right."
+    return text
+
+
+def _hidden(table: Labelled, rows: Sequence[Row], compared: Compared | None) -> set[str]:
+    """Return the columns that only the search and the saved table have.
+
+    Two models have too many numbers for a table; a confidence that is the largest probability says nothing new.
+    """
+    if compared:
+        return set(table.outputs) if compared.labels and not compared.truth else set()
+    known = [row for row in rows if row.get("confidence") is not None]
+    same = table.label and all(
+        abs(row["confidence"] - max((row.get(name) or 0.0) for name in table.outputs)) < 2e-3 for row in known
+    )
+    return {"confidence"} if known and table.outputs and same else set()
+
+
+def _columns(
+    names: Sequence[str], rows: Sequence[Row], numbers: set[str], several: bool, hidden: set[str]
+) -> list[dict[str, Any]]:
     """Return the columns as report.js reads them; an interval of constant width is sent as an offset."""
     columns = []
     for name in names:
@@ -188,7 +232,7 @@ def _columns(names: Sequence[str], rows: Sequence[Row], numbers: set[str], sever
         if not known or (name == "repeats" and not any(known)):
             continue
         column: dict[str, Any] = {"name": name, "kind": "number" if name in numbers else "text"}
-        if name.endswith(_INTERVAL):
+        if name.endswith(_INTERVAL) or name in hidden:
             column["hidden"] = True
         if name in ("start", "end"):
             column["ofRows" if several else "hidden"] = True
@@ -214,11 +258,11 @@ def _offset(values: Sequence[Any], moved: Sequence[Any]) -> float | None:
     return round(gaps[0], _ROUND) if gaps and max(gaps) - min(gaps) < 2e-5 else None
 
 
-def _facts(outputs: Sequence[str], numbers: set[str], compared: Compared | None) -> list[str]:
+def _facts(outputs: Sequence[str], numbers: set[str], compared: Compared | None, hidden: set[str]) -> list[str]:
     """Return the columns with the numbers that are written above the timeline."""
     if compared:
         return [DIFFERENCE, *(() if compared.labels else outputs)]
-    return [*outputs, *(["confidence"] if "confidence" in numbers else [])]
+    return [*outputs, *(["confidence"] if "confidence" in numbers - hidden else [])]
 
 
 def _lines(outputs: Sequence[str], compared: Compared | None) -> list[dict[str, Any]]:
@@ -257,9 +301,9 @@ def _start(
 ) -> dict[str, Any]:
     """Return what the page shows first."""
     if compared:
-        start: dict[str, Any] = {"sort": DIFFERENCE, "down": True, "value": DIFFERENCE}
+        start: dict[str, Any] = {"value": DIFFERENCE}
         if compared.labels is None:
-            start |= {"x": compared.outputs[0][0], "y": compared.outputs[1][0]}
+            start |= {"x": compared.outputs[0][0], "y": compared.outputs[1][0], "sort": DIFFERENCE, "down": True}
         return start
     group = next((name for name in (*PLACES, "folder") if name in columns), None)
     start = {"sort": "file"} | ({"group": group} if group else {})
@@ -280,7 +324,7 @@ def _about(report: Report) -> str:
         if not report.compared.truth:
             one, other = report.compared.names
             parts.append(f"{report.table.name.replace(' and ', f' is called {one}, ', 1)} is called {other}.")
-        parts.append("The largest differences come first.")
+        parts.append("What is wrong or different comes first, the largest differences before the others.")
         parts += [f"{note}." for note in report.compared.notes]
     elif report.table.label:
         parts.append("The numbers are probabilities: how likely the model finds each class.")
@@ -288,8 +332,23 @@ def _about(report: Report) -> str:
         parts.append("0.5 is neutral. Most voices lie between 0 and 1; a model can go a little beyond.")
     if any(name.endswith(".low") for name in report.table.columns):
         parts.append("Bars, bands and numbers in brackets are intervals that contain most true values.")
+    parts += _about_windows(report)
     parts.append(f"Made by sertool {__version__}; nothing on this page leaves your machine.")
     return " ".join(parts)
+
+
+def _about_windows(report: Report) -> list[str]:
+    """Return what a window is, if the rows are windows."""
+    if report.by not in _WINDOWS or report.compared or len(report.table.rows) < 2:
+        return []
+    first, second = report.table.rows[:2]
+    if first["file"] != second["file"] or None in (first.get("start"), first.get("end"), second.get("start")):
+        return []
+    speakers = "" if report.table.places else " It is not known who speaks in it."
+    return [
+        f"A window is a piece of {first['end'] - first['start']:.3g} s; one begins every "
+        f"{second['start'] - first['start']:.3g} s.{speakers}"
+    ]
 
 
 def _meanings(report: Report) -> dict[str, str]:

@@ -55,7 +55,7 @@ def compare(first: Labelled, second: Labelled) -> Compared:
         raise UsageError(f"{first.name} and {second.name} have no recording in common (compared by column file)")
     own = (first.outputs, second.outputs) if both else (shared, shared)
     truth = both and not second.outputs
-    names = ("the model", "the truth") if truth else _names(first.name, second.name)
+    names = ("the model", "the truth") if truth else _names(first, second)
     renamed = [
         {name: f"{name} ({called})" for name in (*outputs, *([table.label] if both else ()))}
         for called, table, outputs in zip(names, (first, second), own, strict=True)
@@ -93,6 +93,9 @@ def compare(first: Labelled, second: Labelled) -> Compared:
         (*named[0], *named[1]),
         labels[0] if labels else "",
     )
+    if both:  # what needs a look comes first
+        rank = {kind: place for place, kind in enumerate(("wrong", "different", "right", "same"))}
+        rows.sort(key=lambda row: (rank.get(row[VERDICT], len(rank)), -(row[DIFFERENCE] or 0.0)))
     bare = {new: old for new_names in renamed for old, new in new_names.items()}
     agreement = _agreement(rows, labels, truth, unknown)
     outputs = (named[0], named[1])
@@ -103,9 +106,12 @@ def _has(table: Labelled) -> str:
     return f"classes ({table.label})" if table.label else f"numbers ({', '.join(table.outputs) or 'none'})"
 
 
-def _names(first: str, second: str) -> tuple[str, str]:
-    """Return short names of two files: their stems, or A and B if these are long or equal."""
-    one, other = (name.rpartition(".")[0] or name for name in (first, second))
+def _names(first: Labelled, second: Labelled) -> tuple[str, str]:
+    """Return short names of two tables: their models, else their stems, or A and B if these are long or equal."""
+    one, other = first.model.partition(" ")[0], second.model.partition(" ")[0]
+    if one and other and one != other:
+        return one, other
+    one, other = (table.name.rpartition(".")[0] or table.name for table in (first, second))
     short = all(len(name) <= 16 and not set(name) & set(' :<>="()') for name in (one, other))
     return (one, other) if short and one != other else ("A", "B")
 
@@ -176,13 +182,21 @@ def _agreement(rows: Sequence[Row], labels: tuple[str, str] | None, truth: bool,
     verdicts = [row[VERDICT] for row in rows]
     good, _ = _OF_TRUTH if truth else _OF_MODELS
     count, left = verdicts.count(good), verdicts.count(_NEITHER)
-    what = "right" if truth else "the same class"
-    text = f"{what} in {count} of {len(rows) - left} ({100 * count / max(len(rows) - left, 1):.0f} %)"
-    if not left:
-        return text
+    share = f"{count} of {len(rows) - left} ({100 * count / max(len(rows) - left, 1):.0f} %)"
     foreign = sum(row[labels[1]] in unknown for row in rows if not row["error"])
-    reasons = {"of a class that the model does not know": foreign, "without a class": left - foreign}
-    return "; ".join([text, *(f"{number} not compared, {why}" for why, number in reasons.items() if number)])
+    if not truth:
+        parts = [f"the same class in {share}"]
+    elif foreign:
+        parts = [
+            f"right in {share} of the classes that the model knows",
+            f"{foreign} of {len(rows)} ({100 * foreign / len(rows):.0f} %) are of classes that it has no word for and "
+            "gives other names",
+        ]
+    else:
+        parts = [f"right in {share}"]
+    if left > foreign:
+        parts.append(f"{left - foreign} without a class")
+    return "; ".join(parts)
 
 
 def _error(one: Row, other: Row, names: tuple[str, str]) -> str | None:

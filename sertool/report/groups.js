@@ -33,11 +33,14 @@ function drawGroups() {
     }
 }
 
+/* How many items, in words: shares are of these, whatever their length. */
+const many = count => `${amount(count)} ${count === 1 ? (state.level === "row" ? data.row : "recording") : state.level === "row" ? data.rows : "recordings"}`;
+
 function histogram(cells, least, most, caption) {
     const bins = new Array(20).fill(0), width = (most - least || 1) / 20;
     cells.forEach(value => { bins[Math.min(Math.floor((value - least) / width), 19)] += 1; });
     const middle = [...cells].sort((a, b) => a - b)[Math.floor(cells.length / 2)];
-    caption.append(make("span", "quiet", ` ${amount(cells.length)}, median ${middle.toFixed(2)}`));
+    caption.append(make("span", "quiet", ` ${many(cells.length)}, median ${middle.toFixed(2)}`));
     const picture = make("div", "histogram"), top = Math.max(...bins);
     picture.setAttribute("role", "img");
     picture.setAttribute("aria-label", `Histogram: ${bins.join(", ")} from ${least.toFixed(2)} to ${most.toFixed(2)}`);
@@ -58,7 +61,7 @@ function histogram(cells, least, most, caption) {
 function shares(cells, caption) {
     const counts = new Map(), box = make("div", "shares");
     cells.forEach(cell => counts.set(cell, (counts.get(cell) ?? 0) + 1));
-    caption.append(make("span", "quiet", ` ${amount(cells.length)}`));
+    caption.append(make("span", "quiet", ` ${many(cells.length)}`));
     const order = Object.keys(data.colours);
     const sorted = [...counts].sort((a, b) => order.indexOf(a[0]) - order.indexOf(b[0]));
     const bar = make("div", "stack"), text = make("p", "quiet parts");

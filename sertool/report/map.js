@@ -37,11 +37,11 @@ function looks() {
         const value = item.cells[name];
         if (value !== null && value !== undefined && !item.failed) counts.set(value, (counts.get(value) ?? 0) + 1);
     });
-    const known = data.colours, sorted = [...counts].sort((a, b) => b[1] - a[1]).map(([value]) => value);
+    const known = data.colours, order = Object.keys(known), sorted = [...counts].sort((a, b) => b[1] - a[1]).map(([value]) => value);
     const free = [0, 1, 2, 3, 4, 5, 7].filter(i => !sorted.some(value => known[value] === i));
     let next = 0;
     return new Map(sorted.slice(0, 8).map((value, i) =>
-        [value, [known[value] ?? free[next++ % free.length] ?? 6, i % 4, counts.get(value)]]));
+        [value, [known[value] ?? free[next++ % free.length] ?? 6, (value in known ? order.indexOf(value) : i) % 4, counts.get(value)]]));
 }
 
 function drawMap() {
@@ -52,10 +52,12 @@ function drawMap() {
     by("colour").parentElement.hidden = confusion;
     by("maplegend").replaceChildren();
     by("x").previousSibling.textContent = confusion || state.x === CORNERS ? "map of " : "horizontal ";
+    const axes = [state.x, state.y].filter(name => data.meanings[name]).map(name => `${name}: ${data.meanings[name]}. `).join("");
     by("maphelp").textContent = confusion
         ? "Click a number to see and hear these recordings."
-        : `A point is a ${state.level === "row" ? data.row : "recording"}. ${state.x === CORNERS
-            ? "The nearer to a corner, the likelier is that class. " : ""}Click it to hear it; drag over several to list them.`;
+        : `${state.x === CORNERS ? "The nearer to a corner, the likelier is that class; in the middle, the model is unsure. " : axes}${
+            NEUTRAL.has(bare(state.x)) ? "0.5 is neutral. " : ""}A point is a ${state.level === "row" ? data.row : "recording"}: `
+            + "click it to hear it; drag over several to list them.";
     if (confusion) return drawConfusion();
     const canvas = by("map"), wide = canvas.parentElement.clientWidth, tall = Math.min(Math.max(wide * 0.82, 300), 470);
     const edge = state.x === CORNERS ? CORNER_EDGE : EDGE;
@@ -102,6 +104,13 @@ function drawMap() {
         pen.strokeStyle = colour("--text");
         pen.beginPath();
         pen.arc(x(chosen[0]), y(chosen[1]), size + 5, 0, 7);
+        [state.x, state.y].forEach((name, axis) => { // its interval
+            const [least, most] = ["low", "high"].map(end => selected.cells[`${name}.${end}`]);
+            if (state.x === CORNERS || least == null) return;
+            const ends = [least, most].map(value => Math.min(Math.max(value, low[axis]), high[axis]));
+            if (axis) { pen.moveTo(x(chosen[0]), y(ends[0])); pen.lineTo(x(chosen[0]), y(ends[1])); }
+            else { pen.moveTo(x(ends[0]), y(chosen[1])); pen.lineTo(x(ends[1]), y(chosen[1])); }
+        });
         pen.stroke();
     }
     if (state.box) {
@@ -245,24 +254,25 @@ function mapMark(text, colour, shape, count = 0, clicked = null) {
 function drawConfusion() {
     const {rows, columns, across, down, unknown} = data.confusion, counts = new Map();
     const test = query(state.q);
-    let most = 1;
+    let whole = 1;
     for (const item of items.filter(test)) {
         const key = JSON.stringify([item.cells[down], item.cells[across]]);
         counts.set(key, (counts.get(key) ?? 0) + 1);
     }
     const table = make("table"), head = make("tr");
-    table.append(make("caption", "quiet", `${down} in rows, ${across} in columns`));
+    table.append(make("caption", "quiet", `${called(down)} in rows, ${called(across)} in columns`));
     head.append(make("td"), ...columns.map(name => make("th", "", name)));
     table.append(head);
     for (const row of rows) {
         const line = make("tr", unknown.includes(row) ? "unknown" : ""), own = columns.map(column => counts.get(JSON.stringify([row, column])) ?? 0);
-        most = Math.max(own.reduce((a, b) => a + b, 0), 1);
+        whole = Math.max(own.reduce((a, b) => a + b, 0), 1);
         line.append(make("th", "", unknown.includes(row) ? `${row} *` : row));
         own.forEach((count, k) => {
             const cell = make("td"), button = make("button", "", count ? amount(count) : "–");
-            const share = count / most;
+            const share = count / whole;
             const tone = unknown.includes(row) ? "--muted" : row === columns[k] ? "--c0" : "--c3";
-            button.style.background = `color-mix(in srgb, var(${tone}) ${Math.round(share * 75)}%, var(--card))`;
+            const [least, most] = unknown.includes(row) ? [8, 35] : [25, 80]; // what is wrong must be seen
+            button.style.background = count ? `color-mix(in srgb, var(${tone}) ${Math.round(least + share * (most - least))}%, var(--card))` : "";
             button.title = `${down} ${row}, ${across} ${columns[k]}: ${count}, ${Math.round(share * 100)} % of the row`;
             button.disabled = !count;
             button.addEventListener("click", () => search(`${cellQuery(down, row)} ${cellQuery(across, columns[k])}`));
@@ -280,7 +290,7 @@ function drawConfusion() {
         mark.style.background = `color-mix(in srgb, ${colour} 75%, var(--card))`;
         item.append(mark, text);
         return item;
-    }), make("li", "quiet", "stronger colour: more of the row"));
+    }), make("li", "quiet", "the stronger, the more of its row"));
 }
 
 /* Return what to search for to find a cell. */

@@ -22,10 +22,10 @@ function select(item, {scroll = true, play = false} = {}) {
 function detail(load) {
     const item = selected, sound = data.sounds[item.file];
     const part = item.rows.length === 1 && data.many && at("start", item.rows[0]) !== null;
-    by("name").textContent = data.files[item.file]
-        + (part ? `, ${clock(item.cells.start, 1)} to ${clock(item.cells.end ?? item.cells.start, 1)}` : "");
+    by("name").textContent = data.files[item.file];
     const facts = by("facts");
     facts.replaceChildren();
+    if (part) facts.append(make("span", "quiet", `${clock(item.cells.start, 1)} to ${clock(item.cells.end ?? item.cells.start, 1)}:`));
     if (item.failed) facts.append(make("span", "bad", item.cells.error));
     else for (const {label, outputs} of data.labels) {
         if (!item.cells[label]) continue;
@@ -42,7 +42,7 @@ function detail(load) {
     }
     if (!item.failed && item.cells.typical < 0.5 && item.cells.typical !== null)
         facts.append(make("span", "bad", "unlike the speech that the model knows"));
-    if (!item.failed && item.cells.verdict) facts.append(make("b", ["wrong", "different"].includes(item.cells.verdict) ? "bad" : "",
+    if (!item.failed && item.cells.verdict) facts.append(make("b", item.cells.verdict === "wrong" ? "bad" : "",
         item.cells.verdict));
     const rows = data.rowsOf[item.file].filter(row => item.rows.length > 1 || sameVoice(row, item.rows[0])).map(row => ({
         start: at("start", row) ?? 0, end: at("end", row) ?? sound.seconds ?? 0,
@@ -55,7 +55,8 @@ function detail(load) {
         seconds: sound.seconds || extremes(rows.map(row => row.end))[1] || 1, speech: sound.speech,
         peaks: sound.peaks ? unpeak(sound.peaks) : null, reason: sound.reason, rows, strips: strips(),
         outputs: data.lines.map((line, k) => ({name: line.name, colour: paint(line.colour), dash: line.dash,
-            hidden: Boolean(data.compared) && data.lines.length > 3 && !rows.some(row => row.values[k] >= UNLIKELY)})),
+            hidden: Boolean(data.compared) && data.lines.length > 3
+                && !rows.some(row => row.values[k] >= UNLIKELY || row.labels.includes(bare(line.name)))})),
         classes: Object.fromEntries(Object.entries(data.colours).map(([name, index]) => [name, paint(index)])),
     });
     timeline.at(playing || (item.rows.length === 1 ? at("start", item.rows[0]) ?? 0 : 0));
@@ -72,7 +73,7 @@ function detail(load) {
 /* What the timeline's strips of classes are called. */
 const strips = () => (data.compared && data.labels.length ? data.compared : data.labels.map(() => ""));
 
-/* Beside another table's lines, those of classes that never reach this probability wait to be asked for. */
+/* Beside another table's lines, those of classes that neither names and that never reach this wait to be asked for. */
 const UNLIKELY = 0.25;
 /* A recording of at least so many rows has a list of passages, with at most so many of a kind. */
 const FEW_ROWS = 3, MOST_PASSAGES = 4;
@@ -99,15 +100,15 @@ function place(seconds, text) {
 function classPassages(rows, list) {
     const found = new Map(), {outputs} = data.labels[0], lines = data.lines.map(line => line.name);
     let whole = 0;
-    rows.forEach((row, i) => { // of windows that overlap, each has the time until the next begins
-        const [name] = row.labels, end = i + 1 < rows.length ? Math.min(row.end, Math.max(rows[i + 1].start, row.start)) : row.end;
+    territories(rows).forEach(([start, end], i) => {
+        const row = rows[i], [name] = row.labels;
         const share = row.values[lines.indexOf(outputs.find(output => bare(output) === name))] ?? 1;
         if (!found.has(name)) found.set(name, {seconds: 0, passages: []});
         const own = found.get(name), last = own.passages[own.passages.length - 1];
-        whole += end - row.start;
-        own.seconds += end - row.start;
-        if (last && row.start <= last.end + 0.001 && last.row === i - 1) Object.assign(last, {end, row: i, most: Math.max(last.most, share)});
-        else own.passages.push({start: row.start, end, row: i, most: share});
+        whole += end - start;
+        own.seconds += end - start;
+        if (last && start <= last.end + 0.001 && last.row === i - 1) Object.assign(last, {end, row: i, most: Math.max(last.most, share)});
+        else own.passages.push({start, end, row: i, most: share});
     });
     for (const [name, own] of [...found].sort((a, b) => b[1].seconds - a[1].seconds)) {
         const item = make("li"), strongest = [...own.passages].sort((a, b) => b.most - a.most || a.start - b.start);

@@ -40,6 +40,7 @@ function start(loaded) {
     timeline = new Timeline(by("timeline"), {onseek: seek});
     document.title = data.title;
     by("title").textContent = data.title;
+    by("caution").textContent = data.caution;
     read();
     controls();
     rebuild();
@@ -221,6 +222,7 @@ function controls() {
         option.value = value;
         by("level").append(option);
     }
+    by("groupbox").open = groups.length > 0;
     by("groups").hidden = data.file.length < 3 || !by("value").options.length;
     document.body.classList.toggle("single", data.files.length === 1);
     for (const name of ["x", "y", "colour", "group", "value", "level"]) {
@@ -261,7 +263,7 @@ function hint() {
 
 /* Return what a column is called on the page. */
 const SECONDS = ["start", "end", "speech", "length"];
-const called = name => (SECONDS.includes(name) ? `${name} (s)` : name === "error" ? "why it failed" : name);
+const called = name => (SECONDS.includes(name) ? `${name} (s)` : data.called[name] ?? name);
 
 const CORNERS = "classes", CONFUSION = "confusion";
 const maps = () => [...(data.confusion ? [CONFUSION] : []), ...(classes().length > 2 ? [CORNERS] : [])];
@@ -339,7 +341,10 @@ function listen() {
         from = null;
         if (dragged) { scroller.scrollTop = 0; refresh(); return; }
         const near = nearest(to);
-        if (near) select(near, {play: true});
+        if (near) {
+            select(near, {play: true});
+            if (window.innerWidth <= 860) by("detail").scrollIntoView({block: "nearest"}); // below the map there
+        }
         else if (state.box) { state.box = null; refresh(); }
     });
 }

@@ -75,7 +75,16 @@ def read(path: Path, label: str | None = None) -> Labelled:
     if not all(row["file"] for row in cells):
         raise UsageError(f"{path}: a row without a file")
     found = label or next((name for name in LABELS if name in columns), "")
-    return Labelled(path.name, columns, cells, outputs_of(columns, cells, numeric, found), found)
+    return Labelled(path.name, columns, cells, outputs_of(columns, cells, numeric, found), found, model_of(path))
+
+
+def model_of(path: Path) -> str:
+    """Return the model that filled a table, which the journal beside it knows, else ""."""
+    try:
+        with open(path.with_name(f"{path.name}.journal"), encoding="utf-8") as stream:
+            return str(json.loads(stream.readline(100_000).rpartition(" ")[0]).get("model", ""))
+    except (OSError, ValueError, AttributeError):
+        return ""
 
 
 def outputs_of(columns: Iterable[str], rows: Sequence[Row], numeric: Iterable[str], label: str) -> tuple[str, ...]:

@@ -34,6 +34,7 @@ function fillTable(everything = false) {
     const lines = [];
     for (let i = first; i < last; i++) lines.push(line(shown[i], i, columns));
     by("body").replaceChildren(room(first), ...lines, room(everything ? 0 : shown.length - last));
+    by("wider").hidden = by("table").offsetWidth <= scroller.clientWidth + 2;
     if (!shown.length) {
         const empty = make("tr"), cell = make("td", "quiet", "Nothing matches the search.");
         cell.colSpan = columns.length + 1;
@@ -53,7 +54,7 @@ function line(item, place, columns) {
     const row = make("tr", item === selected ? "selected" : "");
     row.setAttribute("aria-rowindex", String(place + 2));
     row.setAttribute("aria-selected", String(item === selected));
-    const head = make("th"), button = make("button", "name", data.files[item.file]);
+    const head = make("th"), button = make("button", "name", short(data.files[item.file]));
     head.scope = "row";
     button.title = data.files[item.file];
     head.append(button);
@@ -63,7 +64,7 @@ function line(item, place, columns) {
         if (value !== null && value !== undefined) {
             if (data.labels.some(one => one.label === name)) cell.append(chip(value, data.colours[value]));
             else cell.textContent = kind === "number" ? figure(value, name) : value;
-            if (name === "error" || (name === "verdict" && ["wrong", "different"].includes(value))) cell.classList.add("bad");
+            if (name === "error" || (name === "verdict" && value === "wrong")) cell.classList.add("bad");
             if (kind !== "number") cell.title = value;
         }
         row.append(cell);
@@ -71,6 +72,9 @@ function line(item, place, columns) {
     row.addEventListener("click", () => select(item));
     return row;
 }
+
+/* On a phone, the end of a long name: beginnings are alike. */
+const short = name => (window.innerWidth < 560 && name.length > 17 ? `…${name.slice(-16)}` : name);
 
 const figure = (value, name) => (SECONDS.includes(name) ? value.toFixed(1)
     : Number.isInteger(value) && !data.unit.includes(name) ? String(value) : value.toFixed(2));

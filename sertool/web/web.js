@@ -18,15 +18,29 @@ async function start() {
     const wasm = Uint8Array.from(atob(by("wasm").textContent.trim()), c => c.charCodeAt(0));
     model = await sertool.worker(wasm);
     colours = JSON.parse(atob(by("colours").textContent.trim()));
-    by("model").textContent = `${model.name} ${model.version}: ${model.outputs.join(", ")}`;
-    const licence = model.manifest.licence ?? "none stated";
-    by("licence").textContent = `The model's licence: ${licence}${/-NC\b/.test(licence) ? " (not for commercial use)" : ""}.`;
+    const licence = model.manifest.licence ?? "no licence stated";
+    by("model").textContent = `${model.outputs.join(", ")}, by ${model.name} ${model.version} (${licence}${
+        /-NC\b/.test(licence) ? ": not for commercial use" : ""})`;
+    by("meaning").textContent = meaning();
     timeline = new Timeline(by("timeline"), {onseek: seek});
     liveline = new Timeline(by("livetimeline"));
     themed(by("theme"), () => { if (selected) show(selected); });
     for (const name of ["pick", "folder", "speak"]) by(name).disabled = false;
     listen();
     document.body.dataset.ready = "yes";
+}
+
+const MEANINGS = {arousal: "how excited a voice sounds", dominance: "how much in control", valence: "how pleasant",
+    typical: "how like the speech that the model knows: below 0.5, do not trust the labels",
+    confidence: "how likely the emotion is to be right, corrected for how often the model is wrong when it is so sure"};
+const NAMES = {seconds: "length (s)", speech: "speech (s)", error: "why it failed"};
+
+/* Say what the numbers are. */
+function meaning() {
+    const known = shown().filter(name => MEANINGS[name]).map(name => `${name}: ${MEANINGS[name]}`);
+    if (model.outputs.includes("valence")) known.push("0.5 is neutral; a voice can go a little below 0 or above 1");
+    else known.unshift("the numbers of the emotions are probabilities");
+    return known.join(" · ");
 }
 
 /* ---- recordings ------------------------------------------------------------------------------------------------ */
@@ -101,12 +115,15 @@ async function dropped(items) {
 const shown = () => model.columns.filter(name => !/^(start|end)$|\.(low|high)$/.test(name));
 const isNumber = name => !["emotion", "error"].includes(name);
 
+/* Say what is wrong with a recording without units. */
+const plainly = text => (text ?? "").replace(/^silent: .*/, "silent: there is no sound in it");
+
 function list() {
     by("results").hidden = false;
     const failed = results.filter(result => result.row.error).length;
     by("count").textContent = `${results.length - failed} labelled${failed ? `, ${failed} failed` : ""}`;
-    by("head").replaceChildren(make("th", "", "file"), make("th", "number", "seconds"),
-        ...shown().map(name => make("th", isNumber(name) ? "number" : "", name)));
+    by("head").replaceChildren(make("th", "", "file"), make("th", "number", NAMES.seconds),
+        ...shown().map(name => make("th", isNumber(name) ? "number" : "", NAMES[name] ?? name)));
     by("body").replaceChildren(...results.map(result => {
         const line = make("tr", result === selected ? "selected" : ""), head = make("th");
         head.append(make("button", "", result.name));
@@ -114,8 +131,12 @@ function list() {
         for (const name of shown()) {
             const value = result.row[name], cell = make("td", isNumber(name) ? "number" : "");
             if (name === "emotion" && value) cell.append(chip(value, colours[value]));
-            else cell.textContent = value === null || value === undefined ? "" : isNumber(name) ? value.toFixed(2) : value;
-            if (name === "error") cell.classList.add("bad");
+            else cell.textContent = value === null || value === undefined ? ""
+                : isNumber(name) ? value.toFixed(name === "speech" ? 1 : 2) : value;
+            if (name === "error") {
+                cell.classList.add("bad");
+                cell.textContent = plainly(value);
+            }
             cell.title = cell.textContent;
             line.append(cell);
         }
@@ -143,7 +164,7 @@ function show(result) {
 
 function facts(element, row) {
     element.replaceChildren();
-    if (row.error) return element.append(make("span", "bad", row.error));
+    if (row.error) return element.append(make("span", "bad", plainly(row.error)));
     if (row.emotion) element.append(chip(row.emotion, colours[row.emotion]));
     for (const name of row[model.outputs[0]] == null ? [] : [...model.outputs, ...(row.confidence == null ? [] : ["confidence"])]) {
         const fact = make("span");
@@ -205,6 +226,7 @@ async function speak() {
     }
     by("live").hidden = false;
     by("speak").disabled = true;
+    by("dot").hidden = false;
 
     function hear(found) {
         rows.push(...found);
@@ -215,7 +237,7 @@ async function speak() {
         const columns = new Array(300).fill(0), most = Math.max(...wave.map(([, value]) => value), 1e-3);
         wave.forEach(([time, value]) => {
             const place = Math.min(Math.floor((time - from) / SHOWN * 300), 299);
-            columns[place] = Math.max(columns[place], value / most);
+            columns[place] = Math.max(columns[place], 0.85 * value / most);
         });
         // A row stands where its window ends: it is what was heard just now.
         const placed = rows.map(one => ({...one, start: Math.max(0, one.end - LIVE.hop - from), end: one.end - from}));
@@ -229,6 +251,7 @@ async function quiet() {
     await listening?.stop();
     listening = null;
     by("speak").disabled = false;
+    by("dot").hidden = true;
 }
 
 /* ---- events ---------------------------------------------------------------------------------------------------- */
@@ -240,6 +263,12 @@ function listen() {
     by("speak").addEventListener("click", speak);
     by("stop").addEventListener("click", quiet);
     by("save").addEventListener("click", save);
+    by("clear").addEventListener("click", () => {
+        results.length = 0;
+        selected = null;
+        by("player").pause();
+        for (const name of ["results", "detail"]) by(name).hidden = true;
+    });
     by("player").addEventListener("play", () => requestAnimationFrame(follow));
     by("player").addEventListener("seeked", () => timeline.at(by("player").currentTime));
     const drop = by("drop");

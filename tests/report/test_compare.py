@@ -3,6 +3,7 @@
 import pytest
 
 from sertool.errors import UsageError
+from sertool.labelling import log
 from sertool.report.compare import DIFFERENCE, VERDICT, compare
 from sertool.report.rows import read
 
@@ -49,14 +50,17 @@ def test_truth_by_the_probability_of_the_true_class(table):
     truth = table("truth.csv", "file,label\na.wav,sad\nb.wav,happy\nc.wav,angry\nd.wav,sad\n")
     compared = compare(labels, truth)
     assert compared.truth
-    assert differences(compared) == pytest.approx([0.1, 0.6, None])
+    assert differences(compared) == pytest.approx([0.6, 0.1, None])  # what is wrong comes first
     assert compared.notes == [
         "1 row is in truth.csv only and left out",
     ]
     assert compared.labels == ("emotion", "truth")
     assert compared.unknown == ["angry"]
-    assert [row[VERDICT] for row in compared.table.rows] == ["right", "wrong", "not compared"]
-    assert compared.agreement == "right in 1 of 2 (50 %); 1 not compared, of a class that the model does not know"
+    assert [row[VERDICT] for row in compared.table.rows] == ["wrong", "right", "not compared"]
+    assert compared.agreement == (
+        "right in 1 of 2 (50 %) of the classes that the model knows; 1 of 3 (33 %) are of classes that it has no word "
+        "for and gives other names"
+    )
 
 
 def test_a_truth_without_a_class_and_a_column_called_truth(table):
@@ -65,7 +69,7 @@ def test_a_truth_without_a_class_and_a_column_called_truth(table):
     compared = compare(labels, truth)
     assert compared.labels == ("emotion", "true class")
     assert [row["truth"] for row in compared.table.rows] == ["x", "y"]
-    assert compared.agreement == "right in 1 of 1 (100 %); 1 not compared, without a class"
+    assert compared.agreement == "right in 1 of 1 (100 %); 1 without a class"
 
 
 def test_rows_of_a_recording_are_joined_by_start_and_place(table):
@@ -77,7 +81,7 @@ def test_rows_of_a_recording_are_joined_by_start_and_place(table):
 def test_one_truth_for_all_windows(table):
     windows = table("windows.csv", "file,start,emotion,sad,happy\na.wav,0,sad,0.9,0.1\na.wav,2,happy,0.2,0.8\n")
     truth = table("truth.csv", "file,emotion\na.wav,sad\n")
-    assert differences(compare(windows, truth)) == pytest.approx([0.1, 0.8])
+    assert differences(compare(windows, truth)) == pytest.approx([0.8, 0.1])
     with pytest.raises(UsageError, match="swap them"):
         compare(truth, windows)
 
@@ -86,6 +90,19 @@ def test_long_or_equal_names_become_letters(table, tmp_path):
     text = "file,arousal\na.wav,0.1\n"
     assert compare(table("a very long name.csv", text), table("b.csv", text)).names == ("A", "B")
     assert compare(table("b.csv", text), table("b.tsv", text.replace(",", "\t"))).names == ("A", "B")
+
+
+def test_models_are_called_by_what_the_journals_know(table, tmp_path):
+    text = "file,emotion,sad,happy\na.wav,sad,0.9,0.1\n"
+    for name, model in (("one.csv", "mobile-emotion 0.1"), ("two.csv", "wav2small-emotion 0.2")):
+        (tmp_path / f"{name}.journal").write_bytes(log.line({"sertool": "0.1.0", "model": model}))
+    one, two = table("one.csv", text), table("two.csv", text)
+    assert (one.model, two.model) == ("mobile-emotion 0.1", "wav2small-emotion 0.2")
+    compared = compare(one, two)
+    assert compared.names == ("mobile-emotion", "wav2small-emotion")
+    assert compared.labels == ("emotion (mobile-emotion)", "emotion (wav2small-emotion)")
+    (tmp_path / "two.csv.journal").write_bytes(b"\0\0")
+    assert compare(one, table("two.csv", text)).names == ("one", "two")
 
 
 def test_what_has_nothing_in_common(table):

@@ -184,7 +184,8 @@ def label(
         doing.report(skipped)
     status = doing.status()
     if (report or plot) and status != 130:
-        title = title or ", ".join(os.path.basename(os.path.abspath(path)) for path in paths if path != "-") or "labels"
+        names = ", ".join(os.path.basename(os.path.abspath(path)) for path in paths if path != "-")
+        title = title or (f"Labels of {names}" if names else "Labels")
         status = doing.look(report, plot, title, embed) or status
     return status
 

@@ -61,8 +61,16 @@ def report(
         what = "none" if missing == len(found) else f"{missing} of {len(found)}"
         verb = "found" if missing == len(found) else "not found"
         click.echo(f"{what} of the recordings {verb}: name their folder with --audio", err=True)
-    own = title or (f"{tables[0].stem} and {tables[1].stem}" if compare else tables[0].stem)
+    own = title or _title(tables, compared)
     return make(table, found, output, embed, own, jobs, quiet, compared=compared)
+
+
+def _title(tables: Sequence[Path], compared: Compared | None) -> str:
+    if compared is None:
+        return f"Labels: {tables[0].stem}"
+    if compared.truth:
+        return f"{tables[0].stem} beside the truth"
+    return f"Two tables compared: {' and '.join(compared.names)}"
 
 
 def _found(files: Sequence[str], folders: Sequence[Path]) -> dict[str, Path | None]:
