@@ -3,7 +3,8 @@
 
 const ROW = 31; // pixels of a row
 const scroller = by("rows");
-const visible = () => data.columns.filter(column => !column.hidden && (state.level === "row" || !column.ofRows));
+const visible = () => data.columns.filter(column => !column.hidden && (state.level === "row"
+    || !(column.ofRows || (data.many && column.name === "confidence")))); // means have none
 
 function fillHead() {
     const cell = (name, number) => {

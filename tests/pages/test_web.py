@@ -256,6 +256,22 @@ def test_other_formats_are_up_to_the_browser(pages, visit, tmp_path):
             assert row[output] == pytest.approx(ours[output], abs=0.06), (name, output)
 
 
+def test_the_page_says_what_the_numbers_are_and_what_one_may_do(pages, visit):
+    page = visit((pages("wav2small", "native-int8") / "index.html").as_uri())
+    assert "not for commercial use" in page.inner_text("#model")
+    meaning = page.inner_text("#meaning")
+    assert "valence: how pleasant" in meaning
+    assert "0.5 is neutral" in meaning
+    page.set_input_files("#files", str(SAMPLES / "slow-low.wav"))
+    page.locator("#count", has_text="1 labelled").wait_for()
+    page.click("#clear")
+    assert not page.locator("#results").is_visible()
+    assert not page.locator("#detail").is_visible()
+    page.set_input_files("#files", str(SAMPLES / "plain.wav"))
+    page.locator("#count", has_text="1 labelled").wait_for()
+    assert page.inner_text("#name") == "plain.wav"
+
+
 def test_a_row_plays_and_the_timeline_shows_its_windows(pages, visit):
     page = visit((pages("wav2small-emotion", "native-int8") / "index.html").as_uri())
     page.set_input_files("#files", str(SAMPLES / "slow-low.wav"))
@@ -275,6 +291,7 @@ def test_it_hears_the_microphone(where, pages, served, visit, tmp_path_factory):
     page = visit(address, flags=(f"--use-file-for-fake-audio-capture={fake}",))
     page.click("#speak")
     page.locator("#live[data-rows]").wait_for()
+    assert page.locator("#dot").is_visible()
     page.wait_for_timeout(3000)
     assert int(page.get_attribute("#live", "data-rows")) >= 6  # one every quarter of a second
     assert "valence" in page.inner_text("#now")
@@ -282,6 +299,7 @@ def test_it_hears_the_microphone(where, pages, served, visit, tmp_path_factory):
     assert 0.3 < valence < 1.3  # the recording has .71
     assert page.evaluate("liveline.recording.rows.every(row => row.error || row.arousal > 0.2)")
     page.click("#stop")
+    assert not page.locator("#dot").is_visible()
     page.wait_for_timeout(500)  # a window that is being labelled still has its row
     rows = page.get_attribute("#live", "data-rows")
     page.wait_for_timeout(700)
