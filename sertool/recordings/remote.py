@@ -316,6 +316,8 @@ def reason(error: BaseException) -> str:
     status = getattr(error, "status", None)
     if isinstance(status, int) and status:
         return f"the server says {status} {getattr(error, 'message', '')}".strip()
+    if type(error).__name__.startswith("ClientConnector"):
+        return f"cannot connect to {getattr(error, 'host', '')}:{getattr(error, 'port', '')}"
     for kind, text in (
         (FileNotFoundError, "not found"),
         (PermissionError, "access denied"),

@@ -10,7 +10,7 @@ from os import PathLike
 from pathlib import Path
 
 from sertool import audio
-from sertool.errors import AudioError
+from sertool.errors import AudioError, UsageError
 from sertool.recordings import archives, remote
 from sertool.recordings.listing import Listing
 from sertool.recordings.recording import Recording
@@ -127,6 +127,10 @@ def _remote(url: str, prefix: str, pattern: str | None, passed: collections.Coun
             yield Recording.at(url, shown)
     except AudioError as error:
         yield Recording.at(url, shown, error=str(error))
+    except UsageError as error:
+        if not prefix:
+            raise
+        yield Recording.at(url, shown, error=str(error))  # one of many does not end the run
 
 
 def _unpacked(archive: str, pattern: str | None, passed: collections.Counter[str]) -> Iterator[Recording]:

@@ -86,13 +86,18 @@ def test_what_has_no_room_is_not_begun(web, tmp_path, monkeypatch):
 
 
 def test_a_server_that_is_not_there(tmp_path):
-    with pytest.raises(AudioError, match="cannot be reached"):
+    with pytest.raises(AudioError, match=r"cannot be reached: cannot connect to 127.0.0.1:9 \(4 times\)"):
         remote.fetch("http://127.0.0.1:9/a.wav", tmp_path / "copy")
 
 
 def test_stores_that_nobody_knows():
     with pytest.raises(UsageError, match="Protocol not known: nonsense"):
         remote.system("nonsense://x/a.wav")
+    with pytest.raises(UsageError, match="Protocol not known: nonsense"):
+        scan(["nonsense://x/a.wav"])
+    bad, good = scan(["nonsense://x/a.wav", "/nowhere/b.wav"])  # of several, it is a row
+    assert "Protocol not known" in bad.error
+    assert good.error is None
 
 
 def test_a_folder_of_the_web_is_listed(web):

@@ -134,7 +134,7 @@ def of_run(rows: Sequence[Mapping[str, Any]], columns: Table, name: str) -> Labe
 
 def paths_of(recordings: Sequence[Recording]) -> dict[str, Path | None]:
     """Return the path of each recording by its name in the table."""
-    return {printable(recording.name): recording.path for recording in recordings}
+    return {printable(recording.name): None if recording.url else recording.path for recording in recordings}
 
 
 def draw(table: Labelled, paths: Mapping[str, Path | None], path: Path, title: str) -> None:
