@@ -2,6 +2,7 @@
 
 import csv
 import hashlib
+import itertools
 import math
 import threading
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -23,6 +24,7 @@ from sertool.errors import AudioError, SertoolError, UsageError
 from sertool.evaluation import bootstrap, categorical, dimensional, plots, segmented
 from sertool.evaluation.grouped import SMALLEST_GROUP
 from sertool.labelling import Labeller, job
+from sertool.labelling.labeller import Spread
 from sertool.labelling.labels import Labels
 from sertool.labelling.plan import Plan
 from sertool.plugins import load_plugins
@@ -101,7 +103,7 @@ class Whole(Labeller):
     def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
         return Whole, (self._labeller,)
 
-    def rows(self, blocks: Iterable[Samples]) -> tuple[list[Labels], float]:
+    def rows(self, blocks: Iterable[Samples], spread: Spread = itertools.starmap) -> tuple[list[Labels], float]:
         """Label a recording as Labeller.whole does."""
         return self._labeller.whole(blocks)
 
@@ -116,7 +118,7 @@ class Cropped(Labeller):
     def __reduce__(self) -> tuple[type, tuple[Any, ...]]:
         return Cropped, (self._labeller, self._seconds)
 
-    def rows(self, blocks: Iterable[Samples]) -> tuple[list[Labels], float]:
+    def rows(self, blocks: Iterable[Samples], spread: Spread = itertools.starmap) -> tuple[list[Labels], float]:
         """Label the middle of a recording as the Labeller does."""
         samples = np.concatenate([np.zeros(0, np.float32), *blocks])
         length = round(self._seconds * audio.SAMPLE_RATE)

@@ -1,5 +1,6 @@
 """Label many recordings, several at a time."""
 
+import itertools
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,13 +10,13 @@ from sertool import audio
 from sertool.errors import AudioError, UsageError
 from sertool.labelling import table
 from sertool.labelling.journal import Journal, stamp
-from sertool.labelling.labeller import Labeller
+from sertool.labelling.labeller import Labeller, Spread
 from sertool.labelling.labels import Labels
 from sertool.labelling.plan import Plan
 from sertool.recordings import remote
 from sertool.recordings.fetch import on_disk
 from sertool.recordings.places import Place, parts
-from sertool.recordings.pool import FAULTS, Meter, decoded, each, reason
+from sertool.recordings.pool import FAULTS, Meter, Spare, decoded, each, reason
 from sertool.recordings.recording import Recording
 from sertool.segments import Segment
 from sertool.speech.detection import SILENT
@@ -56,7 +57,13 @@ class Result:
         return [Labels({key: value for key, value in row.items() if key != "file"}) for row in rows]
 
 
-def label_one(labeller: Labeller, recording: Recording, plan: Plan, meter: Meter | None = None) -> Result:
+def label_one(
+    labeller: Labeller,
+    recording: Recording,
+    plan: Plan,
+    meter: Meter | None = None,
+    spread: Spread = itertools.starmap,
+) -> Result:
     """Label a recording; a fault of the file becomes the row's ``error``.
 
     Of several channels or tracks, those that cannot be labelled have a row with an error and a note; the recording
@@ -66,13 +73,19 @@ def label_one(labeller: Labeller, recording: Recording, plan: Plan, meter: Meter
     try:
         with on_disk(recording) as there:
             places = parts(there, plan.channel, plan.track)
-            return _label(labeller, recording, there, plan, places, meter or Meter())
+            return _label(labeller, recording, there, plan, places, meter or Meter(), spread)
     except FAULTS as fault:
         return Result(recording, [table.row(recording.name, {"error": reason(fault)}, columns)], 0.0, failed=True)
 
 
 def _label(
-    labeller: Labeller, recording: Recording, there: Recording, plan: Plan, places: list[Place], meter: Meter
+    labeller: Labeller,
+    recording: Recording,
+    there: Recording,
+    plan: Plan,
+    places: list[Place],
+    meter: Meter,
+    spread: Spread,
 ) -> Result:
     """Label the places of a recording, which is ``there`` on disk."""
     columns, notes = table.table(labeller, plan).columns, dict[str, None]()
@@ -80,7 +93,7 @@ def _label(
     for place in places:
         own = place.columns
         try:
-            part, length = _part(labeller, there, plan, place, meter, lambda text: notes.update({text: None}))
+            part, length = _part(labeller, there, plan, place, meter, lambda text: notes.update({text: None}), spread)
             rows += [table.row(recording.name, own | values, columns) for values in part]
             seconds = max(seconds, length)
         except FAULTS as fault:
@@ -103,19 +116,20 @@ def _part(
     place: Place,
     meter: Meter,
     note: Callable[[str], None],
+    spread: Spread,
 ) -> _Part:
     """Label one channel of one track of a recording."""
     track, channel = place.track, place.channel
     if not plan.by_segment:
         blocks = meter.count(decoded(recording, note, channel, track))
-        rows, length = labeller.window_rows(blocks) if plan.by == "window" else labeller.rows(blocks)
+        rows, length = (labeller.window_rows if plan.by == "window" else labeller.rows)(blocks, spread)
         whole = labeller.average(rows, length)  # also says why there are no labels
         if plan.by in ("window", "speech-window"):
             return [dict(row) for row in rows], length
         return [dict(whole) | ({"speaker": str(channel)} if plan.by == "speaker" else {})], length
     segments = _segments(recording, plan, channel, track, note)
     excerpts = audio.Excerpts(recording.path, note, channel, track)
-    rows, length = labeller.segment_rows(excerpts, segments, plan.short)
+    rows, length = labeller.segment_rows(excerpts, segments, plan.short, spread)
     meter.add(sum(row.end - row.start for row in rows if row.error is None))
     if plan.by == "segment":
         names = table.given_names(labeller, plan)
@@ -204,15 +218,22 @@ def label_all(
     plan = Plan(plan) if isinstance(plan, str) else plan
     if plan.by_segment and not plan.segments:
         _ = plan.find  # load it before the threads need it
-    columns = table.table(labeller, plan).columns
+    columns, spare = table.table(labeller, plan).columns, Spare(jobs)
 
     def work(recording: Recording) -> Result:
         before = stamped(recording, plan) if journal else None
         if known := taken_over(recording, before, journal, columns):
             return known
-        result = label_one(labeller, recording, plan, meter)
+        with spare.recording():
+            result = label_one(labeller, recording, plan, meter, spare.starmap)
         if journal:
             journal.add(recording, before, result.rows, result.seconds, result.failed)
         return result
 
-    return each(work, recordings, jobs=jobs, ordered=ordered, stop=stop)
+    def results() -> Iterator[Result]:
+        try:
+            yield from each(work, recordings, jobs=jobs, ordered=ordered, stop=stop)
+        finally:
+            spare.close()
+
+    return results()

@@ -1,10 +1,12 @@
 """Label one recording."""
 
 import collections
+import functools
+import itertools
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from os import PathLike
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -22,6 +24,11 @@ from sertool.segments import Segment
 from sertool.speech.detection import SILENCE, SILENT, peak
 from sertool.speech.selection import Speech, WindowedSpeech
 from sertool.tasks import TASKS
+
+#: Start and end in samples of the recording, samples, seconds of speech if they are known, whether any was heard.
+_Piece: TypeAlias = tuple[int, int, Samples, float | None, bool]
+#: Labels pieces, in their order: itertools.starmap, or what does it in several threads.
+Spread: TypeAlias = Callable[[Callable[..., Labels], Iterable[tuple[Any, ...]]], Iterator[Labels]]
 
 #: Samples of the shortest segment that is repeated: less than 10 ms would become a buzz.
 _SHORTEST = audio.SAMPLE_RATE // 100
@@ -120,13 +127,16 @@ class Labeller:
         """
         return self._stream(self._blocks(recording, rate))
 
-    def rows(self, blocks: Iterable[Samples]) -> tuple[list[Labels], float]:
-        """Label 16 kHz blocks [n]; return (``speech_windows`` as a list, length of the recording in seconds)."""
-        return _listed(self._stream, blocks)
+    def rows(self, blocks: Iterable[Samples], spread: Spread = itertools.starmap) -> tuple[list[Labels], float]:
+        """Label 16 kHz blocks [n]; return (``speech_windows`` as a list, length of the recording in seconds).
 
-    def window_rows(self, blocks: Iterable[Samples]) -> tuple[list[Labels], float]:
-        """Label 16 kHz blocks [n]; return (``windows`` as a list, length of the recording in seconds)."""
-        return _listed(self._hops, blocks)
+        ``spread`` labels the windows, as itertools.starmap does it, in their order.
+        """
+        return _listed(functools.partial(self._stream, spread=spread), blocks)
+
+    def window_rows(self, blocks: Iterable[Samples], spread: Spread = itertools.starmap) -> tuple[list[Labels], float]:
+        """Label 16 kHz blocks [n]; return (``windows`` as a list, length of the recording in seconds); see ``rows``."""
+        return _listed(functools.partial(self._hops, spread=spread), blocks)
 
     def segments(
         self,
@@ -154,9 +164,13 @@ class Labeller:
         return self.segment_rows(excerpts, given, short)[0]
 
     def segment_rows(
-        self, recording: audio.Excerpts | audio.Held, segments: Sequence[Segment], short: str = "repeat"
+        self,
+        recording: audio.Excerpts | audio.Held,
+        segments: Sequence[Segment],
+        short: str = "repeat",
+        spread: Spread = itertools.starmap,
     ) -> tuple[list[Labels], float]:
-        """Label ``segments``; return (one Labels for each, length of the recording in seconds)."""
+        """Label ``segments``; return (one Labels for each, length of the recording in seconds); see ``rows``."""
         rate = audio.SAMPLE_RATE
         window, hop = round(self.window * rate), round(self.hop * rate)
         known = recording.seekable
@@ -175,12 +189,21 @@ class Labeller:
                     owners.append(number)
                     spans.append(span)
         parts: list[list[Labels]] = [[] for _ in segments]
-        for index, samples in recording.read(spans):
-            start, end = spans[index]
-            own = parts[owners[index]]
-            fragment = own and len(samples) < window * SHORTEST_REST and end - start >= window * SHORTEST_REST
-            if len(samples) and not fragment:  # a fragment is what the recording's end leaves of a window
-                own.append(self._repeated(start, samples, short))
+        order: list[int] = []  # owners of the pieces
+        begun = [False] * len(segments)
+
+        def pieces() -> Iterator[tuple[int, Samples, str]]:
+            for index, samples in recording.read(spans):
+                (start, end), own = spans[index], owners[index]
+                small = len(samples) < window * SHORTEST_REST and end - start >= window * SHORTEST_REST
+                fragment = begun[own] and small  # what the recording's end leaves of a window
+                if len(samples) and not fragment:
+                    begun[own] = True
+                    order.append(own)
+                    yield start, samples, short
+
+        for place, row in enumerate(spread(self._repeated, pieces())):
+            parts[order[place]].append(row)
         length = recording.length / rate
         return [self._segment(segment, own, length) for segment, own in zip(segments, parts, strict=True)], length
 
@@ -252,41 +275,50 @@ class Labeller:
             raise UsageError("an array needs its rate: label(samples, rate)")
         return [audio.mono(recording, rate)]
 
-    def _stream(self, blocks: Iterable[Samples]) -> Iterator[Labels]:
+    def _stream(self, blocks: Iterable[Samples], spread: Spread = itertools.starmap) -> Iterator[Labels]:
+        return spread(self._row, self._pieces_of_speech(blocks) if self.vad else self._pieces(blocks))
+
+    def _hops(self, blocks: Iterable[Samples], spread: Spread = itertools.starmap) -> Iterator[Labels]:
+        return spread(self._row, self._pieces_with_pauses(blocks) if self.vad else self._pieces(blocks))
+
+    def _row(self, start: int, end: int, samples: Samples, speech: float | None, heard: bool) -> Labels:
+        """Label a piece: samples, the time of the recording that they are from, and what is known of speech in it."""
+        row = self.labelled(start, end, samples)
+        if not (heard or self.regardless) and row.error is None:
+            row = self._labels(row.start, row.end, None, error=NO_SPEECH)
+        return row.replace(speech=speech)
+
+    @property
+    def _cut(self) -> tuple[int, int, bool]:
         window, hop = (round(seconds * audio.SAMPLE_RATE) for seconds in (self.window, self.hop))
-        if not self.vad:
-            for start, samples in cut(blocks, window, hop, self._join):
-                yield self.labelled(start, start + len(samples), samples)
-            return
+        return window, hop, self._join
+
+    def _pieces(self, blocks: Iterable[Samples]) -> Iterator[_Piece]:
+        for start, samples in cut(blocks, *self._cut):
+            yield start, start + len(samples), samples, None, True
+
+    def _pieces_of_speech(self, blocks: Iterable[Samples]) -> Iterator[_Piece]:
         speech, any_window = Speech(blocks, self._whole), False
-        for start, samples in cut(speech, window, hop, self._join):
+        for start, samples in cut(speech, *self._cut):
             any_window = True
             if not (speech.heard or self.regardless):
                 raise _no_speech(speech)
-            row = self.labelled(speech.time(start), speech.time(start + len(samples) - 1) + 1, samples)
-            yield row.replace(speech=len(samples) / audio.SAMPLE_RATE if speech.cut else speech.seconds)
+            seconds = len(samples) / audio.SAMPLE_RATE if speech.cut else speech.seconds
+            yield speech.time(start), speech.time(start + len(samples) - 1) + 1, samples, seconds, True
         if speech.cut and not any_window:
             raise _no_speech(speech)
 
-    def _hops(self, blocks: Iterable[Samples]) -> Iterator[Labels]:
-        window, hop = (round(seconds * audio.SAMPLE_RATE) for seconds in (self.window, self.hop))
-        if not self.vad:
-            for start, samples in cut(blocks, window, hop, self._join):
-                yield self.labelled(start, start + len(samples), samples)
-            return
+    def _pieces_with_pauses(self, blocks: Iterable[Samples]) -> Iterator[_Piece]:
         speech = WindowedSpeech(blocks)
         waiting: collections.deque[tuple[int, Samples]] = collections.deque()
 
-        def decided(last: bool) -> Iterator[Labels]:
+        def decided(last: bool) -> Iterator[_Piece]:
             while waiting and (last or waiting[0][0] + len(waiting[0][1]) <= speech.certain):
                 start, samples = waiting.popleft()
                 seconds, heard = speech.within(start, start + len(samples))
-                row = self.labelled(start, start + len(samples), samples)
-                if not (heard or self.regardless) and row.error is None:
-                    row = self._labels(row.start, row.end, None, error=NO_SPEECH)
-                yield row.replace(speech=seconds)
+                yield start, start + len(samples), samples, seconds, heard
 
-        for pair in cut(speech, window, hop, self._join):
+        for pair in cut(speech, *self._cut):
             waiting.append(pair)
             yield from decided(last=False)
         yield from decided(last=True)

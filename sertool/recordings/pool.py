@@ -1,12 +1,14 @@
 """Process many recordings in parallel; a bad file does not stop the run."""
 
+import collections
+import contextlib
 import queue
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import Protocol, TypeVar
+from typing import Any, Protocol, TypeVar
 
 from sertool import audio
 from sertool._types import Samples
@@ -143,6 +145,58 @@ def each(
                 yield early.pop(next_place if ordered else place)
                 next_place += 1
     yield from (early[place] for place in sorted(early))  # results behind a gap, if the run was stopped
+
+
+class Spare:
+    """Threads that have no recording of their own, because there are fewer of them left than ``jobs``.
+
+    They work on the pieces of the recordings that are left, such as a single long one.
+    """
+
+    def __init__(self, jobs: int) -> None:
+        self._jobs, self._busy = jobs, 0
+        self._lock = threading.Lock()
+        self._pool: ThreadPoolExecutor | None = None
+
+    @contextlib.contextmanager
+    def recording(self) -> Iterator[None]:
+        """Count a recording that is being worked on."""
+        with self._lock:
+            self._busy += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._busy -= 1
+
+    def starmap(self, work: Callable[..., Result], pieces: Iterable[tuple[Any, ...]]) -> Iterator[Result]:
+        """Yield ``work(*piece)`` for each piece, in order, as itertools.starmap; spare threads help.
+
+        At most two pieces for each thread wait for their turn, so memory does not grow.
+        """
+        waiting: collections.deque[Future[Result]] = collections.deque()
+        for piece in pieces:
+            if self._jobs > self._busy:
+                waiting.append(self._threads().submit(work, *piece))
+                if len(waiting) > 2 * self._jobs:
+                    yield waiting.popleft().result()
+            else:
+                while waiting:
+                    yield waiting.popleft().result()
+                yield work(*piece)
+        while waiting:
+            yield waiting.popleft().result()
+
+    def close(self) -> None:
+        """End the threads."""
+        if self._pool:
+            self._pool.shutdown(cancel_futures=True)
+
+    def _threads(self) -> ThreadPoolExecutor:
+        with self._lock:
+            if self._pool is None:
+                self._pool = ThreadPoolExecutor(self._jobs, thread_name_prefix="piece")
+            return self._pool
 
 
 def timed(results: Iterator[Finished], summary: Summary) -> Iterator[Finished]:
