@@ -66,11 +66,8 @@ def main() -> None:
                         seconds, memory = run(path, model, jobs, by, folder / "labels.csv")
                         tables.add((folder / "labels.csv").read_bytes())
                         one = one or seconds
-                        print(
-                            f"{hours:7.3f} h  {model:10} {by:7} {jobs} threads  {seconds:7.2f} s  {one / seconds:.2f} x  "
-                            f"peak {memory:4.0f} MB",
-                            flush=True,
-                        )
+                        what = f"{hours:7.3f} h  {model:10} {by:7} {jobs} threads"
+                        print(f"{what} {seconds:8.2f} s {one / seconds:6.2f} x  peak {memory:.0f} MB", flush=True)
                     assert len(tables) == 1
 
 
