@@ -69,7 +69,13 @@ class Timeline {
             const item = document.createElement("li");
             const mark = document.createElement("i");
             mark.className = "speech";
-            item.append(mark, "speech");
+            item.append(mark, this.strips ? "speech; the strip is pale elsewhere" : "speech");
+            this.legend.append(item);
+        }
+        if (recording.rows.some(row => row.low?.some(value => value != null))) {
+            const item = document.createElement("li");
+            item.textContent = "bar or band: the true value is probably in it";
+            item.className = "quiet";
             this.legend.append(item);
         }
         this.draw();
@@ -116,7 +122,7 @@ class Timeline {
         const {rows, outputs, strips} = this.recording;
         const place = territories(rows).findIndex(([from, to]) => from <= time && time < to);
         const row = rows[place] ?? (rows.length === 1 ? rows[0] : null);
-        const parts = [clock(time, 1)];
+        const parts = [`at ${clock(time, 1)}`];
         if (row?.error) parts.push(row.error);
         else if (row) {
             row.labels.forEach((label, k) => {
@@ -223,7 +229,7 @@ class Timeline {
             pen.rect(from, top, width, high);
             pen.clip();
             const text = [row.label, row.text].filter(Boolean).join(": ");
-            if (width > 24) {
+            if (pen.measureText(text).width < width - 6) { // no half words
                 pen.fillStyle = this.colour("--text");
                 pen.fillText(text, from + 4, top + 11);
             }

@@ -46,7 +46,7 @@ _MEANINGS = {
     "start": "where it begins, in seconds",
     "end": "where it ends, in seconds",
     "speech": "seconds of speech in it",
-    "confidence": "how likely the class is to be right, corrected for how often the model is wrong when it is so sure",
+    "confidence": "how many of such labels are right: 0.4 means 40 of 100",
     "typical": "how like the speech that the model knows: below 0.5, do not trust the labels",
     VERDICT: "whether the classes are the same",
 }
@@ -123,7 +123,7 @@ def _data(report: Report, output: Path) -> dict[str, Any]:
         "about": _about(report),
         "meanings": _meanings(report),
         "called": _called(compared),
-        "caution": _caution(compared),
+        "caution": " ".join([_caution(compared), *_about_windows(report)]),
         "files": files,
         "file": [place[row["file"]] for row in rows],
         "columns": _columns(columns, rows, numbers, several, _hidden(table, rows, compared)),
@@ -332,7 +332,6 @@ def _about(report: Report) -> str:
         parts.append("0.5 is neutral. Most voices lie between 0 and 1; a model can go a little beyond.")
     if any(name.endswith(".low") for name in report.table.columns):
         parts.append("Bars, bands and numbers in brackets are intervals that contain most true values.")
-    parts += _about_windows(report)
     parts.append(f"Made by sertool {__version__}; nothing on this page leaves your machine.")
     return " ".join(parts)
 
@@ -355,7 +354,7 @@ def _meanings(report: Report) -> dict[str, str]:
     """Return what the columns mean that a reader may not know."""
     known = {name: text for name, text in _MEANINGS.items() if name in report.table.columns}
     if report.compared:
-        known[DIFFERENCE] = report.compared.meaning
+        known[DIFFERENCE] = f"{report.compared.meaning}: 0 is none, 1 is all"
     return known | {
         name: _DIMENSIONS[plain]
         for name in report.table.outputs

@@ -55,7 +55,8 @@ def compare(first: Labelled, second: Labelled) -> Compared:
         raise UsageError(f"{first.name} and {second.name} have no recording in common (compared by column file)")
     own = (first.outputs, second.outputs) if both else (shared, shared)
     truth = both and not second.outputs
-    names = ("the model", "the truth") if truth else _names(first, second)
+    own_name = first.model.partition(" ")[0]
+    names = (own_name or "the model", "the truth") if truth else _names(first, second)
     renamed = [
         {name: f"{name} ({called})" for name in (*outputs, *([table.label] if both else ()))}
         for called, table, outputs in zip(names, (first, second), own, strict=True)
@@ -84,7 +85,7 @@ def compare(first: Labelled, second: Labelled) -> Compared:
     unknown = [name for name in classes[1] if name not in first.outputs] if truth and first.outputs else []
     verdict = (VERDICT,) if both else ()
     columns = dict.fromkeys(
-        ("file", *verdict, DIFFERENCE, *(labels or ()), *(n for pair in _alternate(*named) for n in pair), *kept)
+        ("file", *verdict, *(labels or ()), DIFFERENCE, *(n for pair in _alternate(*named) for n in pair), *kept)
     )
     table = Labelled(
         f"{first.name} and {second.name}",
@@ -132,9 +133,12 @@ def _joined(first: Labelled, second: Labelled) -> tuple[list[tuple[Row, Row]], l
     notes = []
     left = len(first.rows) - len(pairs)
     unused = len(others) - len({key(row) for row, _ in pairs})
-    for table, count in ((first, left), (second, unused)):
+    for table, other, count in ((first, second, left), (second, first, unused)):
         if count:
-            notes.append(f"{count} {'row is' if count == 1 else 'rows are'} in {table.name} only and left out")
+            rows = "row of" if count == 1 else "rows of"
+            notes.append(
+                f"{count} {rows} {table.name} {'is' if count == 1 else 'are'} not in {other.name}, and left out"
+            )
     return pairs, notes
 
 

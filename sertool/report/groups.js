@@ -61,7 +61,7 @@ function histogram(cells, least, most, caption) {
 function shares(cells, caption) {
     const counts = new Map(), box = make("div", "shares");
     cells.forEach(cell => counts.set(cell, (counts.get(cell) ?? 0) + 1));
-    caption.append(make("span", "quiet", ` ${many(cells.length)}`));
+    caption.append(make("span", "quiet", ` of ${many(cells.length)}`));
     const order = Object.keys(data.colours);
     const sorted = [...counts].sort((a, b) => order.indexOf(a[0]) - order.indexOf(b[0]));
     const bar = make("div", "stack"), text = make("p", "quiet parts");

@@ -98,6 +98,7 @@ function drawMap() {
     pen.globalAlpha = placed.length > 3000 ? 0.55 : 0.75;
     for (const [item, place] of strong) draw(item, place);
     pen.globalAlpha = 1;
+    drawWords();
     const chosen = selected && spot(selected);
     if (chosen) {
         pen.lineWidth = 2.5;
@@ -173,14 +174,20 @@ function drawMap() {
         pen.rotate(-Math.PI / 2);
         pen.fillText(`${state.y} →`, 0, 0);
         pen.restore();
-        if (state.x === "valence" && state.y === "arousal") {
-            pen.fillStyle = colour("--muted");
-            for (const [text, right, top] of [["tense, angry", 0, 1], ["excited, happy", 1, 1], ["sad, tired", 0, 0],
-                ["calm, content", 1, 0]]) {
-                pen.textAlign = right ? "right" : "left";
-                pen.fillText(text, right ? wide - EDGE.right - 6 : EDGE.left + 6,
-                    top ? EDGE.top + 14 : tall - EDGE.bottom - 7);
-            }
+        pen.textAlign = "left";
+    }
+    function drawWords() { // above the points, which stay visible around them
+        if (state.x !== "valence" || state.y !== "arousal") return;
+        pen.lineWidth = 4;
+        pen.lineJoin = "round";
+        pen.strokeStyle = colour("--card");
+        pen.fillStyle = colour("--text");
+        for (const [text, right, top] of [["tense, angry", 0, 1], ["excited, happy", 1, 1], ["sad, tired", 0, 0],
+            ["calm, content", 1, 0]]) {
+            pen.textAlign = right ? "right" : "left";
+            const place = [right ? wide - EDGE.right - 6 : EDGE.left + 6, top ? EDGE.top + 14 : tall - EDGE.bottom - 7];
+            pen.strokeText(text, ...place);
+            pen.fillText(text, ...place);
         }
         pen.textAlign = "left";
     }
@@ -260,7 +267,7 @@ function drawConfusion() {
         counts.set(key, (counts.get(key) ?? 0) + 1);
     }
     const table = make("table"), head = make("tr");
-    table.append(make("caption", "quiet", `${called(down)} in rows, ${called(across)} in columns`));
+    table.append(make("caption", "quiet", `rows: ${called(down)}; columns: ${called(across)}`));
     head.append(make("td"), ...columns.map(name => make("th", "", name)));
     table.append(head);
     for (const row of rows) {

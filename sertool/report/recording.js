@@ -37,7 +37,7 @@ function detail(load) {
         const fact = make("span", "fact");
         const low = item.cells[`${name}.low`], high = item.cells[`${name}.high`];
         const interval = low === null || low === undefined ? "" : ` (${low.toFixed(2)} to ${high.toFixed(2)})`;
-        fact.append(make("span", "quiet", `${name} `), make("b", "", item.cells[name].toFixed(2)), make("span", "quiet", interval));
+        fact.append(make("span", "quiet", `${called(name)} `), make("b", "", item.cells[name].toFixed(2)), make("span", "quiet", interval));
         facts.append(fact, " ");
     }
     if (!item.failed && item.cells.typical < 0.5 && item.cells.typical !== null)
@@ -85,6 +85,7 @@ function passages(rows) {
     if (good.length < FEW_ROWS || data.compared) return;
     if (data.labels.length) classPassages(good, list); else numberPassages(good, list);
     by("passages").append(make("h3", "", "Where to listen"), list);
+    if (data.labels.length) by("passages").append(make("p", "quiet", "Of the time that has a label, pauses within it too."));
 }
 
 /* Return a time as players write it: 0:09, 1:02:10. */
@@ -111,13 +112,22 @@ function classPassages(rows, list) {
         else own.passages.push({start, end, row: i, most: share});
     });
     for (const [name, own] of [...found].sort((a, b) => b[1].seconds - a[1].seconds)) {
-        const item = make("li"), strongest = [...own.passages].sort((a, b) => b.most - a.most || a.start - b.start);
+        const item = make("li"), strength = one => one.most * spokenShare(one.start, one.end);
+        const strongest = [...own.passages].sort((a, b) => strength(b) - strength(a) || a.start - b.start);
         item.append(chip(name, data.colours[name]), make("span", "", ` ${Math.round(own.seconds / whole * 100)} % of the time, strongest at `));
         strongest.slice(0, MOST_PASSAGES).forEach(one => item.append(place(one.start, `${minutes(one.start)}–${minutes(one.end)}`), " "));
         const more = strongest.length - MOST_PASSAGES;
         if (more > 0) item.append(make("span", "quiet", `and ${more} more`));
         list.append(item);
     }
+}
+
+/* How much of a second, or of a passage that is shorter, is speech: where hardly anybody speaks is nothing to hear. */
+function spokenShare(from, to) {
+    const {speech} = timeline.recording;
+    if (!speech) return 1;
+    const seconds = speech.reduce((sum, [start, end]) => sum + Math.max(0, Math.min(end, to) - Math.max(start, from)), 0);
+    return Math.min(1, seconds / Math.min(1, to - from));
 }
 
 function numberPassages(rows, list) {

@@ -242,7 +242,7 @@ function controls() {
 
     function fill(id, options, none = "") {
         by(id).replaceChildren(...options.map(value => {
-            const option = make("option", "", value || none);
+            const option = make("option", "", value === CONFUSION ? "class by class" : value ? called(value) : none);
             option.value = value;
             return option;
         }));
@@ -252,7 +252,7 @@ function controls() {
 /* Return an example of a search that finds something here. */
 function hint() {
     if (window.innerWidth < 560) return "Search";
-    const label = data.labels[0]?.label, number = data.facts.find(name => data.column[name]);
+    const label = data.labels[0]?.label, number = data.facts.find(name => data.column[name] && name !== "difference");
     const value = label && data.column[label].values.find(value => value && !/\s/.test(value));
     const parts = ["words"];
     if (value) parts.push(cellQuery(label, value));

@@ -36,6 +36,7 @@ function fillTable(everything = false) {
     for (let i = first; i < last; i++) lines.push(line(shown[i], i, columns));
     by("body").replaceChildren(room(first), ...lines, room(everything ? 0 : shown.length - last));
     by("wider").hidden = by("table").offsetWidth <= scroller.clientWidth + 2;
+    scroller.classList.toggle("cut", !by("wider").hidden);
     if (!shown.length) {
         const empty = make("tr"), cell = make("td", "quiet", "Nothing matches the search.");
         cell.colSpan = columns.length + 1;
@@ -55,7 +56,7 @@ function line(item, place, columns) {
     const row = make("tr", item === selected ? "selected" : "");
     row.setAttribute("aria-rowindex", String(place + 2));
     row.setAttribute("aria-selected", String(item === selected));
-    const head = make("th"), button = make("button", "name", short(data.files[item.file]));
+    const head = make("th"), button = make("button", item.failed ? "name bad" : "name", short(data.files[item.file]));
     head.scope = "row";
     button.title = data.files[item.file];
     head.append(button);

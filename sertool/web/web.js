@@ -32,7 +32,7 @@ async function start() {
 
 const MEANINGS = {arousal: "how excited a voice sounds", dominance: "how much in control", valence: "how pleasant",
     typical: "how like the speech that the model knows: below 0.5, do not trust the labels",
-    confidence: "how likely the emotion is to be right, corrected for how often the model is wrong when it is so sure"};
+    confidence: "how many of such labels are right: 0.4 means 40 of 100"};
 const NAMES = {seconds: "length (s)", speech: "speech (s)", error: "why it failed"};
 
 /* Say what the numbers are. */

@@ -52,7 +52,7 @@ def test_truth_by_the_probability_of_the_true_class(table):
     assert compared.truth
     assert differences(compared) == pytest.approx([0.6, 0.1, None])  # what is wrong comes first
     assert compared.notes == [
-        "1 row is in truth.csv only and left out",
+        "1 row of truth.csv is not in labels.csv, and left out",
     ]
     assert compared.labels == ("emotion", "truth")
     assert compared.unknown == ["angry"]

@@ -21,6 +21,7 @@ from sertool.report import Report, write
 from sertool.report.compare import Compared
 from sertool.report.compare import compare as side_by_side
 from sertool.report.rows import Labelled, read
+from sertool.report.rows import model_of as read_model
 from sertool.report.sound import Sound, columns_for, listen
 from sertool.segments import Table
 
@@ -69,7 +70,8 @@ def _title(tables: Sequence[Path], compared: Compared | None) -> str:
     if compared is None:
         return f"Labels: {tables[0].stem}"
     if compared.truth:
-        return f"{tables[0].stem} beside the truth"
+        name = compared.names[0] if read_model(tables[0]) else tables[0].stem
+        return f"{name} beside the truth"
     return f"Two tables compared: {' and '.join(compared.names)}"
 
 
