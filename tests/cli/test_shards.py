@@ -8,9 +8,11 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
 from sertool import bundle
+from sertool.labelling.merge import _chosen
 
 SAMPLES = bundle.bundled_folder() / "wav2small" / "samples"
 MODEL = ("-m", "wav2small")
@@ -178,3 +180,10 @@ def test_wrong_usage(command, calls, tmp_path):
         assert answer.code == 2
         assert reason in answer.err
     assert os.listdir(tmp_path) == []
+
+
+def test_of_several_entries_the_last_good_one_counts():
+    keys, places = np.array([7, 5, 7, 5, 9, 7], np.uint64), np.array([2, 1, 2, 1, 0, 2])
+    good = np.array([1, 0, 1, 0, 1, 0], np.int8)
+    assert _chosen(keys, places, good).tolist() == [4, 3, 2]
+    assert _chosen(keys[:0], places[:0], good[:0]).tolist() == []

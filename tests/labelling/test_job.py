@@ -371,3 +371,19 @@ def test_of_many_that_resume_at_once_one_goes_on_and_the_journal_stays_whole(fin
     journal = Journal(output, RUN, "resume")
     assert journal.before == sum(not result.failed for result in before.values())
     journal.close()
+
+
+def test_rows_of_a_store_are_kept_though_nobody_looks_there(tmp_path):
+    output, there = tmp_path / "labels.csv", Recording.at("s3://bucket/a.wav?x=1", "a.wav", [5, 7])
+    gone = Recording(tmp_path / "gone.wav", "gone.wav")
+    journal = Journal(output, RUN, "new")
+    for recording in (there, gone):
+        journal.add(recording, [5, 7], [{"file": recording.name, "arousal": 0.5}], 1.0, False)
+    journal.close()
+    output.touch()
+    journal = Journal(output, RUN, "resume")
+    (kept,) = journal.others([])
+    assert (kept.key, kept.name, kept.stamp) == (there.key, "a.wav", [5, 7])
+    assert journal.finished(kept, kept.stamp).rows == [{"file": "a.wav", "arousal": 0.5}]
+    assert journal.others([there]) == []
+    journal.close()

@@ -1,14 +1,22 @@
 """Audio elsewhere: a web server that fails, stalls and lies, an S3 store, and what of a URL is shown."""
 
+import io
+import tarfile
 import time
+from pathlib import Path
 
 import numpy as np
 import pytest
 
+from sertool._machine import cores
+from sertool.cli import elsewhere
+from sertool.cli.recordings import workers_for
 from sertool.errors import AudioError, UsageError
 from sertool.recordings import remote
+from sertool.recordings.fetch import on_disk
 from sertool.recordings.recording import Recording
 from sertool.recordings.scan import scan
+from sertool.recordings.shards import Shard
 from sertool.recordings.urls import base_of, hidden, is_url, member_url, split_member, without_secrets
 
 from .web import serving
@@ -157,3 +165,77 @@ def test_a_recording_is_the_same_with_another_signature():
     assert one.key == other.key
     again = Recording.of_key(one.key, "a", [1, 2])
     assert (again.key, again.url, again.stamp) == (one.key, "https://host/a.wav", [1, 2])
+
+
+def test_an_attempt_that_was_given_up_writes_nothing_more(tmp_path):
+    """One that stalls wakes up later, in its thread."""
+    with open(tmp_path / "copy", "wb") as file:
+        first = remote._State(file)
+        assert first.write(b"abc")
+        second = first.next()
+        assert not first.write(b"old")
+        first.restart()
+        assert second.write(b"def")
+    assert (tmp_path / "copy").read_bytes() == b"abcdef"
+
+
+def test_the_copy_is_there_as_long_as_it_is_used():
+    import fsspec
+
+    files = fsspec.filesystem("memory")
+    files.pipe("/one/ü b.wav", b"audio")
+    try:
+        with on_disk(Recording.at("memory://one/ü b.wav", "b")) as there:
+            assert there.path.read_bytes() == b"audio"
+            assert there.path.suffix == ".wav"
+        assert not there.path.parent.exists()
+        with pytest.raises(AudioError), on_disk(Recording.at("memory://one/none.wav", "none")):
+            pass
+    finally:
+        files.rm("/one", recursive=True)
+
+
+def test_shards_are_balanced_by_the_sizes_that_the_store_tells():
+    recordings = [Recording.at(f"s3://b/{n}.wav", f"{n}.wav", [10**9 if n == 3 else 1000, 0]) for n in range(20)]
+    parts = [Shard(number, 3).of_list(recordings) for number in (1, 2, 3)]
+    assert [one.name for one in parts[1]] == ["3.wav"]  # its bytes are nearly all
+    assert sorted(one.name for part in parts for one in part) == sorted(one.name for one in recordings)
+
+
+def test_a_store_is_waited_for_by_more_threads():
+    url, file = Recording.at("s3://b/a.wav", "a"), Recording(Path("a.wav"), "a")
+    member = Recording.at(member_url("/x/a.tar", "a.wav"), "a")
+    assert workers_for([url]) == min(8 * cores(), 32)
+    assert workers_for([file]) == workers_for([member]) == workers_for([]) == cores()
+
+
+def test_an_archive_that_shrinks_after_it_was_listed(tmp_path):
+    path = tmp_path / "a.tar"
+    with tarfile.open(path, "w") as tar:
+        for name in ("a.wav", "b.wav"):
+            entry = tarfile.TarInfo(name)
+            entry.size = 100_000
+            tar.addfile(entry, io.BytesIO(DATA))
+    one, other = scan([str(path)])
+    path.write_bytes(path.read_bytes()[:150_000])
+    with on_disk(one) as there:
+        assert there.path.read_bytes() == DATA[:100_000]
+    with pytest.raises(AudioError, match="truncated: its archive ends"), on_disk(other):
+        pass
+
+
+def test_an_unfinished_journal_is_stored_now_and_then(monkeypatch):
+    import fsspec
+
+    files = fsspec.filesystem("memory")
+    monkeypatch.setattr(elsewhere, "EVERY_S", 0.02)
+    with elsewhere.here("memory://out/l.csv", restart=True) as path:
+        path.with_name("l.csv.journal").write_bytes(b"half of it")
+        deadline = time.monotonic() + 10
+        while not files.exists("/out/l.csv.journal") and time.monotonic() < deadline:
+            time.sleep(0.02)
+        assert files.cat("/out/l.csv.journal") == b"half of it"
+        path.write_bytes(b"rows")
+        assert not files.exists("/out/l.csv")
+    assert files.cat("/out/l.csv") == b"rows"
+    files.rm("/out", recursive=True)
