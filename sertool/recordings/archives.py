@@ -153,16 +153,13 @@ def _opened(place: str) -> Iterator[_Tar | _Zip]:
     with _lock:
         alone = _opening.setdefault(place, threading.Lock())
     with alone:
-        with _lock:
-            own = _open.get(place)
+        own = _taken(place)
         if own is None:
             own = _load(place)
+            own.readers = 1  # before others can see it, and close it as unused
             with _lock:
                 _open[place] = own
-        with _lock:
-            own.readers += 1
-            _open.move_to_end(place)
-            _close_unused()
+                _close_unused()
     try:
         yield own.archive
     finally:
@@ -171,7 +168,18 @@ def _opened(place: str) -> Iterator[_Tar | _Zip]:
             _close_unused()
 
 
+def _taken(place: str) -> _Open | None:
+    """Return an archive that is open, with one more reader."""
+    with _lock:
+        own = _open.get(place)
+        if own is not None:
+            own.readers += 1
+            _open.move_to_end(place)
+        return own
+
+
 def _close_unused() -> None:
+    """Close all but a few; the caller has the lock."""
     unused = [place for place, own in _open.items() if not own.readers]
     for place in unused[: max(0, len(_open) - _KEPT)]:
         _open.pop(place).close()

@@ -28,7 +28,9 @@ ATTEMPTS, WAIT_S = 4, 0.5
 #: Seconds without a byte after which a read is given up; SERTOOL_TIMEOUT changes it.
 TIMEOUT_S = 60.0
 #: Bytes of a range, and of one on the web, where ranges are only read after a failure.
-BLOCK, AGAIN = 8_000_000, 1_000_000
+BLOCK, AGAIN = 4_000_000, 1_000_000
+#: Bytes of a part of what is written: S3 takes no smaller ones than 5 MiB.
+PART = 8_000_000
 #: Bytes that are left free on the disk of temporary files.
 _RESERVE = 200_000_000
 #: What tells versions of an object apart, by store.
@@ -160,8 +162,8 @@ def store(path: Path, url: str) -> None:
         left = os.path.getsize(path)
         if hasattr(files, "makedirs"):
             files.makedirs(place.rpartition("/")[0], exist_ok=True)
-        with open(path, "rb") as source, files.open(place, "wb", block_size=BLOCK) as target:
-            while left and (chunk := source.read(min(left, BLOCK))) and not state.given_up:
+        with open(path, "rb") as source, files.open(place, "wb", block_size=PART) as target:
+            while left and (chunk := source.read(min(left, PART))) and not state.given_up:
                 target.write(chunk)
                 left -= len(chunk)
                 state.touched = time.monotonic()
@@ -331,14 +333,16 @@ def reason(error: BaseException) -> str:
 
 
 _folder: list[str] = []
+_making = threading.Lock()
 _numbers = itertools.count()
 
 
 def temporary(url: str) -> Path:
     """Return the path of a new temporary file with the name of what is at a URL; all are gone when the process ends."""
-    if not _folder:
-        _folder.append(tempfile.mkdtemp(prefix="sertool-"))
-        atexit.register(shutil.rmtree, _folder[0], ignore_errors=True)
+    with _making:
+        if not _folder:
+            _folder.append(tempfile.mkdtemp(prefix="sertool-"))
+            atexit.register(shutil.rmtree, _folder[0], ignore_errors=True)
     own = Path(_folder[0]) / f"{next(_numbers)}"
     own.mkdir()
     return own / re.sub(r"[^\w.\- ]", "_", base_of(url))[-100:]

@@ -2,6 +2,7 @@
 
 import io
 import tarfile
+import threading
 import time
 from pathlib import Path
 
@@ -239,3 +240,31 @@ def test_an_unfinished_journal_is_stored_now_and_then(monkeypatch):
         assert not files.exists("/out/l.csv")
     assert files.cat("/out/l.csv") == b"rows"
     files.rm("/out", recursive=True)
+
+
+def test_more_archives_than_are_kept_open_by_many_threads(tmp_path):
+    """An archive is closed while no thread reads it, and only then."""
+    names, wrong = [tmp_path / f"{number}.tar" for number in range(12)], []
+    for number, path in enumerate(names):
+        with tarfile.open(path, "w") as tar:
+            for member in range(5):
+                entry = tarfile.TarInfo(f"{member}.wav")
+                entry.size = 10_000
+                tar.addfile(entry, io.BytesIO(DATA[100 * number + member :]))
+    recordings = list(scan([str(path) for path in names]))
+    assert len(recordings) == 60
+
+    def read(own):
+        for recording in own:
+            with on_disk(recording) as there:
+                number, member = int(Path(recording.name).parent.stem), int(Path(recording.name).stem)
+                if there.path.read_bytes() != DATA[100 * number + member :][:10_000]:
+                    wrong.append(recording.name)
+
+    threads = [threading.Thread(target=read, args=(recordings[start::6] * 3,)) for start in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+    assert not list(remote.temporary("x").parent.parent.glob("*/*"))
