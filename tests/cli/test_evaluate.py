@@ -386,7 +386,7 @@ def test_nothing_that_can_be_read_is_no_crash(tmp_path, command, monkeypatch):
 def test_an_interrupt_ends_with_130_and_writes_nothing(corpus, tmp_path, command, monkeypatch):
     calls, rows = [], Labeller.rows
 
-    def interrupted(self, blocks):
+    def interrupted(self, blocks, spread):
         calls.append(blocks)
         if len(calls) == 3:
             os.kill(os.getpid(), signal.SIGINT)
