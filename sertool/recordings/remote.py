@@ -363,8 +363,11 @@ def is_folder(url: str) -> bool:
     return result[-1]
 
 
-def walk(url: str) -> Iterator[tuple[str, str, list[int]]]:
-    """Yield (path relative to the folder, URL, stamp) of the files in a folder, sorted by folder. Raises AudioError."""
+def walk(url: str) -> Iterator[tuple[str, str, list[int] | None]]:
+    """Yield (path relative to the folder, URL, stamp) of the files in a folder, sorted by folder. Raises AudioError.
+
+    The stamp is None if the listing has no sizes, as that of a web server.
+    """
     files, path = system(url)
     root = path.rstrip("/")
     try:
@@ -372,7 +375,8 @@ def walk(url: str) -> Iterator[tuple[str, str, list[int]]]:
             for name in sorted(found):
                 whole = found[name].get("name") or f"{here.rstrip('/')}/{name}"
                 inner = whole if whole.startswith(root) else f"{here.rstrip('/')}/{name}"
-                yield inner[len(root) :].lstrip("/"), _url(files, url, whole), stamp(found[name])
+                own = stamp(found[name])
+                yield inner[len(root) :].lstrip("/"), _url(files, url, whole), own if own[0] >= 0 else None
     except Exception as error:
         raise AudioError(f"folder cannot be searched: {reason(error)}") from None
 

@@ -113,6 +113,9 @@ def test_a_folder_of_the_web_is_listed(web):
     found = scan([f"{web.address}/calls/"])
     assert [recording.name for recording in found] == ["good.wav", "norange.wav"]
     assert found[0].url == f"{web.address}/calls/good.wav"
+    assert found[0].stamp is None  # its page has no sizes: the server is asked for them
+    assert remote.stamp_of(found[0].url)[0] == len(DATA)
+    assert remote.stamp_of(f"{web.address}/404.wav") is None
 
 
 def test_a_pattern_and_a_folder_in_memory():
