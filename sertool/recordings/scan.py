@@ -124,6 +124,8 @@ def _remote(url: str, prefix: str, pattern: str | None, passed: collections.Coun
                 if not hidden and _wanted(relative, pattern, passed):
                     yield Recording.at(inner, start + relative, stamp)
         else:
+            if not prefix:
+                remote.system(url)  # raises UsageError: without a library for it, there is nothing to do
             yield Recording.at(url, shown)
     except AudioError as error:
         yield Recording.at(url, shown, error=str(error))

@@ -1,6 +1,7 @@
 """Audio elsewhere: a web server that fails, stalls and lies, an S3 store, and what of a URL is shown."""
 
 import io
+import sys
 import tarfile
 import threading
 import time
@@ -104,6 +105,9 @@ def test_stores_that_nobody_knows():
         remote.system("nonsense://x/a.wav")
     with pytest.raises(UsageError, match="Protocol not known: nonsense"):
         scan(["nonsense://x/a.wav"])
+    with pytest.MonkeyPatch.context() as patch, pytest.raises(UsageError, match=r"pip install 'sertool\[remote\]'"):
+        patch.setitem(sys.modules, "fsspec", None)
+        scan(["https://host/a.wav"])
     bad, good = scan(["nonsense://x/a.wav", "/nowhere/b.wav"])  # of several, it is a row
     assert "Protocol not known" in bad.error
     assert good.error is None
