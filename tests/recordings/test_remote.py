@@ -105,9 +105,10 @@ def test_stores_that_nobody_knows():
         remote.system("nonsense://x/a.wav")
     with pytest.raises(UsageError, match="Protocol not known: nonsense"):
         scan(["nonsense://x/a.wav"])
-    with pytest.MonkeyPatch.context() as patch, pytest.raises(UsageError, match=r"pip install 'sertool\[remote\]'"):
+    with pytest.MonkeyPatch.context() as patch:
         patch.setitem(sys.modules, "fsspec", None)
-        scan(["https://host/a.wav"])
+        with pytest.raises(UsageError, match=r"pip install 'sertool\[remote\]'"):
+            scan(["https://host/a.wav"])
     bad, good = scan(["nonsense://x/a.wav", "/nowhere/b.wav"])  # of several, it is a row
     assert "Protocol not known" in bad.error
     assert good.error is None
