@@ -15,7 +15,7 @@ import shutil
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -106,14 +106,7 @@ def stamp_of(url: str) -> list[int] | None:
 
 def info(url: str) -> dict[str, Any]:
     """Return what the store says of an object. Raises AudioError."""
-    result: dict[str, Any] = {}
-
-    def ask(state: "_State") -> None:
-        files, path = system(url)
-        result.update(files.info(path))
-
-    _retried(ask, _State())
-    return result
+    return dict(_asked(url, lambda files, path: files.info(path)))
 
 
 def fetch(url: str, into: Path, known: list[int] | None = None) -> None:
@@ -127,31 +120,21 @@ def fetch(url: str, into: Path, known: list[int] | None = None) -> None:
 
 
 def exists(url: str) -> bool:
-    """Return whether there is an object at a URL. Raises AudioError."""
-    result: list[bool] = []
-
-    def ask(state: _State) -> None:
-        files, path = system(url)
-        result.append(bool(files.exists(path)))
-
+    """Return whether there is an object at a URL. Raises AudioError, UsageError."""
     system(url)  # raises UsageError
-    _retried(ask, _State())
-    return result[-1]
+    return bool(_asked(url, lambda files, path: files.exists(path)))
 
 
 def names(url: str) -> list[str]:
     """Return the names of the objects in a folder. Raises AudioError."""
-    result: list[list[str]] = []
 
-    def ask(state: _State) -> None:
-        files, path = system(url)
+    def listed(files: Any, path: str) -> list[str]:
         try:
-            result.append([str(found).rstrip("/").rpartition("/")[2] for found in files.ls(path, detail=False)])
+            return [str(found).rstrip("/").rpartition("/")[2] for found in files.ls(path, detail=False)]
         except FileNotFoundError:
-            result.append([])
+            return []
 
-    _retried(ask, _State())
-    return result[-1]
+    return list(_asked(url, listed))
 
 
 def store(path: Path, url: str) -> None:
@@ -257,6 +240,17 @@ def require_room(size: int) -> None:
         )
 
 
+def _asked(url: str, question: Callable[[Any, str], Any]) -> Any:
+    """Return ``question(file system, path)``, tried again as a fetch is. Raises AudioError."""
+    answers: list[Any] = []
+
+    def ask(state: _State) -> None:
+        answers.append(question(*system(url)))
+
+    _retried(ask, _State())
+    return answers[-1]
+
+
 def _retried(attempt: Any, state: _State) -> None:
     """Run ``attempt(state)`` in threads until one comes to its end. Raises AudioError."""
     wait = WAIT_S
@@ -352,15 +346,8 @@ def is_folder(url: str) -> bool:
     """Return whether a URL is a folder; of the web, what ends in a slash. Raises AudioError, UsageError."""
     if url.lower().startswith(("http://", "https://")):
         return url.endswith("/")
-    result: list[bool] = []
-
-    def ask(state: _State) -> None:
-        files, path = system(url)
-        result.append(bool(files.isdir(path)))
-
     system(url)  # raises UsageError
-    _retried(ask, _State())
-    return result[-1]
+    return bool(_asked(url, lambda files, path: files.isdir(path)))
 
 
 def walk(url: str) -> Iterator[tuple[str, str, list[int] | None]]:
