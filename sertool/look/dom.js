@@ -22,6 +22,19 @@ function chip(value, index = 6) {
     return chip;
 }
 
+/* Let the reader save lines of cells as CSV. */
+function saveTable(name, lines) {
+    const cell = value => {
+        const text = value === null || value === undefined ? "" : String(value);
+        return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
+    };
+    const link = make("a");
+    link.href = URL.createObjectURL(new Blob([lines.map(line => `${line.map(cell).join(",")}\n`).join("")], {type: "text/csv"}));
+    link.download = name;
+    link.click();
+    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+}
+
 /* A light or a dark page: the reader's choice, else the system's. */
 function themed(button, changed) {
     const dark = () => document.documentElement.dataset.theme === "dark";

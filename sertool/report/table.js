@@ -101,15 +101,6 @@ function fillVerdicts() {
 /* Save the rows that the search and the map leave, with all columns. */
 function save() {
     const columns = data.columns.filter(column => state.level === "row" || !column.ofRows);
-    const cell = value => {
-        const text = value === null || value === undefined ? "" : String(value);
-        return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
-    };
-    const lines = [["file", ...columns.map(column => column.name)],
-        ...shown.map(item => [data.files[item.file], ...columns.map(column => item.cells[column.name])])];
-    const link = make("a");
-    link.href = URL.createObjectURL(new Blob([lines.map(line => `${line.map(cell).join(",")}\n`).join("")], {type: "text/csv"}));
-    link.download = `${data.title}.csv`;
-    link.click();
-    setTimeout(() => URL.revokeObjectURL(link.href), 10000);
+    saveTable(`${data.title}.csv`, [["file", ...columns.map(column => column.name)],
+        ...shown.map(item => [data.files[item.file], ...columns.map(column => item.cells[column.name])])]);
 }

@@ -194,17 +194,9 @@ function follow() {
 }
 
 function save() {
-    const cell = value => {
-        const text = value === null || value === undefined ? "" : String(value);
-        return /[",\r\n]/.test(text) ? `"${text.replaceAll('"', '""')}"` : text;
-    };
     const rounded = value => (typeof value === "number" ? Number(value.toFixed(6)) : value);
-    const lines = [["file", ...model.columns], ...results.map(({name, row}) =>
-        [name, ...model.columns.map(column => rounded(row[column]))])];
-    const link = make("a");
-    link.href = URL.createObjectURL(new Blob([lines.map(line => line.map(cell).join(",") + "\n").join("")], {type: "text/csv"}));
-    link.download = "labels.csv";
-    link.click();
+    saveTable("labels.csv", [["file", ...model.columns], ...results.map(({name, row}) =>
+        [name, ...model.columns.map(column => rounded(row[column]))])]);
 }
 
 /* ---- the microphone -------------------------------------------------------------------------------------------- */
