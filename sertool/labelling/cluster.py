@@ -67,6 +67,8 @@ class Cluster:
             if scheduler is None:
                 self._local = distributed.LocalCluster(n_workers=workers, threads_per_worker=1, dashboard_address=None)
             self._client = distributed.Client(self._local or scheduler, timeout=patience)
+            if self._local is not None:  # its workers write to this terminal, also while they end
+                self._client.register_worker_callbacks(_silence)
         except (OSError, TimeoutError, ValueError) as error:
             self.close()
             raise UsageError(f"--scheduler {scheduler}: {' '.join(str(error).split()) or 'no answer'}") from None
@@ -264,7 +266,7 @@ def _label(arguments: tuple[Any, ...], plan: Plan, recordings: list[Recording]) 
 
 
 def _silence() -> None:
-    """Keep distributed from logging tracebacks on this side: what goes wrong is said in one line."""
+    """Keep distributed from logging tracebacks in this process: what goes wrong is said in one line."""
     for name in ("distributed", *logging.root.manager.loggerDict):
         if name.partition(".")[0] in ("distributed", "tornado"):
             logging.getLogger(name).setLevel(logging.CRITICAL + 1)

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import logging
 import random
 import shutil
 import signal
@@ -13,6 +14,7 @@ import time
 import pytest
 
 from sertool import bundle
+from sertool.labelling.cluster import Cluster
 
 pytest.importorskip("distributed")
 SAMPLES = bundle.bundled_folder() / "wav2small" / "samples"
@@ -102,6 +104,16 @@ def test_a_cluster_on_this_machine_writes_the_same_bytes(calls, whole, tmp_path)
     again = label(calls, tmp_path / "l.csv", "--executor", "dask", "--jobs", "2", "--ordered", "--resume")
     assert "198 labelled (198 of them before), 2 failed" in again.stderr
     assert (tmp_path / "l.csv").read_bytes() == whole
+
+
+def complain():
+    logging.getLogger("distributed.worker").error("the heartbeat failed")
+
+
+def test_workers_on_this_machine_write_no_log(capfd):
+    with Cluster(None, 1) as cluster:
+        cluster._client.run(complain)
+    assert "heartbeat" not in capfd.readouterr().err
 
 
 @pytest.mark.slow("starts a scheduler and workers, and kills them")
